@@ -1,0 +1,47 @@
+# `make verify` and `make test` need nothing but Python >= 3.11 and make.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip --disable-pip-version-check --quiet install --constraint constraints.txt
+
+.PHONY: help verify test paper bench check certificates clean
+help:          ## list the targets
+	@grep -hE '^[a-z]+: .*##|^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 24
+
+verify: $(VENV)/.core      ## install what is needed, then derive, certify, check and measure every claim
+	@$(BIN)/crossmodal verify
+
+test: $(VENV)/.test        ## install what tests need, then run every test
+	@$(BIN)/pytest -n 2
+
+paper: $(VENV)/.core       ## draw every figure from computed results into paper/build/
+	@$(BIN)/crossmodal paper
+
+bench: $(VENV)/.test       ## speed and memory of the kernels beside their peers
+	@$(BIN)/crossmodal bench
+
+check: $(VENV)/.check      ## lint, formatting, types of the package as it is installed
+	@$(BIN)/ruff check .
+	@rm -rf build/typecheck build/lib && $(PIP) --no-deps --no-build-isolation --target build/typecheck .
+	@MYPYPATH=build/typecheck $(BIN)/mypy -p crossmodal
+
+certificates: $(VENV)/.core ## derive every certificate again and write theory/certificates/
+	@$(BIN)/crossmodal verify --rewrite
+
+clean:         ## remove what the targets above made
+	@rm -rf $(VENV) build paper/build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/pip:
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+$(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	@echo "installing crossmodal and what it needs into $(VENV) (about a minute, once)"
+	@$(PIP) --editable .
+	@touch $@
+$(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.core
+	@echo "installing what the tests need"
+	@$(PIP) --editable '.[test,vlm,cluster]'
+	@touch $@
+$(VENV)/.check: pyproject.toml constraints.txt | $(VENV)/.test
+	@$(PIP) --editable '.[check]' 'setuptools>=77'
+	@touch $@
