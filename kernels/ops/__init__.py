@@ -1,1 +1,1 @@
-"""."""
+"""One folder an operation: ``naive`` (readable), ``torch`` (any device), ``triton`` (CUDA)."""

@@ -1,0 +1,141 @@
+"""Kernel configurations: a fixed default, or what `tune` once measured and wrote down.
+
+Nothing is measured behind the user's back.  A kernel runs with its default configuration until `tune` was called
+for its shape bucket; the winner is then stored in a JSON file keyed by operation, device, dtype, shape bucket and
+versions, and every later process reads it.  So a given cache file always gives the same configuration and, with
+the kernels' fixed reduction order, the same bits.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Config = dict[str, int]
+
+
+def cache_path() -> Path:
+    """``$CROSSMODAL_CACHE/kernels.json``, by default under ``~/.cache/crossmodal``."""
+    base = os.environ.get("CROSSMODAL_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "crossmodal"
+    )
+    return Path(base) / "kernels.json"
+
+
+def bucket(shape: Sequence[int]) -> tuple[int, ...]:
+    """Sizes rounded up to powers of two: one configuration serves a factor of two."""
+    return tuple(1 << max(0, int(size) - 1).bit_length() for size in shape)
+
+
+def key(op: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> str:
+    """The name of a cache entry.  Another GPU, torch or Triton version is another entry."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    sizes = "x".join(map(str, bucket(shape)))
+    return "|".join([op, name, str(dtype).removeprefix("torch."), sizes, torch.__version__, _triton_version()])
+
+
+@functools.cache
+def _triton_version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("triton")
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+@functools.cache
+def _load(path: Path, _stamp: int) -> dict[str, dict[str, Any]]:
+    try:
+        table = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}  # a missing or torn cache costs a default configuration, never a result
+    return table if isinstance(table, dict) else {}
+
+
+def _table() -> dict[str, dict[str, Any]]:
+    path = cache_path()
+    try:
+        stamp = path.stat().st_mtime_ns
+    except OSError:
+        return {}
+    return _load(path, stamp)
+
+
+def choose(op: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device, default: Config) -> Config:
+    """The stored configuration for this operation and shape bucket, or `default`."""
+    entry = _table().get(key(op, shape, dtype, device), {})
+    config = entry.get("config", {})
+    valid = set(config) == set(default) and all(isinstance(x, int) and x > 0 for x in config.values())
+    return dict(config) if valid else dict(default)
+
+
+def tune(
+    op: str,
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    device: torch.device,
+    candidates: Sequence[Config],
+    run: Callable[[Config], object],
+    *,
+    repeats: int = 20,
+) -> dict[str, Any]:
+    """Measure every candidate and store the fastest; return the stored entry.
+
+    Candidates are tried in the given order and a later one must be faster by 2 % to win, so that noise does not
+    decide between equals.  A candidate that fails to compile or launch is recorded with its error and skipped.
+
+    Args:
+        op: name of the operation; `shape`, `dtype` and `device` complete the cache key.
+        candidates: configurations in order of preference.
+        run: launches the kernel once with a configuration.
+        repeats: timed runs a candidate; the median counts.
+
+    Returns:
+        ``{"config": ..., "ms": ..., "tried": [{"config", "ms", "compile_s"} or {"config", "error"}, ...]}`` where
+        ``compile_s`` is the time of the first call less that of a later one.
+    """
+    tried: list[dict[str, Any]] = []
+    best: dict[str, Any] | None = None
+    for config in candidates:
+        try:
+            first = _timed(run, config, device)
+            times = [_timed(run, config, device) for _ in range(repeats)]
+        except Exception as error:  # a candidate may exceed shared memory on this device
+            tried.append({"config": config, "error": f"{type(error).__name__}: {error}"[:200]})
+            continue
+        ms = statistics.median(times) * 1e3
+        tried.append({"config": config, "ms": ms, "compile_s": max(0.0, first - ms / 1e3)})
+        if best is None or ms < 0.98 * best["ms"]:
+            best = tried[-1]
+    if best is None:
+        raise RuntimeError(f"no configuration of {op} runs on {device}: {tried}")
+    entry = {"config": best["config"], "ms": best["ms"], "tried": tried}
+    _store(key(op, shape, dtype, device), entry)
+    return entry
+
+
+def _timed(run: Callable[[Config], object], config: Config, device: torch.device) -> float:
+    start = time.perf_counter()
+    run(config)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def _store(name: str, entry: dict[str, Any]) -> None:
+    path = cache_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = {**_table(), name: entry}
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
+        json.dump(table, file, indent=1, sort_keys=True)
+    os.replace(file.name, path)

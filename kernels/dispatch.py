@@ -1,0 +1,67 @@
+"""Which implementation runs: by device, by what is installed, and (in the operations themselves) by size."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+import os
+
+from crossmodal.theory.errors import InputError
+
+import torch
+
+IMPLEMENTATIONS = ("auto", "triton", "torch", "naive")
+log = logging.getLogger("crossmodal.kernels")
+
+
+@functools.cache
+def triton_installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def interpreting() -> bool:
+    """Triton's interpreter runs kernels on CPU tensors; the variable must be set before Triton is imported."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@functools.cache
+def say_once(message: str) -> None:
+    log.warning(message)
+
+
+def missing_for_triton(device: torch.device) -> str:
+    """Why Triton cannot run on `device`; empty when it can."""
+    if not triton_installed():
+        return "Triton is not installed"
+    if device.type != "cuda" and not interpreting():
+        return f"the tensors are on {device}, and Triton needs a CUDA device"
+    return ""
+
+
+def resolve(op: str, impl: str, device: torch.device) -> str:
+    """Turn ``auto`` into ``triton`` or ``torch``, and check the three others.
+
+    Without a GPU or without Triton ``auto`` is ``torch``, and one line a process says so.
+    """
+    if impl not in IMPLEMENTATIONS:
+        raise InputError(
+            f"{op}: impl={impl!r}", expected=f"one of {IMPLEMENTATIONS}", causes=["a typing error"], fix="impl='auto'"
+        )
+    if impl in ("torch", "naive"):
+        return impl
+    reason = missing_for_triton(device)
+    if impl == "triton":
+        if reason:
+            raise InputError(
+                f"{op}: impl='triton', but {reason}",
+                expected="CUDA tensors and the triton package",
+                causes=["no GPU on this machine", "a CPU build of torch, which comes without Triton"],
+                fix="impl='auto' or impl='torch': the same results on any device",
+            )
+        return "triton"
+    if not reason and not interpreting():
+        return "triton"
+    if reason:
+        say_once(f"{reason}: using the torch implementations (same results, slower than on a GPU)")
+    return "torch"

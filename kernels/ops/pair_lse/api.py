@@ -1,0 +1,114 @@
+"""The public function of K1; it lives apart from the package, where the name `torch` is the submodule."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from crossmodal.kernels import checks
+from crossmodal.kernels.dispatch import resolve
+
+# Below this many pairs the matrix fits in cache and the plain form wins (measured: see benchmarks/results).
+SMALL = 256 * 256
+DIAGONAL_ROWS = 8192
+
+
+class PairLSE(NamedTuple):
+    """What `pair_lse` returns.  float32, or float64 for float64 features."""
+
+    row_lse: Tensor
+    """(N,): ``log sum_j exp z_ij`` over kept columns."""
+    col_lse: Tensor
+    """(M,): ``log sum_i exp z_ij`` over kept rows."""
+    row_max: Tensor
+    """(N,): ``max_j z_ij``.  ``exp(row_max - row_lse)`` is the maximum concept matching score.  No gradient."""
+    diagonal: Tensor
+    """(min(N, M),): ``z_ii``, the matched pairs."""
+
+
+def pair_lse(
+    u: Tensor,
+    v: Tensor,
+    scale: float | Tensor = 1.0,
+    *,
+    u_keep: Tensor | None = None,
+    v_keep: Tensor | None = None,
+    impl: str = "auto",
+) -> PairLSE:
+    """Row and column log-sum-exp, row maximum and diagonal of ``z_ij = scale * <u_i, v_j>`` (K1).
+
+    Memory is O((N + M) d), not O(N M).  ``((row_lse - diagonal).mean() + (col_lse - diagonal).mean()) / 2`` is the
+    CLIP loss of Radford et al., "Learning transferable visual models from natural language supervision" (2021).
+    The gradient with respect to `u`, `v` and `scale` recomputes the products, so it needs little memory too.
+
+    Args:
+        u: (N, d) image features: float16, bfloat16, float32 or float64.
+        v: (M, d) text features of the same dtype, on the same device.
+        scale: inverse temperature ``tau``, a number or a tensor with one element; CLIP's is about 100.
+        u_keep: (N,) boolean, True for rows that count.  A dropped row, and every row when no column is kept, has
+            log-sum-exp, maximum and diagonal ``-inf`` (and gradient zero), never NaN.
+        v_keep: (M,) boolean, the same for columns.
+        impl: ``auto``, ``triton``, ``torch`` or ``naive``.
+
+    Returns:
+        A `PairLSE`.
+
+    Raises:
+        InputError: shapes, dtypes, devices or masks do not fit; on the CPU also for NaN and infinity.
+    """
+    checks.require_float("pair_lse", 2, u=u, v=v)
+    checks.same_width("pair_lse", u=u, v=v)
+    checks.require_mask("pair_lse", "u_keep", u_keep, (u.shape[0],), u.device)
+    checks.require_mask("pair_lse", "v_keep", v_keep, (v.shape[0],), v.device)
+    checks.require_finite("pair_lse", u=u, v=v)
+    scale = _scale(scale, u)
+    chosen = resolve("pair_lse", impl, u.device)
+    if impl == "auto" and chosen == "torch" and u.shape[0] * v.shape[0] <= SMALL:
+        chosen = "naive"
+    if chosen == "naive":
+        from crossmodal.kernels.ops.pair_lse.naive import pair_lse_naive
+
+        return PairLSE(*pair_lse_naive(u, v, scale, u_keep, v_keep))
+
+    from crossmodal.kernels.ops.pair_lse.torch import RecomputedPairLSE
+
+    # Dropping rows before the products is cheaper than masking them afterwards, and exact.
+    kept_u = u if u_keep is None else u[u_keep]
+    kept_v = v if v_keep is None else v[v_keep]
+    row_lse, col_lse, row_max = RecomputedPairLSE.apply(kept_u, kept_v, scale, chosen)  # type: ignore[no-untyped-call]
+    row_lse, row_max = _spread(row_lse, u_keep), _spread(row_max, u_keep)
+    return PairLSE(row_lse, _spread(col_lse, v_keep), row_max, _diagonal(u, v, scale, u_keep, v_keep))
+
+
+def _scale(scale: float | Tensor, like: Tensor) -> Tensor:
+    value = torch.as_tensor(scale, dtype=checks.accumulator(like.dtype), device=like.device)
+    checks_ok = value.numel() == 1 and (value.device.type != "cpu" or bool(torch.isfinite(value)))
+    if not checks_ok:
+        raise checks.InputError(
+            f"pair_lse: {checks.describe('scale', scale)}",
+            expected="one finite number, or a tensor with one element",
+            causes=["the logit scale overflowed", "one scale a sample was passed"],
+            fix="scale=100.0, or model.logit_scale.exp()",
+        )
+    return value.reshape(())
+
+
+def _spread(values: Tensor, keep: Tensor | None) -> Tensor:
+    """Put the values of kept rows back at their places; dropped ones get -inf."""
+    if keep is None:
+        return values
+    return torch.full(keep.shape, -torch.inf, dtype=values.dtype, device=values.device).masked_scatter(keep, values)
+
+
+def _diagonal(u: Tensor, v: Tensor, scale: Tensor, u_keep: Tensor | None, v_keep: Tensor | None) -> Tensor:
+    n = min(u.shape[0], v.shape[0])
+    blocks = [slice(i, min(i + DIAGONAL_ROWS, n)) for i in range(0, n, DIAGONAL_ROWS)]
+    # float64 costs nothing beside the N x M products, and cosines near zero lose no digits to cancellation
+    parts = [(u[b].double() * v[b].double()).sum(1) for b in blocks]
+    diagonal = torch.cat([*parts, u.new_zeros(0, dtype=torch.float64)]).mul(scale).to(scale.dtype)
+    for keep in (u_keep, v_keep):
+        if keep is not None:
+            diagonal = torch.where(keep[:n], diagonal, -torch.inf)
+    return diagonal

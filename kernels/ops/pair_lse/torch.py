@@ -1,0 +1,125 @@
+"""K1 in tiles: one product, one exponential a pair, and a certificate that nothing underflowed.
+
+For a tile ``z`` of rows ``i`` and columns ``j``, with row maxima ``m_i`` and ``K = max_i m_i``:
+
+    row sums      r_i = sum_j exp(z_ij - m_i)                    always safe: one term is 1
+    column sums   c_j = sum_i exp(z_ij - m_i) exp(m_i - K)       reuses the exponential, as a matrix-vector product
+
+The column sum shares the row shift, and that is the well-known trap: a column whose entries all lie far below
+the row maxima underflows to zero, and its log-sum-exp becomes -inf where -17.9 is right.  But every term lost to
+underflow is below the smallest normal number `tiny`, so a column sum of at least ``n * tiny / eps`` proves that
+nothing visible was lost.  Columns without this certificate are computed again with their own shift.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+ROWS, COLUMNS = 256, 4096  # a float32 tile of 4 MiB: large enough for the product, small enough for the cache
+
+
+def certificate(dtype: torch.dtype) -> float:
+    """Least column sum that proves that no visible term underflowed, for up to 2^31 rows."""
+    return 1e-20 if dtype == torch.float32 else 1e-270
+
+
+def pair_lse_torch(u: Tensor, v: Tensor, scale: float, acc: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Row log-sum-exp (N,), column log-sum-exp (M,), row maximum (N,), in `acc`."""
+    n, m = u.shape[0], v.shape[0]
+    row_max = u.new_full((n,), -torch.inf, dtype=acc)
+    row_sum = u.new_zeros(n, dtype=acc)
+    col_lse = u.new_full((m,), -torch.inf, dtype=acc)
+    if not n or not m:
+        return row_max, col_lse, row_max.clone()
+    buffer = u.new_empty(min(ROWS, n) * min(COLUMNS, m), dtype=acc)
+    for j in range(0, m, COLUMNS):
+        block = v[j : j + COLUMNS].to(acc)
+        col_sum, shift = u.new_zeros(block.shape[0], dtype=acc), row_max.new_full((), -torch.inf)
+        for i in range(0, n, ROWS):
+            z = _tile(u[i : i + ROWS], block, scale, buffer)
+            largest = z.amax(1)
+            e = z.sub_(largest[:, None]).exp_()
+            _merge_rows(row_max[i : i + ROWS], row_sum[i : i + ROWS], largest, e.sum(1))
+            new_shift = torch.maximum(shift, largest.max())
+            col_sum.mul_((shift - new_shift).exp()).addmv_(e.T, (largest - new_shift).exp())
+            shift = new_shift
+        col_lse[j : j + COLUMNS] = shift + col_sum.log()
+        doubtful = (col_sum < certificate(acc)).nonzero()[:, 0]
+        if len(doubtful):
+            col_lse[j + doubtful] = _columns_with_own_shift(u, block[doubtful], scale, buffer)
+    return row_max + row_sum.log(), col_lse, row_max
+
+
+def _tile(rows: Tensor, block: Tensor, scale: float, buffer: Tensor) -> Tensor:
+    z = buffer[: rows.shape[0] * block.shape[0]].view(rows.shape[0], block.shape[0])
+    return torch.addmm(z, rows.to(block.dtype), block.T, beta=0, alpha=scale, out=z)
+
+
+def _merge_rows(row_max: Tensor, row_sum: Tensor, largest: Tensor, total: Tensor) -> None:
+    """Fold one tile's row maxima and sums into the running ones, in place."""
+    new = torch.maximum(row_max, largest)
+    row_sum.mul_((row_max - new).exp()).add_(total * (largest - new).exp())
+    row_max.copy_(new)
+
+
+def _columns_with_own_shift(u: Tensor, block: Tensor, scale: float, buffer: Tensor) -> Tensor:
+    """The textbook online log-sum-exp down the columns, for the few (or, adversarially, all) doubtful ones."""
+    shift = block.new_full((block.shape[0],), -torch.inf)
+    total = torch.zeros_like(shift)
+    for i in range(0, u.shape[0], ROWS):
+        z = _tile(u[i : i + ROWS], block, scale, buffer)
+        new = torch.maximum(shift, z.amax(0))
+        total.mul_((shift - new).exp()).add_(z.sub_(new).exp_().sum(0))
+        shift = new
+    return shift + total.log()
+
+
+def pair_lse_backward(
+    u: Tensor, v: Tensor, scale: float, row_lse: Tensor, col_lse: Tensor, grad_row: Tensor, grad_col: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients with respect to u, v and scale, one tile at a time; every exponent is at most zero."""
+    acc = row_lse.dtype
+    du, dv = torch.zeros_like(u, dtype=acc), torch.zeros_like(v, dtype=acc)
+    buffer = u.new_empty(min(ROWS, u.shape[0]) * min(COLUMNS, v.shape[0]), dtype=acc)
+    for j in range(0, v.shape[0], COLUMNS):
+        cols = slice(j, j + COLUMNS)
+        block = v[cols].to(acc)
+        for i in range(0, u.shape[0], ROWS):
+            rows = slice(i, i + ROWS)
+            z = _tile(u[rows], block, scale, buffer)
+            dz = (z - row_lse[rows, None]).exp_().mul_(grad_row[rows, None])
+            dz += z.sub_(col_lse[cols]).exp_().mul_(grad_col[cols])
+            du[rows].addmm_(dz, block)
+            dv[cols].addmm_(dz.T, u[rows].to(acc))
+    dscale = (du * u.to(acc)).sum()
+    return (du * scale).to(u.dtype), (dv * scale).to(v.dtype), dscale
+
+
+class RecomputedPairLSE(torch.autograd.Function):
+    """Forward by `impl` (``torch`` or ``triton``); backward recomputes the products in tiles."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, v: Tensor, scale: Tensor, impl: str) -> tuple[Tensor, Tensor, Tensor]:
+        value = float(scale)
+        if impl == "triton" and u.shape[0] and v.shape[0]:
+            from crossmodal.kernels.ops.pair_lse.triton import pair_lse_triton
+
+            row_lse, col_lse, row_max = pair_lse_triton(u, v, value)
+        else:
+            row_lse, col_lse, row_max = pair_lse_torch(u, v, value, scale.dtype)
+        ctx.save_for_backward(u, v, row_lse, col_lse)
+        ctx.scale = value
+        ctx.mark_non_differentiable(row_max)
+        return row_lse, col_lse, row_max
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_row: Tensor, grad_col: Tensor, _grad_max: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, None]:
+        u, v, row_lse, col_lse = ctx.saved_tensors
+        return *pair_lse_backward(u, v, ctx.scale, row_lse, col_lse, grad_row, grad_col), None
