@@ -106,8 +106,10 @@ def require_mask(op: str, name: str, mask: Tensor | None, shape: tuple[int, ...]
 def require_finite(op: str, **tensors: Tensor) -> None:
     """NaN and infinity are refused on the CPU.  On a GPU the check would wait for the stream, so it is not done."""
     for name, x in tensors.items():
-        if x.device.type != "cpu" or not x.numel() or torch.isfinite(x.detach().sum(dtype=torch.float64)):
-            continue  # a finite float64 sum of finite floats cannot overflow; inf and NaN survive a sum
+        if x.device.type != "cpu" or not x.numel():
+            continue
+        if torch.isfinite(x.detach().sum(dtype=accumulator(x.dtype))):
+            continue  # infinity and NaN survive a sum; one pass, no copy
         bad = ~torch.isfinite(x.detach())
         if not bool(bad.any()):
             continue

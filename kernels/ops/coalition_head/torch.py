@@ -15,7 +15,7 @@ from torch import Tensor
 from crossmodal.kernels.checks import accumulator
 from crossmodal.kernels.ops.pair_lse.torch import certificate
 
-ROWS = 256
+ROWS = 512
 
 
 def coalition_head_torch(
@@ -39,6 +39,7 @@ def coalition_head_torch(
     largest_a0, largest_b0 = a0.max(), b0.max()
     exp_a0, exp_b0 = (a0 - largest_a0).exp(), (b0 - largest_b0).exp()
     flat_a0, flat_b0 = bool((a0 == a0[0]).all()), bool((b0 == b0[0]).all())
+    position = torch.arange(wi.shape[0], device=image.device).to(acc)
     size = min(ROWS, n) * wi.shape[0]
     buffers = [image.new_empty(size, dtype=acc) for _ in range(3)]
     for start in range(0, n, ROWS):
@@ -52,16 +53,23 @@ def coalition_head_torch(
         a_y, b_y = a.gather(1, index)[:, 0], b.gather(1, index)[:, 0]
         target[1, rows], target[2, rows], target[3, rows] = a_y + b0[index[:, 0]], a0[index[:, 0]] + b_y, a_y + b_y
 
-        largest_a, argmax[1, rows] = a.max(1)
-        largest_b, argmax[2, rows] = b.max(1)
-        argmax[3, rows] = both.argmax(1)
+        argmax[3, rows] = _argmax(both.sub_(both.amax(1, keepdim=True)), position, both)
         if not flat_b0:  # a constant does not move the argmax; zero baselines are the usual case
-            argmax[1, rows] = torch.add(a, b0, out=both).argmax(1)
+            torch.add(a, b0, out=both)
+            argmax[1, rows] = _argmax(both.sub_(both.amax(1, keepdim=True)), position, both)
         if not flat_a0:
-            argmax[2, rows] = torch.add(b, a0, out=both).argmax(1)
+            torch.add(b, a0, out=both)
+            argmax[2, rows] = _argmax(both.sub_(both.amax(1, keepdim=True)), position, both)
+        largest_a, largest_b = a.amax(1), b.amax(1)
+        a.sub_(largest_a[:, None])
+        b.sub_(largest_b[:, None])
+        if flat_b0:
+            argmax[1, rows] = _argmax(a, position, both)
+        if flat_a0:
+            argmax[2, rows] = _argmax(b, position, both)
 
-        a.sub_(largest_a[:, None]).exp_()
-        b.sub_(largest_b[:, None]).exp_()
+        a.exp_()
+        b.exp_()
         sums = torch.stack([a @ exp_b0, b @ exp_a0, torch.mul(a, b, out=both).sum(1)])
         shifts = torch.stack([largest_a + largest_b0, largest_b + largest_a0, largest_a + largest_b])
         lse[1:, rows] = shifts + sums.log()
@@ -70,6 +78,22 @@ def coalition_head_torch(
             at = start + doubtful
             lse[1:, at] = _with_own_shift(image[at].to(acc), text[at].to(acc), wi, wt, bias, a0, b0)
     return lse, target, argmax
+
+
+def _argmax(shifted: Tensor, position: Tensor, scratch: Tensor) -> Tensor:
+    """First index of the row maximum, given rows minus their maximum.  `scratch` may be `shifted` itself.
+
+    torch's CPU argmax costs as much as an exponential.  The indicator of the maximum times the indices gives the
+    index at the price of an addition; only tied rows need the slow way.
+    """
+    if shifted.shape[1] >= 1 << 24:  # float32 no longer holds every index
+        return shifted.argmax(1)
+    indicator = torch.sign(shifted, out=scratch).add_(1)
+    found = (indicator @ position).long()
+    tied = (indicator.sum(1) != 1).nonzero()[:, 0]
+    if len(tied):
+        found[tied] = indicator[tied].argmax(1)
+    return found
 
 
 def _with_own_shift(

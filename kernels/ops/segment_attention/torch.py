@@ -1,0 +1,83 @@
+"""K3 with one attention call a segment and an exact merge."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from crossmodal.kernels.checks import accumulator
+
+QUERIES = 512
+
+
+def segment_attention_torch(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bounds: tuple[int, ...],
+    coalitions: tuple[tuple[int, ...], ...],
+    keep: Tensor | None,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    """Output (S, B, H, Nq, D) and log-sum-exp (S, B, H, Nq) of every coalition."""
+    acc = accumulator(q.dtype)
+    q, k, values = q.to(acc), k.to(acc), v.to(acc)  # a rounded segment output would be rounded again by the merge
+    segments = {}
+    for g in sorted({g for coalition in coalitions for g in coalition}):
+        at = slice(bounds[g], bounds[g + 1])
+        segments[g] = _attend(q, k[:, :, at], values[:, :, at], None if keep is None else keep[:, at], scale)
+    shape = (len(coalitions), *q.shape)
+    output, lse = q.new_empty(shape, dtype=v.dtype), q.new_empty(shape[:-1])
+    for index, coalition in enumerate(coalitions):
+        merge([segments[g] for g in coalition], output[index], lse[index])
+    return output, lse
+
+
+def merge(parts: list[tuple[Tensor, Tensor]], output: Tensor, lse: Tensor) -> None:
+    """``O = sum_g exp(lse_g - lse) O_g``, ``lse = logsumexp_g lse_g``; no part, or only empty ones: 0 and -inf."""
+    if not parts:
+        output.zero_()
+        lse.fill_(-torch.inf)
+    elif len(parts) == 1:
+        output.copy_(parts[0][0])
+        lse.copy_(parts[0][1])
+    else:
+        lses = torch.stack([part[1] for part in parts])
+        largest = lses.amax(0)
+        weights = (lses - torch.where(torch.isneginf(largest), 0.0, largest)).exp_()
+        total = weights.sum(0)
+        lse.copy_(largest + total.log())
+        weights /= torch.where(total > 0, total, 1.0)
+        mixed = parts[0][0] * weights[0].unsqueeze(-1)
+        for (part, _), weight in zip(parts[1:], weights[1:], strict=True):
+            mixed.addcmul_(part, weight.unsqueeze(-1))
+        output.copy_(mixed)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp of one segment."""
+    if not k.shape[2] or not q.numel():
+        return torch.zeros_like(q), q.new_full(q.shape[:-1], -torch.inf)
+    flash = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+    if q.device.type == "cpu" and flash is not None and q.dtype == torch.float32:
+        mask = None
+        if keep is not None:
+            mask = torch.zeros(keep.shape, dtype=q.dtype).masked_fill_(~keep, -torch.inf)
+            mask = mask[:, None, None, :].expand(-1, 1, q.shape[2], -1)
+        output, lse = flash(q, k, v, attn_mask=mask, scale=scale)
+    else:
+        blocks = [_softmax_block(block, k, v, keep, scale) for block in q.split(QUERIES, 2)]
+        output, lse = (torch.cat(x, 2) for x in zip(*blocks, strict=True))
+    if keep is not None:
+        empty = ~keep.any(1)[:, None, None]  # the fused kernel reports log-sum-exp 0 for a row without keys
+        output = torch.where(empty[..., None], 0.0, output)
+        lse = torch.where(empty, -torch.inf, lse)
+    return output, lse
+
+
+def _softmax_block(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    scores = (q @ k.transpose(-1, -2)) * scale
+    if keep is not None:
+        scores = scores.masked_fill(~keep[:, None, None, :], -torch.inf)
+    lse = torch.logsumexp(scores, -1)
+    return torch.exp(scores - torch.where(torch.isneginf(lse), 0.0, lse)[..., None]) @ v, lse
