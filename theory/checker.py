@@ -1,0 +1,822 @@
+"""The small checker: decides whether a certificate proves what it says.  Standard library only.
+
+It shares no code with the derivations.  It reads JSON, multiplies polynomials with rational
+coefficients and compares them; nothing is ever rounded, simplified or searched for.  Read it in one
+sitting; whoever trusts these lines and the trust base printed with a claim may ignore the rest
+of the project.
+
+A certificate declares its symbols, states facts as hypotheses, and proves more facts step by step;
+its goals are facts among those proved.  What is proved holds for all real values of the scalars,
+for all vectors of *any* real inner-product space and for real matrices of *any* size that satisfy
+the hypotheses.  Two kinds of facts:
+
+* scalar facts, about a polynomial in the scalars and in inner products ``<x,y>``:
+  ``{"poly": {"a^2 <x,y>": "2", "1": "-1/3"}, "is": "=0" | ">=0" | ">0"}``
+* matrix facts, about a sum of words in letters and transposed letters, with scalars in front:
+  ``{"words": {"eta A A'": "1", "1": "-1"}, "shape": ["T", "T"], "is": "=0" | "psd"}``,
+  ``{"words": {"A A'": "1"}, "is": "trace=0" | "trace>=0"}``
+  (the word ``1`` is the identity.  "trace" facts speak of the sum of the traces; their words are square, each of
+  its own size, and they have no shape.)
+
+Rules by which a step proves its fact ``g`` from facts already established:
+
+========== =============================================================================================
+ideal      ``g = sum_k p_k e_k`` for polynomials ``p_k`` and facts ``e_k = 0``
+positive   ``g = sum_j c_j (product of facts >= 0) (product of squares) + sum_k p_k e_k`` with ``c_j > 0``;
+           a square is ``||sum_k p_k w_k||^2`` with polynomials ``p_k`` and tensor words ``w_k = x@y@..``
+           (the word ``1`` makes it the square of a polynomial).  Some term strictly positive: ``g > 0``.
+refute     the same sum with the negation of ``g`` (fact name ``not``) among the facts is 0 although one of its
+           terms is strictly positive: so ``g`` holds.
+cases      ``g`` is proved three times: where a polynomial is negative, zero, positive.
+sqrt       a new scalar ``r`` with ``r >= 0`` and ``r^2 = p``, for a fact ``p >= 0``.
+inverse    a new scalar ``r`` with ``r > 0`` and ``r p = 1``, for a fact ``p > 0``.
+vanish     ``<x,x> = 0`` gives ``<x,y> = 0``.
+induction  ``g`` holds at the start of a declared recursion and is kept by every step of it: so it holds
+           after any number of steps.
+free       ``g = sum_j c_j left_j e_j right_j``, a matrix identity; for a trace fact up to cyclic
+           rotation and transposition of words.
+psd        ``g = sum_j c_j w_j' h_j w_j`` + equalities, with ``c_j > 0`` and ``h_j`` absent (identity) or a psd fact.
+blocks     the same for matrices that grow by a block row and column; proves several identities together.
+trace      a new scalar ``r``, the trace of one word.
+read       a scalar fact that is a trace fact, with every trace replaced by its scalar.
+========== =============================================================================================
+
+A recursion belongs to the model, not to the proof: it says how some symbols (its state) come about, at
+the start and from step to step.  A symbol is in the state of one recursion at most.
+
+Every hypothesis and every step must be used: a certificate cannot list an assumption it does not need.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Any, Literal, NamedTuple
+
+SCHEMA = "crossmodal-certificate/1"
+MAX_EXPONENT = 64
+
+
+class Rejected(Exception):
+    """The certificate does not prove what it says; the message says where it fails."""
+
+
+# -- polynomials in scalars and inner products: {monomial: coefficient} --------------------------------
+
+Monomial = tuple[tuple[str, int], ...]
+Poly = dict[Monomial, Fraction]
+Letter = tuple[str, bool]  # name, transposed
+Word = tuple[Letter, ...]
+Words = dict[tuple[Monomial, Word], Fraction]
+Grid = list[list[Words]]  # a block matrix
+ANY = ("*", "*")  # the shape of a trace fact
+ONE: Poly = {(): Fraction(1)}
+
+
+def add(p: Mapping[Any, Fraction], q: Mapping[Any, Fraction], c: Fraction = Fraction(1)) -> dict[Any, Fraction]:
+    """p + c q, zeros dropped (for polynomials, words and vectors of coefficients alike)."""
+    out = dict(p)
+    for key, value in q.items():
+        total = out.get(key, Fraction(0)) + c * value
+        if total:
+            out[key] = total
+        else:
+            out.pop(key, None)
+    return out
+
+
+def times(a: Monomial, b: Monomial) -> Monomial:
+    powers = dict(a)
+    for atom, k in b:
+        powers[atom] = powers.get(atom, 0) + k
+    return tuple(sorted(powers.items()))
+
+
+def mul(p: Poly, q: Poly) -> Poly:
+    out: Poly = {}
+    for a, x in p.items():
+        for b, y in q.items():
+            key = times(a, b)
+            total = out.get(key, Fraction(0)) + x * y
+            if total:
+                out[key] = total
+            else:
+                out.pop(key, None)
+    return out
+
+
+def power(p: Poly, k: int) -> Poly:
+    out = ONE
+    for _ in range(k):
+        out = mul(out, p)
+    return out
+
+
+class Fact(NamedTuple):
+    """A scalar fact (``kind='poly'``) or a matrix fact (``kind='words'``, with its shape)."""
+
+    kind: Literal["poly", "words"]
+    value: Any
+    relation: str
+    shape: tuple[str, str] | None = None
+
+
+Subst = Mapping[str, Poly | Mapping[str, Poly]]  # scalar -> polynomial, vector -> combination
+
+
+class Context:
+    """The declared symbols, and the reading of strings into polynomials and words over them."""
+
+    def __init__(self, declared: Mapping[str, Any]) -> None:
+        self.scalars = set(declared.get("scalars", ()))
+        self.vectors = set(declared.get("vectors", ()))
+        self.matrices = {k: (str(r), str(c)) for k, (r, c) in declared.get("matrices", {}).items()}
+        self.symmetric = set(declared.get("symmetric", ()))
+        names = [*self.scalars, *self.vectors, *self.matrices]
+        if len(names) != len(set(names)):
+            raise Rejected("a symbol is declared twice")
+        for name in names:
+            if not name or any(ch in name for ch in " <>,^'@") or name == "1":
+                raise Rejected(f"{name!r} cannot name a symbol")
+        for name in self.symmetric:
+            if name not in self.matrices or self.matrices[name][0] != self.matrices[name][1]:
+                raise Rejected(f"{name!r} is called symmetric but is no square matrix")
+
+    # scalar polynomials
+    def atom(self, text: str) -> str:
+        if text.startswith("<") and text.endswith(">"):
+            x, _, y = text[1:-1].partition(",")
+            if x not in self.vectors or y not in self.vectors:
+                raise Rejected(f"{text!r}: not two declared vectors")
+            return inner(x, y)
+        if text not in self.scalars:
+            raise Rejected(f"undeclared scalar {text!r}")
+        return text
+
+    def monomial(self, text: str) -> Monomial:
+        out: Monomial = ()
+        for token in text.split():
+            if token == "1":
+                continue
+            name, caret, exponent = token.partition("^")
+            k = int(exponent) if caret else 1
+            if not 1 <= k <= MAX_EXPONENT:
+                raise Rejected(f"exponent in {text!r}")
+            out = times(out, ((self.atom(name), k),))
+        return out
+
+    def poly(self, data: Mapping[str, str]) -> Poly:
+        out: Poly = {}
+        for text, coefficient in data.items():
+            out = add(out, {self.monomial(text): rational(coefficient)})
+        return out
+
+    def combination(self, data: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, ...], Poly]:
+        """``{"x@y": poly, ...}``: a tensor whose words all have one length."""
+        out: dict[tuple[str, ...], Poly] = {}
+        for text, coefficient in data.items():
+            word = () if text == "1" else tuple(text.split("@"))
+            if not set(word) <= self.vectors:
+                raise Rejected(f"{text!r}: not declared vectors")
+            out[word] = add(out.get(word, {}), self.poly(coefficient))
+        if len({len(word) for word in out}) > 1:
+            raise Rejected("a square mixes tensors of different degree")
+        return out
+
+    def square(self, data: Mapping[str, Mapping[str, str]]) -> Poly:
+        terms = self.combination(data)
+        out: Poly = {}
+        for v, p in terms.items():
+            for w, q in terms.items():
+                gram: Poly = {(): Fraction(1)}
+                for x, y in zip(v, w, strict=True):
+                    gram = mul(gram, {((inner(x, y), 1),): Fraction(1)})
+                out = add(out, mul(gram, mul(p, q)))
+        return out
+
+    # words
+    def words(self, data: Mapping[str, str], shape: tuple[str, str]) -> Words:
+        out: Words = {}
+        for text, coefficient in data.items():
+            scalars: Monomial = ()
+            letters: list[Letter] = []
+            for token in text.split():
+                name = token.rstrip("'")
+                if name in self.matrices:
+                    if len(token) - len(name) > 1:
+                        raise Rejected(f"{token!r}: one prime at most")
+                    letters.append((name, token != name and name not in self.symmetric))
+                elif token != "1":
+                    scalars = times(scalars, self.monomial(token))
+            word = tuple(letters)
+            found = self.shape(word, shape)
+            if found != shape and not (shape == ANY and word and found[0] == found[1]):
+                raise Rejected(f"{text!r} has shape {found}, not {shape}")
+            out = add(out, {(scalars, word): rational(coefficient)})
+        return out
+
+    def shape(self, word: Word, empty: tuple[str, str]) -> tuple[str, str]:
+        """Shape of a word; the empty word is an identity and takes the square shape it stands in."""
+        if not word:
+            return empty if empty[0] == empty[1] else ("identity", "not square")
+        sides = [self.matrices[n] if not t else self.matrices[n][::-1] for n, t in word]
+        for (_, inside), (outside, _) in itertools.pairwise(sides):
+            if inside != outside:
+                raise Rejected(f"{show_word(word)}: shapes do not chain")
+        return sides[0][0], sides[-1][1]
+
+    def fact(self, data: Mapping[str, Any]) -> Fact:
+        relation = data["is"]
+        if "poly" in data:
+            if relation not in ("=0", ">=0", ">0"):
+                raise Rejected(f"relation {relation!r} for a polynomial")
+            return Fact("poly", self.poly(data["poly"]), relation)
+        traced = relation in ("trace=0", "trace>=0")
+        shape = ANY if traced else (str(data["shape"][0]), str(data["shape"][1]))
+        if not traced and (
+            relation not in ("=0", "psd") or ("*" in shape) or (relation == "psd" and shape[0] != shape[1])
+        ):
+            raise Rejected(f"relation {relation!r} for words of shape {shape}")
+        return Fact("words", self.words(data["words"], shape), relation, shape)
+
+    def extended(
+        self, scalars: Iterable[str] = (), vectors: Iterable[str] = (), **matrices: tuple[str, str]
+    ) -> Context:
+        """A context with new symbols; an old name is refused by the constructor."""
+        fresh = {"scalars": [*self.scalars, *scalars], "vectors": [*self.vectors, *vectors]}
+        if set(matrices) & set(self.matrices):
+            raise Rejected("a new symbol has an old name")
+        return Context({**fresh, "matrices": {**self.matrices, **matrices}, "symmetric": list(self.symmetric)})
+
+
+def inner(x: str, y: str) -> str:
+    return f"<{min(x, y)},{max(x, y)}>"
+
+
+def rational(text: str) -> Fraction:
+    if not isinstance(text, str):
+        raise Rejected(f"{text!r}: coefficients are strings such as '-3/4', never floating point")
+    return Fraction(text)
+
+
+def show_word(word: Word) -> str:
+    return " ".join(n + "'" * t for n, t in word) or "1"
+
+
+def show(p: Mapping[Any, Fraction]) -> str:
+    """The first terms of a polynomial or of words, for messages."""
+    names = []
+    for key, c in list(p.items())[:4]:
+        of_words = (
+            len(key) == 2
+            and (key[1] == () or isinstance(key[1][0], tuple))
+            and (key[0] == () or isinstance(key[0][0], tuple))
+        )
+        monomial, word = key if of_words else (key, ())
+        names.append(" ".join([str(c), *(f"{atom}^{k}" for atom, k in monomial), show_word(word) if of_words else ""]))
+    return " + ".join(names) + (" + ..." if len(p) > 4 else "")
+
+
+def word_mul(p: Words, q: Words) -> Words:
+    out: Words = {}
+    for (m, v), x in p.items():
+        for (n, w), y in q.items():
+            out = add(out, {(times(m, n), v + w): x * y})
+    return out
+
+
+def transpose(p: Words, context: Context) -> Words:
+    """(AB)' = B'A'; symmetric letters stay as they are."""
+    out: Words = {}
+    for (m, word), c in p.items():
+        flipped = tuple((n, (not t) and n not in context.symmetric) for n, t in reversed(word))
+        out = add(out, {(m, flipped): c})
+    return out
+
+
+def cyclic(p: Words, context: Context) -> Words:
+    """Words up to what a trace does not see: one representative of all rotations and transposes."""
+    out: Words = {}
+    for (m, word), c in p.items():
+        flipped = tuple((n, (not t) and n not in context.symmetric) for n, t in reversed(word))
+        turns = [w[i:] + w[:i] for w in (word, flipped) for i in range(max(1, len(word)))]
+        out = add(out, {(m, min(turns)): c})
+    return out
+
+
+# -- the proof ----------------------------------------------------------------------------------------
+
+
+class Scope:
+    """Facts established so far, which of them were used, and the symbols and recursions they are about."""
+
+    def __init__(self, context: Context, recursions: Mapping[str, Any], used: set[str] | None = None) -> None:
+        self.context = context
+        self.recursions = recursions
+        self.used = used if used is not None else set()
+        self.facts: dict[str, Fact] = {}
+        self.invariant: dict[str, str] = {}  # facts that hold at every step of a recursion
+        self.traces: dict[tuple[Monomial, Word], str] = {}
+
+    def get(self, name: str, *relations: str) -> Fact:
+        if name not in self.facts:
+            raise Rejected(f"no fact {name!r} at this point")
+        fact = self.facts[name]
+        if relations and fact.relation not in relations:
+            raise Rejected(f"fact {name!r} is {fact.relation!r}, needed {' or '.join(relations)}")
+        self.used.add(name)
+        return fact
+
+    def put(self, name: str, fact: Fact) -> None:
+        if name in self.facts or name == "not":
+            raise Rejected(f"fact {name!r} is named twice")
+        self.facts[name] = fact
+
+    def inside(self, context: Context, keep: Iterable[str]) -> Scope:
+        scope = Scope(context, self.recursions, self.used)
+        scope.facts = {name: self.facts[name] for name in keep}
+        scope.invariant = {name: r for name, r in self.invariant.items() if name in scope.facts}
+        return scope
+
+    def recursion(self, name: str, kind: str) -> Mapping[str, Any]:
+        recursion: Mapping[str, Any] = self.recursions[name]
+        if recursion["kind"] != kind:
+            raise Rejected(f"recursion {name!r} is of kind {recursion['kind']!r}")
+        self.used.add(f"recursion {name}")
+        return recursion
+
+    def constant(self, recursion: Mapping[str, Any]) -> list[str]:
+        """Facts one may use at any step: about symbols outside the state, or proved for every step."""
+        moving = state_of(recursion, self.context)
+        own = {n for n, r in self.invariant.items() if self.recursions[r] is recursion}
+        return [n for n, f in self.facts.items() if n in own or not mentions(f, moving)]
+
+
+def state_of(recursion: Mapping[str, Any], context: Context) -> set[str]:
+    """The symbols that a recursion moves; for blocks also every letter with a growing side."""
+    moving = {*recursion["start"], *recursion.get("grow", ())}
+    if recursion["kind"] == "blocks":
+        moving |= {n for n, sides in context.matrices.items() if recursion["dim"] in sides}
+    return moving
+
+
+def declare_recursions(recursions: Mapping[str, Any], context: Context) -> None:
+    """Every symbol is moved by one recursion at most, and a start does not depend on the state."""
+    seen: set[str] = set()
+    for name, r in recursions.items():
+        moving = {*r["start"], *r.get("grow", ())}
+        if (
+            set(r["start"]) != set(r["update"])
+            or moving & seen
+            or len(moving) != len(r["start"]) + len(r.get("grow", ()))
+        ):
+            raise Rejected(f"recursion {name!r}: start and update name different symbols, or a symbol moves twice")
+        seen |= moving
+        if r["kind"] == "blocks":
+            if r["by"] == r["dim"] or any(r["dim"] not in context.matrices[n] for n in r["grow"]):
+                raise Rejected(f"recursion {name!r}: only a letter with side {r['dim']!r} grows")
+            if any(r["dim"] in context.matrices[n] for n in r["start"]):
+                raise Rejected(f"recursion {name!r}: a letter with side {r['dim']!r} must grow")
+            starts = [Fact("words", context.words(w, context.matrices[n]), "=0") for n, w in r["start"].items()]
+        elif r["kind"] == "scalars" and moving <= context.scalars | context.vectors:
+            values = read_subst(r["start"], context)
+            combos = [v if key in context.vectors else {"": v} for key, v in values.items()]
+            if any(vector in moving for v in combos for vector in v):
+                raise Rejected(f"recursion {name!r}: the start depends on the state")
+            starts = [Fact("poly", p, "=0") for v in combos for p in v.values()]
+        else:
+            raise Rejected(f"recursion {name!r}: unknown kind or undeclared symbol")
+        if any(mentions(f, state_of(r, context)) for f in starts):
+            raise Rejected(f"recursion {name!r}: the start depends on the state")
+
+
+def widened(context: Context, recursion: Mapping[str, Any]) -> Context:
+    fresh = recursion["fresh"]
+    matrices = {n: (r, c) for n, (r, c) in fresh.get("matrices", {}).items()}
+    return context.extended(fresh.get("scalars", ()), fresh.get("vectors", ()), **matrices)
+
+
+def put_given(inside: Scope, recursion: Mapping[str, Any]) -> None:
+    """What the model says of the symbols that a step brings in."""
+    for given in recursion.get("given", ()):
+        fact = inside.context.fact(given["fact"])
+        if mentions(fact, state_of(recursion, inside.context)):
+            raise Rejected("what is given about a step may not speak of the state")
+        inside.put(given["name"], fact)
+
+
+def prove(step: Mapping[str, Any], scope: Scope) -> None:
+    """Check one step and add what it proves to the scope."""
+    name, rule = step["name"], step["by"]["rule"]
+    try:
+        if rule in INTRODUCE:
+            INTRODUCE[rule](name, step["by"], scope)
+            return
+        facts = (
+            [scope.context.fact(f) for f in step["facts"]] if rule == "blocks" else [scope.context.fact(step["fact"])]
+        )
+        if rule not in RULES:
+            raise Rejected(f"unknown rule {rule!r}")
+        RULES[rule](facts if rule == "blocks" else facts[0], step["by"], scope)
+    except Rejected as error:
+        raise Rejected(f"{name}: {error}") from None
+    for i, fact in enumerate(facts):
+        label = f"{name}.{i + 1}" if rule == "blocks" else name
+        scope.put(label, fact)
+        if "recursion" in step["by"]:
+            scope.invariant[label] = step["by"]["recursion"]
+
+
+def equalities(by: Mapping[str, Any], scope: Scope) -> Poly:
+    total: Poly = {}
+    for item in by.get("equalities", ()):
+        fact = scope.get(item["fact"], "=0")
+        if fact.kind != "poly":
+            raise Rejected(f"{item['fact']!r} is no scalar fact")
+        total = add(total, mul(scope.context.poly(item["times"]), fact.value))
+    return total
+
+
+def positive_sum(by: Mapping[str, Any], scope: Scope, negation: Fact | None = None) -> tuple[Poly, bool]:
+    """The sum of nonnegative terms and equalities, and whether one term is strictly positive."""
+    total, strict = equalities(by, scope), False
+    for term in by.get("terms", ()):
+        c = rational(term["coef"])
+        if c <= 0:
+            raise Rejected(f"coefficient {c} of a nonnegative term")
+        value, squares = dict(ONE), term.get("squares", ())
+        is_strict = not squares
+        for name in term.get("facts", ()):
+            fact = negation if name == "not" and negation else scope.get(name, ">=0", ">0")
+            if fact.kind != "poly":
+                raise Rejected(f"{name!r} is no scalar fact")
+            is_strict = is_strict and fact.relation == ">0"
+            value = mul(value, fact.value)
+        for square in squares:
+            value = mul(value, scope.context.square(square))
+        total, strict = add(total, value, c), strict or is_strict
+    return total, strict
+
+
+def by_ideal(goal: Fact, by: Mapping[str, Any], scope: Scope) -> None:
+    need(goal, "poly", "=0")
+    expect_zero(add(goal.value, equalities(by, scope), Fraction(-1)))
+
+
+def by_positive(goal: Fact, by: Mapping[str, Any], scope: Scope) -> None:
+    need(goal, "poly", ">=0", ">0")
+    total, strict = positive_sum(by, scope)
+    expect_zero(add(goal.value, total, Fraction(-1)))
+    if goal.relation == ">0" and not strict:
+        raise Rejected("no term is strictly positive")
+
+
+def by_refute(goal: Fact, by: Mapping[str, Any], scope: Scope) -> None:
+    need(goal, "poly", ">=0", ">0")
+    negated = Fact("poly", add({}, goal.value, Fraction(-1)), ">0" if goal.relation == ">=0" else ">=0")
+    total, strict = positive_sum(by, scope, negated)
+    expect_zero(total)
+    if not strict:
+        raise Rejected("no term is strictly positive, so nothing is refuted")
+
+
+def by_cases(goal: Fact, by: Mapping[str, Any], scope: Scope) -> None:
+    on = scope.context.poly(by["on"])
+    branches = {"negative": (add({}, on, Fraction(-1)), ">0"), "zero": (on, "=0"), "positive": (on, ">0")}
+    for branch, (poly, relation) in branches.items():
+        inside = scope.inside(scope.context, scope.facts)
+        inside.traces = scope.traces
+        inside.put(by.get("as", "case"), Fact("poly", poly, relation))
+        run(by[branch], inside)
+        if not by[branch] or inside.facts.get(by[branch][-1]["name"]) != goal:
+            raise Rejected(f"case {branch!r} does not end with the goal")
+
+
+def by_vanish(goal: Fact, by: Mapping[str, Any], scope: Scope) -> None:
+    x, y = by["vector"], by["with"]
+    zero = scope.get(by["fact"], "=0")
+    if zero.value != scope.context.poly({f"<{x},{x}>": "1"}) or goal.value != scope.context.poly({f"<{x},{y}>": "1"}):
+        raise Rejected("vanish needs <x,x> = 0 and gives <x,y> = 0")
+    need(goal, "poly", "=0")
+
+
+def by_induction(goal: Fact, by: Mapping[str, Any], scope: Scope) -> None:
+    """The goal holds at the start of a recursion and passes from the hypothesis through one update.
+
+    Outer facts are visible inside only where they do not speak of the state, or hold at every step.
+    """
+    need(goal, "poly", "=0", ">=0")
+    recursion = scope.recursion(by["recursion"], "scalars")
+    base = scope.inside(scope.context, scope.constant(recursion))
+    run(by["base"], base)
+    start = read_subst(recursion["start"], scope.context)
+    ends_with(by["base"], base, goal._replace(value=substitute(goal.value, start)), "base")
+    wider = widened(scope.context, recursion)
+    inside = scope.inside(wider, scope.constant(recursion))
+    inside.put("hypothesis", goal)
+    put_given(inside, recursion)
+    run(by["step"], inside)
+    update = read_subst(recursion["update"], wider)
+    ends_with(by["step"], inside, goal._replace(value=substitute(goal.value, update)), "step")
+
+
+def mentions(fact: Fact, names: set[str]) -> bool:
+    if fact.kind == "words":
+        return any(n in names for m, w in fact.value for n in (*(x for x, _ in w), *(x for x, _ in m)))
+    return any(atom in names or set(atom.strip("<>").split(",")) & names for m in fact.value for atom, _ in m)
+
+
+def read_subst(data: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Scalars map to polynomials, vectors to ``{vector: polynomial}``."""
+    return {
+        name: {x: context.poly(p) for x, p in value.items()} if name in context.vectors else context.poly(value)
+        for name, value in data.items()
+    }
+
+
+def substitute(poly: Poly, subst: Subst) -> Poly:
+    out: Poly = {}
+    for monomial, c in poly.items():
+        value: Poly = {(): c}
+        for atom, k in monomial:
+            if atom.startswith("<"):
+                x, y = atom[1:-1].split(",")
+                left, right = subst.get(x, {x: ONE}), subst.get(y, {y: ONE})
+                image: Poly = {}
+                for a, p in left.items():
+                    for b, q in right.items():
+                        image = add(image, mul({((inner(str(a), str(b)), 1),): Fraction(1)}, mul(p, q)))  # type: ignore[arg-type]
+            else:
+                image = subst.get(atom, {((atom, 1),): Fraction(1)})  # type: ignore[assignment]
+            value = mul(value, power(image, k))
+        out = add(out, value)
+    return out
+
+
+def free_sum(by: Mapping[str, Any], scope: Scope, shape: tuple[str, str], *, trace: bool = False) -> Words:
+    """``sum_j left_j e_j right_j`` of matrix facts ``e_j = 0`` (transposed where asked)."""
+    context, total = scope.context, {}
+    for term in by.get("terms", ()):
+        fact = scope.get(term["fact"], "=0")
+        if fact.kind != "words" or fact.shape is None:
+            raise Rejected(f"{term['fact']!r} is no matrix fact")
+        value, (rows, cols) = fact.value, fact.shape
+        if term.get("transpose", False):
+            value, (rows, cols) = transpose(value, context), (cols, rows)
+        ends = (term["ends"], term["ends"]) if trace else shape
+        left_shape, right_shape = (ends[0], rows), (cols, ends[1])
+        product = word_mul(context.words(term["left"], left_shape), value)
+        total = add(total, word_mul(product, context.words(term["right"], right_shape)))
+    return total
+
+
+def by_free(goal: Fact, by: Mapping[str, Any], scope: Scope) -> None:
+    need(goal, "words", "=0", "trace=0", "trace>=0")
+    assert goal.shape is not None
+    traced = goal.relation != "=0"
+    rest = add(goal.value, free_sum(by, scope, goal.shape, trace=traced), Fraction(-1))
+    if goal.relation == "trace>=0":
+        rest = add(rest, hermitian_sum(by, scope, goal.shape, trace=True), Fraction(-1))
+    expect_zero(cyclic(rest, scope.context) if traced else rest)
+
+
+def hermitian_sum(by: Mapping[str, Any], scope: Scope, shape: tuple[str, str], *, trace: bool = False) -> Words:
+    context, total = scope.context, {}
+    for item in by.get("squares", ()):
+        c, middle = rational(item["coef"]), item.get("fact")
+        if c <= 0:
+            raise Rejected(f"coefficient {c} of a nonnegative term")
+        inside, size = item["rows"], item["cols"]
+        if not trace and size != shape[1]:
+            raise Rejected("a square has another shape than the goal")
+        word = context.words(item["word"], (inside, size))
+        core: Words = {((), ()): Fraction(1)}
+        if middle is not None:
+            fact = scope.get(middle, "psd")
+            if fact.shape != (inside, inside):
+                raise Rejected(f"{middle!r} does not fit between the words")
+            core = fact.value
+        weight: Words = {((), ()): c}
+        for name in item.get("weights", ()):
+            scalar = scope.get(name, ">=0", ">0")
+            if scalar.kind != "poly":
+                raise Rejected(f"{name!r} is no scalar fact")
+            weight = word_mul({(m, ()): x for m, x in scalar.value.items()}, weight)
+        total = add(total, word_mul(weight, word_mul(word_mul(transpose(word, context), core), word)))
+    return total
+
+
+def by_psd(goal: Fact, by: Mapping[str, Any], scope: Scope) -> None:
+    need(goal, "words", "psd")
+    assert goal.shape is not None
+    total = add(hermitian_sum(by, scope, goal.shape), free_sum(by, scope, goal.shape))
+    expect_zero(add(goal.value, total, Fraction(-1)))
+
+
+def by_blocks(goals: list[Fact], by: Mapping[str, Any], scope: Scope) -> None:
+    """Matrix identities for every size, by induction: size 0, then one more block row and column.
+
+    At size 0 a letter with a growing side vanishes from every product, and an equation between matrices
+    without entries holds.  Inside the step the goals are the facts ``hypothesis.k``.
+    """
+    context, recursion = scope.context, scope.recursion(by["recursion"], "blocks")
+    dim, new, grow = recursion["dim"], recursion["by"], recursion["grow"]
+    letters = {x for g in goals for _, w in g.value for x, _ in w}
+    for letter in letters - set(grow):
+        if dim in context.matrices[letter]:
+            raise Rejected(f"{letter!r} has a growing side, but the recursion does not say how it grows")
+    base = scope.inside(context, scope.constant(recursion))
+    nothing: dict[str, Grid] = {n: [[{}]] for n in grow}
+    start: dict[str, Grid] = {n: [[context.words(w, context.matrices[n])]] for n, w in recursion["start"].items()}
+    for k, goal in enumerate(goals):
+        need(goal, "words", "=0")
+        assert goal.shape is not None
+        if dim not in goal.shape:
+            value = block_value(goal.value, {**nothing, **start}, context, (1, 1))[0][0]
+            expect_zero(add(value, free_sum({"terms": by["base"][k]}, base, goal.shape), Fraction(-1)))
+    wider = widened(context, recursion)
+    inside = scope.inside(wider, scope.constant(recursion))
+    for k, goal in enumerate(goals):
+        inside.put(f"hypothesis.{k + 1}", goal)
+    put_given(inside, recursion)
+    images: dict[str, Grid] = {}
+    for letter, blocks in grow.items():
+        rows, cols = ([dim, new] if side == dim else [side] for side in context.matrices[letter])
+        images[letter] = [[wider.words(blocks[i][j], (r, c)) for j, c in enumerate(cols)] for i, r in enumerate(rows)]
+    for letter, words in recursion["update"].items():
+        images[letter] = [[wider.words(words, context.matrices[letter])]]
+    for k, goal in enumerate(goals):
+        assert goal.shape is not None
+        rows, cols = ([dim, new] if side == dim else [side] for side in goal.shape)
+        grid = block_value(goal.value, images, wider, (len(rows), len(cols)))
+        for i, r in enumerate(rows):
+            for j, c in enumerate(cols):
+                proof = free_sum({"terms": by["step"][k][i][j]}, inside, (r, c))
+                expect_zero(add(grid[i][j], proof, Fraction(-1)))
+
+
+def block_value(value: Words, images: Mapping[str, Grid], context: Context, size: tuple[int, int]) -> Grid:
+    """Substitute block matrices for letters and multiply out; ``size`` is the number of blocks of the result."""
+    out: Grid = [[{} for _ in range(size[1])] for _ in range(size[0])]
+    for (scalars, word), c in value.items():
+        grid: Grid = [[{((), ()): Fraction(1)} if i == j else {} for j in range(size[0])] for i in range(size[0])]
+        for name, flipped in word:
+            image = images.get(name, [[{((), ((name, False),)): Fraction(1)}]])
+            if flipped:
+                image = [[transpose(row[j], context) for row in image] for j in range(len(image[0]))]
+            grid = block_mul(grid, image)
+        for i in range(size[0]):
+            for j in range(size[1]):
+                out[i][j] = add(out[i][j], word_mul({(scalars, ()): c}, grid[i][j]))
+    return out
+
+
+def block_mul(a: Grid, b: Grid) -> Grid:
+    out: Grid = [[{} for _ in b[0]] for _ in a]
+    for i, row in enumerate(a):
+        for j in range(len(b[0])):
+            for k, entry in enumerate(row):
+                out[i][j] = add(out[i][j], word_mul(entry, b[k][j]))
+    return out
+
+
+def introduce_sqrt(name: str, by: Mapping[str, Any], scope: Scope) -> None:
+    poly = scope.get(by["of"], ">=0", ">0").value
+    scope.context = scope.context.extended([by["as"]])
+    r: Poly = {((by["as"], 1),): Fraction(1)}
+    scope.put(f"{name}.sign", Fact("poly", r, ">=0"))
+    scope.put(f"{name}.square", Fact("poly", add(mul(r, r), poly, Fraction(-1)), "=0"))
+
+
+def introduce_inverse(name: str, by: Mapping[str, Any], scope: Scope) -> None:
+    poly = scope.get(by["of"], ">0").value
+    scope.context = scope.context.extended([by["as"]])
+    r: Poly = {((by["as"], 1),): Fraction(1)}
+    scope.put(f"{name}.sign", Fact("poly", r, ">0"))
+    scope.put(f"{name}.product", Fact("poly", add(mul(r, poly), ONE, Fraction(-1)), "=0"))
+
+
+def introduce_trace(name: str, by: Mapping[str, Any], scope: Scope) -> None:
+    shape = (str(by["shape"][0]), str(by["shape"][1]))
+    words = cyclic(scope.context.words(by["words"], shape), scope.context)
+    if len(words) != 1 or shape[0] != shape[1] or next(iter(words.items()))[1] != 1:
+        raise Rejected("a trace is taken of one word of square shape")
+    scope.context = scope.context.extended([by["as"]])
+    scope.traces = {**scope.traces, next(iter(words)): by["as"]}
+
+
+def by_read(goal: Fact, by: Mapping[str, Any], scope: Scope) -> None:
+    fact = scope.get(by["fact"], "trace=0", "trace>=0")
+    need(goal, "poly", "=0" if fact.relation == "trace=0" else ">=0")
+    total: Poly = {}
+    for (scalars, word), c in cyclic(fact.value, scope.context).items():
+        if ((), word) not in scope.traces:
+            raise Rejected(f"no scalar is the trace of {show_word(word)}")
+        total = add(total, {times(scalars, ((scope.traces[(), word], 1),)): c})
+    expect_zero(add(goal.value, total, Fraction(-1)))
+
+
+RULES: dict[str, Any] = {
+    "ideal": by_ideal,
+    "positive": by_positive,
+    "refute": by_refute,
+    "cases": by_cases,
+    "vanish": by_vanish,
+    "induction": by_induction,
+    "free": by_free,
+    "psd": by_psd,
+    "blocks": by_blocks,
+    "read": by_read,
+}
+INTRODUCE: dict[str, Any] = {"sqrt": introduce_sqrt, "inverse": introduce_inverse, "trace": introduce_trace}
+
+
+def need(fact: Fact, kind: str, *relations: str) -> None:
+    if fact.kind != kind or fact.relation not in relations:
+        raise Rejected(
+            f"this rule proves {kind} facts of relation {' or '.join(relations)}, not {fact.kind} {fact.relation}"
+        )
+
+
+def expect_zero(rest: Mapping[Any, Fraction]) -> None:
+    if rest:
+        raise Rejected(f"the identity fails; left over: {show(rest)}")
+
+
+def ends_with(steps: list[Any], scope: Scope, goal: Fact, where: str) -> None:
+    if not steps or scope.facts.get(steps[-1]["name"]) != goal:
+        raise Rejected(f"the {where} does not end with its goal")
+
+
+def run(steps: Iterable[Mapping[str, Any]], scope: Scope) -> None:
+    for step in steps:
+        prove(step, scope)
+
+
+def check(certificate: Mapping[str, Any]) -> list[str]:
+    """Check a certificate.
+
+    Args:
+        certificate: the decoded JSON.
+
+    Returns:
+        the names of the goals, all of them proved.
+
+    Raises:
+        Rejected: it is not a proof, or it lists a hypothesis or a step it does not use.
+    """
+    try:
+        if certificate.get("schema") != SCHEMA:
+            raise Rejected(f"schema {certificate.get('schema')!r}, expected {SCHEMA!r}")
+        recursions = certificate.get("recursions", {})
+        scope = Scope(Context(certificate["symbols"]), recursions)
+        declare_recursions(recursions, scope.context)
+        for hypothesis in certificate["hypotheses"]:
+            scope.put(hypothesis["name"], scope.context.fact(hypothesis["fact"]))
+        run(certificate["steps"], scope)
+        goals = list(certificate["goals"])
+        if not goals:
+            raise Rejected("no goal")
+        hypotheses = {h["name"] for h in certificate["hypotheses"]}
+        for goal in goals:
+            if goal in hypotheses:
+                raise Rejected(f"goal {goal!r} is assumed, not proved")
+            scope.get(goal)
+        idle = sorted(hypotheses - scope.used) + [r for r in recursions if f"recursion {r}" not in scope.used]
+        for step in certificate["steps"]:
+            if step["by"]["rule"] != "trace" and not any(
+                name == step["name"] or name.startswith(step["name"] + ".") for name in scope.used
+            ):
+                idle.append(step["name"])
+        if idle:
+            raise Rejected(f"never used: {', '.join(idle)}")
+        return goals
+    except Rejected:
+        raise
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        AttributeError,
+        RecursionError,
+        ZeroDivisionError,
+        AssertionError,
+    ) as error:
+        raise Rejected(f"malformed certificate ({type(error).__name__}: {error})") from None
+
+
+def check_text(text: str) -> list[str]:
+    """Check a certificate given as JSON text; duplicate keys are refused, so that nothing hides behind another."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({k for k, _ in pairs}) != len(pairs):
+            raise Rejected("a key occurs twice in one object")
+        return dict(pairs)
+
+    try:
+        return check(json.loads(text, object_pairs_hook=unique))
+    except json.JSONDecodeError as error:
+        raise Rejected(f"not JSON: {error}") from None

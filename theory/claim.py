@@ -1,0 +1,139 @@
+"""What a claim carries, and the object that carries it.
+
+A claim file defines one `CLAIM`.  The registry finds it by its file name; a claim that lacks one of the nine
+points of CONTRIBUTING.md fails `tests/theory/test_claims_complete.py` by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from .language import BlockRecursion, Input, Instance, Recursion, Relation
+
+if TYPE_CHECKING:
+    from .proof import Proof
+
+VerdictName = Literal["PROVED", "REFUTED", "UNDECIDED"]
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """A named hypothesis of a claim.
+
+    Args:
+        name: how necessity and reports refer to it.
+        text: in words.
+        relation: formal; it becomes a hypothesis of the certificate.  Several relations may carry one name.
+        by_model: true for what holds by the definition of the symbols (``mu = E u``): such facts cannot be dropped.
+    """
+
+    name: str
+    text: str
+    relations: tuple[Relation, ...] = ()
+    by_model: bool = False
+
+
+@dataclass(frozen=True)
+class Statement:
+    """The claim itself, formal and in words."""
+
+    text: str
+    relations: tuple[Relation, ...]
+    assumptions: tuple[Assumption, ...] = ()
+    symbols: Mapping[str, str] = field(default_factory=dict)  # name -> meaning
+    recursions: Mapping[str, Recursion | BlockRecursion] = field(default_factory=dict)
+    symmetric: tuple[str, ...] = ()  # letters that are symmetric matrices
+
+    @property
+    def latex(self) -> str:
+        return r",\qquad ".join(r.latex for r in self.relations)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact that is trusted rather than proved here."""
+
+    name: str
+    statement: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Refutation:
+    """An exact witness against a claim or against a variant of it."""
+
+    instance: Instance
+    note: str
+
+
+Bind = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
+OnFeatures = Callable[[Any], Iterable[tuple[str, Mapping[str, Any]]]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One theorem, with everything needed to check it.
+
+    Args:
+        id, title, family: ``T3.5``, a short name, the section of the theory.
+        source: paper and theorem number, or "new".
+        paper: the paper's own wording (our paraphrase), or "".
+        statement: see `Statement`.
+        derive: fills a `Proof` from the statement; ``None`` if the verdict is REFUTED or UNDECIDED.
+        trust: classical facts cited and not proved.
+        inputs: what a model consists of.
+        bind: ``bind(inputs, ops) -> {symbol: value}``: runs the primitives (means over all pairs, projections one by
+            one) in any arithmetic.
+        tight: instances where a relation is an equality; an empty tuple needs `tight_note`.
+        necessity: assumption name -> instance that violates it and the claim.
+        witness: for REFUTED, the exact instance on which the statement is false.
+        on_features: yields (label, inputs) from a features view; ``None`` needs `features_note`.
+    """
+
+    id: str
+    title: str
+    family: str
+    source: str
+    paper: str
+    statement: Statement
+    inputs: tuple[Input, ...]
+    bind: Bind
+    derive: Callable[[Proof], None] | None = None
+    trust: tuple[Fact, ...] = ()
+    tight: tuple[Instance, ...] = ()
+    tight_note: str = ""
+    necessity: Mapping[str, Instance] = field(default_factory=dict)
+    necessity_note: str = ""
+    witness: Instance | None = None
+    on_features: OnFeatures | None = None
+    features_note: str = ""
+    verdict: VerdictName = "PROVED"
+    notes: Sequence[str] = ()
+
+    def droppable(self) -> list[Assumption]:
+        """Assumptions that are not true by the definition of the symbols."""
+        return [a for a in self.statement.assumptions if not a.by_model]
+
+    def missing(self) -> list[str]:
+        """Which of the nine points are missing; empty for a complete claim."""
+        gaps = []
+        if not self.statement.text or not self.statement.relations:
+            gaps.append("1 statement")
+        if self.verdict == "PROVED" and self.derive is None:
+            gaps.append("2 derivation, 3 certificate")
+        if not self.source:
+            gaps.append("1 source")
+        if not self.inputs or self.bind is None:
+            gaps.append("5 numerical check")
+        if not self.tight and not self.tight_note:
+            gaps.append("6 tightness")
+        undropped = [a.name for a in self.droppable() if a.name not in self.necessity]
+        if undropped and not self.necessity_note:
+            gaps.append(f"7 necessity of {', '.join(undropped)}")
+        if self.on_features is None and not self.features_note:
+            gaps.append("8 measurement on features")
+        if self.verdict == "REFUTED" and self.witness is None:
+            gaps.append("9 witness")
+        return gaps

@@ -1,0 +1,66 @@
+"""What a claim's `bind` and `on_features` may use, so that claim files import no array library.
+
+`crossmodal.synthetic.arithmetic` provides `Ops` three times: exact rationals, float64 with a proven error
+bound, and plain batched float64.  Arrays support ``+ - * @`` and slicing of the last two axes; a column has shape
+``(..., d, 1)``; a value of a scalar symbol has shape ``(...)``; the value of a `Vector` symbol has shape ``(..., d)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class Ops(Protocol):
+    """An arithmetic.  Every function works on one model or on a batch of models of equal size."""
+
+    def ratio(self, p: int, q: int) -> Any: ...  # the number p/q
+    def T(self, x: Any) -> Any: ...  # transpose of the last two axes
+    def rows(self, x: Any) -> int: ...  # number of rows
+    def eye(self, like: Any) -> Any: ...  # identity, as many rows as `like`
+    def ones(self, rows: int, cols: int, like: Any) -> Any: ...
+    def inv(self, x: Any) -> Any: ...  # inverse of a square matrix
+    def strictly_lower(self, x: Any) -> Any: ...
+    def diagonal(self, x: Any) -> Any: ...  # diagonal of a matrix, as a vector
+    def trace(self, x: Any) -> Any: ...
+    def total_square(self, x: Any) -> Any: ...  # squared Frobenius norm
+    def row(self, x: Any, k: int) -> Any: ...  # row k as a vector
+    def slice_row(self, x: Any, k: int) -> Any: ...  # row k as a 1 x d matrix
+    def entry(self, x: Any, i: int, j: int) -> Any: ...
+    def column(self, vector: Any) -> Any: ...  # vector as a d x 1 matrix
+    def vector(self, column: Any) -> Any: ...  # d x 1 matrix as a vector
+    def mean_row(self, x: Any) -> Any: ...  # mean of the rows, as a vector
+    def mean_entry(self, x: Any) -> Any: ...  # mean of all entries
+    def mean_square(self, x: Any) -> Any: ...  # mean squared length of the rows
+    def sample(self, x: Any) -> Any: ...  # the rows as one element of L2 (inner product: mean over rows)
+    def constant(self, vector: Any, rows: int) -> Any: ...  # a constant element of the same L2
+    def outer(self, x: Any, y: Any) -> Any: ...  # of two vectors, a matrix
+    def sqrt(self, x: Any) -> Any: ...
+    def exp(self, x: Any) -> Any: ...  # not in exact arithmetic
+    def log(self, x: Any) -> Any: ...  # not in exact arithmetic
+    def maximum(self, x: Any, y: Any) -> Any: ...
+    def max_entry(self, x: Any) -> Any: ...
+    def min_entry(self, x: Any) -> Any: ...
+    def absolute(self, x: Any) -> Any: ...
+    def positive(self, x: Any) -> Any: ...  # 1 where x > 0, else 0
+    def flatten(self, x: Any) -> Any: ...  # a matrix as a vector (Frobenius inner product)
+
+
+class View(Protocol):
+    """A user's features, as claims see them; `environments` are ids in file order."""
+
+    environments: Sequence[int]
+
+    def name(self, env: int) -> str: ...
+    def count(self, env: int) -> int: ...
+    def image(self, env: int) -> Any: ...  # N_env x d
+    def text(self, env: int) -> Any: ...
+    def onehot(self, env: int) -> Any: ...  # N_env x C labels
+    def prototypes(self, env: int) -> Any: ...  # class means of the image features, one row a class
+    def mean(self, x: Any) -> Any: ...  # mean row, as a vector
+    def stack(self, vectors: Sequence[Any]) -> Any: ...  # vectors as rows
+    def normalise(self, x: Any) -> Any: ...  # rows to unit length
+    def span(self, *x: Any) -> tuple[Any, ...]: ...  # the same rows in coordinates of their common span
+    def projector(self, x: Any) -> Any: ...  # orthogonal projector on the rows' span
+    def column(self, vector: Any) -> Any: ...  # d x 1
+    def sorted_cosines(self, rows: Any) -> bool: ...  # 0 <= c12 <= c23 <= c13

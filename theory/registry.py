@@ -1,0 +1,54 @@
+"""Finds claims: one file in `claims/` is one claim, named `<id>_<words>.py` (`t3_5_any_sequence.py` is T3.5)."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from functools import cache
+from pathlib import Path
+
+from .claim import Claim
+from .errors import InputError
+
+CLAIMS = Path(__file__).parent / "claims"
+CERTIFICATES = Path(__file__).parent / "certificates"
+_NAME = re.compile(r"([a-z])(\d+)(?:_(\d+))?_[a-z]\w*$")
+_FAMILIES = "stogdcp"
+
+
+@cache
+def modules() -> dict[str, str]:
+    """Claim id -> module name, in the order of the theory; imports nothing."""
+    found = {}
+    for path in CLAIMS.glob("*.py"):
+        if match := _NAME.match(path.stem):
+            letter, *numbers = match.groups()
+            parts = [n for n in numbers if n]
+            order = (_FAMILIES.find(letter), *map(int, parts))
+            found[order] = (letter.upper() + ".".join(parts), path.stem)
+    return dict(found[key] for key in sorted(found))
+
+
+@cache
+def get(claim_id: str) -> Claim:
+    """The claim of that id.
+
+    Raises:
+        InputError: no such claim.
+    """
+    wanted = claim_id.upper()
+    if wanted not in modules():
+        raise InputError(
+            f"no claim {claim_id!r}",
+            expected=", ".join(modules()),
+            fix="`crossmodal show` lists the claims",
+        )
+    module = importlib.import_module(f"{__package__}.claims.{modules()[wanted]}")
+    claim: Claim = module.CLAIM
+    if claim.id != wanted:
+        raise InputError(f"{modules()[wanted]}.py defines {claim.id}, its name says {wanted}")
+    return claim
+
+
+def all_claims() -> list[Claim]:
+    return [get(claim_id) for claim_id in modules()]
