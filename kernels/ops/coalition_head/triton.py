@@ -10,12 +10,12 @@ from torch import Tensor
 from crossmodal.kernels.autotune import Config, choose
 
 DEFAULT: Config = {"BLOCK_N": 128, "BLOCK_C": 64, "BLOCK_D": 64, "num_warps": 8, "num_stages": 3}
-DEFAULT_FP32: Config = {"BLOCK_N": 64, "BLOCK_C": 32, "BLOCK_D": 32, "num_warps": 4, "num_stages": 2}
-CANDIDATES: tuple[Config, ...] = (
+DEFAULT_FP32: Config = {"BLOCK_N": 64, "BLOCK_C": 32, "BLOCK_D": 32, "num_warps": 8, "num_stages": 2}
+CANDIDATES: tuple[Config, ...] = (  # every one compiles without spills for sm_90
     DEFAULT,
-    {"BLOCK_N": 128, "BLOCK_C": 128, "BLOCK_D": 64, "num_warps": 8, "num_stages": 3},
-    {"BLOCK_N": 64, "BLOCK_C": 128, "BLOCK_D": 64, "num_warps": 4, "num_stages": 3},
-    {"BLOCK_N": 256, "BLOCK_C": 64, "BLOCK_D": 64, "num_warps": 8, "num_stages": 3},
+    {"BLOCK_N": 128, "BLOCK_C": 64, "BLOCK_D": 64, "num_warps": 8, "num_stages": 4},
+    {"BLOCK_N": 64, "BLOCK_C": 64, "BLOCK_D": 64, "num_warps": 4, "num_stages": 3},
+    {"BLOCK_N": 64, "BLOCK_C": 128, "BLOCK_D": 64, "num_warps": 8, "num_stages": 3},
 )
 
 
@@ -26,7 +26,7 @@ def _product(
 ):  # fmt: skip
     z = tl.zeros((BLOCK_N, BLOCK_C), tl.float32)
     for k in range(0, d, BLOCK_D):
-        ks = k + tl.arange(0, BLOCK_D)
+        ks = (k + tl.arange(0, BLOCK_D)).to(tl.int64)
         k_ok = ks < d
         x = tl.load(
             x_ptr + rows[:, None] * stride_xn + ks[None, :] * stride_xd,
@@ -44,7 +44,7 @@ def _product(
 def _update(z, cols, label, m, l, best, target):
     """Fold a tile of logits into running maximum, sum, argmax and target logit."""
     tile_m, tile_at = tl.max(z, 1, return_indices=True, return_indices_tie_break_left=True)
-    first = tl.min(cols, 0)
+    first = tl.min(cols, 0).to(tl.int32)
     best = tl.where(tile_m > m, first + tile_at, best)  # strictly greater: the lowest index wins a tie
     new = tl.maximum(m, tile_m)
     l = l * tl.exp(m - new) + tl.sum(tl.exp(z - new[:, None]), 1)  # a tile holds a class, so `new` is finite
@@ -76,14 +76,14 @@ def coalition_head_kernel(
     at_t = at_i
     at_b = at_i
     for start in range(0, classes, BLOCK_C):
-        cols = start + tl.arange(0, BLOCK_C)
+        cols = (start + tl.arange(0, BLOCK_C)).to(tl.int64)
         col_ok = cols < classes
         a = _product(
-            image_ptr, wi_ptr, rows, row_ok, cols.to(tl.int64), col_ok, d_image,
+            image_ptr, wi_ptr, rows, row_ok, cols, col_ok, d_image,
             stride_in, stride_id, stride_wic, stride_wid, BLOCK_N, BLOCK_C, BLOCK_D,
         )  # fmt: skip
         b = _product(
-            text_ptr, wt_ptr, rows, row_ok, cols.to(tl.int64), col_ok, d_text,
+            text_ptr, wt_ptr, rows, row_ok, cols, col_ok, d_text,
             stride_tn, stride_td, stride_wtc, stride_wtd, BLOCK_N, BLOCK_C, BLOCK_D,
         )  # fmt: skip
         a += tl.load(a_bias_ptr + cols, mask=col_ok, other=0.0)[None, :]

@@ -13,14 +13,28 @@ from crossmodal.kernels.ops.segment_attention.torch import merge, segment_attent
 LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
 LN2: tl.constexpr = tl.constexpr(0.6931471805599453)
 
+# every configuration compiles without spills for sm_90: two accumulators leave room for heads up to these widths
+WIDEST, WIDEST_FP32 = 128, 64
 DEFAULT: Config = {"BLOCK_Q": 128, "BLOCK_K": 64, "num_warps": 8, "num_stages": 3}
-DEFAULT_FP32: Config = {"BLOCK_Q": 32, "BLOCK_K": 32, "num_warps": 4, "num_stages": 1}
+DEFAULT_WIDE: Config = {"BLOCK_Q": 64, "BLOCK_K": 64, "num_warps": 8, "num_stages": 2}
+DEFAULT_FP32: Config = {"BLOCK_Q": 32, "BLOCK_K": 16, "num_warps": 8, "num_stages": 1}
 CANDIDATES: tuple[Config, ...] = (
     DEFAULT,
     {"BLOCK_Q": 64, "BLOCK_K": 64, "num_warps": 4, "num_stages": 3},
     {"BLOCK_Q": 128, "BLOCK_K": 32, "num_warps": 8, "num_stages": 4},
     {"BLOCK_Q": 64, "BLOCK_K": 32, "num_warps": 4, "num_stages": 4},
 )
+CANDIDATES_WIDE: tuple[Config, ...] = (
+    DEFAULT_WIDE,
+    {"BLOCK_Q": 64, "BLOCK_K": 32, "num_warps": 8, "num_stages": 3},
+)
+
+
+def default_config(dtype: torch.dtype, width: int) -> Config:
+    """The configuration used when nothing was tuned, for heads of `width` dimensions."""
+    if dtype == torch.float32:
+        return DEFAULT_FP32
+    return DEFAULT if width <= 64 else DEFAULT_WIDE
 
 
 @triton.jit
@@ -32,7 +46,7 @@ def _segment(
     m = tl.full((BLOCK_Q,), float("-inf"), tl.float32)
     l = tl.zeros((BLOCK_Q,), tl.float32)
     acc = tl.zeros((BLOCK_Q, BLOCK_D), tl.float32)
-    ds = tl.arange(0, BLOCK_D)
+    ds = tl.arange(0, BLOCK_D).to(tl.int64)
     d_ok = ds < d
     for start in range(first, last, BLOCK_K):
         ks = (start + tl.arange(0, BLOCK_K)).to(tl.int64)
@@ -86,7 +100,7 @@ def segment_attention_kernel(
     head = batch_head % heads
     qs = (block * BLOCK_Q + tl.arange(0, BLOCK_Q)).to(tl.int64)
     q_ok = qs < queries
-    ds = tl.arange(0, BLOCK_D)
+    ds = tl.arange(0, BLOCK_D).to(tl.int64)
     d_ok = ds < d
     q = tl.load(
         q_ptr + batch * stride_qb + head * stride_qh + qs[:, None] * stride_qn + ds[None, :] * stride_qd,
@@ -128,11 +142,12 @@ def segment_attention_triton(
     Two segments take one launch, which also merges.  With more, segments are attended to two at a time and their
     float32 outputs merged in torch.
     """
-    if q.dtype == torch.float64 or q.shape[3] > 256 or not q.numel():
+    widest = WIDEST_FP32 if q.dtype == torch.float32 else WIDEST
+    if q.dtype == torch.float64 or q.shape[3] > widest or not q.numel():
         # no float64 tensor path in Triton, and wider heads would spill
         return segment_attention_torch(q, k, v, bounds, coalitions, keep, scale)
     if config is None:
-        default = DEFAULT_FP32 if q.dtype == torch.float32 else DEFAULT
+        default = default_config(q.dtype, q.shape[3])
         shape = (q.shape[0] * q.shape[1], q.shape[2], k.shape[2], q.shape[3])
         config = choose("segment_attention", shape, q.dtype, q.device, default)
     keep8 = q.new_zeros(0, dtype=torch.int8) if keep is None else keep.contiguous().view(torch.int8)
