@@ -1,1 +1,1 @@
-"""."""
+"""Synthetic linear two-modality models: arithmetic, evaluation of statements, drawing of models, falsification."""

@@ -1,8 +1,10 @@
 """What a claim's `bind` and `on_features` may use, so that claim files import no array library.
 
 `crossmodal.synthetic.arithmetic` provides `Ops` three times: exact rationals, float64 with a proven error
-bound, and plain batched float64.  Arrays support ``+ - * @`` and slicing of the last two axes; a column has shape
-``(..., d, 1)``; a value of a scalar symbol has shape ``(...)``; the value of a `Vector` symbol has shape ``(..., d)``.
+bound, and plain batched float64.  Every value is a matrix, possibly with batch axes in front, so that everything
+broadcasts: a scalar is ``1 x 1`` (plain numbers are welcome too), the value of a `Vector` symbol is a row ``1 x d``, a
+`matrix(.., "d", 1)` is a column ``d x 1``.  Arrays support ``+ - * @`` and slicing.  An element of L2 (a random vector given by
+N equally likely rows) is ``N x d``, and `Inner` of such values is the mean over rows of the products of rows.
 """
 
 from __future__ import annotations
@@ -21,11 +23,11 @@ class Ops(Protocol):
     def ones(self, rows: int, cols: int, like: Any) -> Any: ...
     def inv(self, x: Any) -> Any: ...  # inverse of a square matrix
     def strictly_lower(self, x: Any) -> Any: ...
-    def diagonal(self, x: Any) -> Any: ...  # diagonal of a matrix, as a vector
+    def diagonal(self, x: Any) -> Any: ...  # diagonal of a matrix, as a vector (1 x d)
     def trace(self, x: Any) -> Any: ...
     def total_square(self, x: Any) -> Any: ...  # squared Frobenius norm
-    def row(self, x: Any, k: int) -> Any: ...  # row k as a vector
-    def slice_row(self, x: Any, k: int) -> Any: ...  # row k as a 1 x d matrix
+    def row(self, x: Any, k: int) -> Any: ...  # row k, a vector (1 x d)
+    def slice_row(self, x: Any, k: int) -> Any: ...  # the same as row
     def entry(self, x: Any, i: int, j: int) -> Any: ...
     def column(self, vector: Any) -> Any: ...  # vector as a d x 1 matrix
     def vector(self, column: Any) -> Any: ...  # d x 1 matrix as a vector
@@ -57,7 +59,7 @@ class View(Protocol):
     def text(self, env: int) -> Any: ...
     def onehot(self, env: int) -> Any: ...  # N_env x C labels
     def prototypes(self, env: int) -> Any: ...  # class means of the image features, one row a class
-    def mean(self, x: Any) -> Any: ...  # mean row, as a vector
+    def mean(self, x: Any) -> Any: ...  # mean row, as a vector (1 x d)
     def stack(self, vectors: Sequence[Any]) -> Any: ...  # vectors as rows
     def normalise(self, x: Any) -> Any: ...  # rows to unit length
     def span(self, *x: Any) -> tuple[Any, ...]: ...  # the same rows in coordinates of their common span

@@ -148,10 +148,10 @@ CLAIM = Claim(
         ),
     ),
     necessity={
-        "nonnegative": Instance({"A": unit([1, 0, 0], ["-4/5", "3/5", 0], ["3/5", "4/5", 0])}, "c_12 = -4/5: similar but opposite", "best_213"),
+        "nonnegative": Instance({"A": unit([1, 0], ["-3/5", "4/5"], ["3/5", "4/5"])}, "c_12 = -3/5: similar but opposite", "best_321"),
         "least": Instance({"A": unit([1, 0, 0], ["3/5", "4/5", 0], ["4/5", 0, "3/5"])}, "the more similar pair first", "best_321"),
-        "most": Instance({"A": unit([1, 0, 0], ["3/5", "4/5", 0], ["3/5", "4/5", 0])}, "the most similar pair last", "best_132"),
-        "unit": Instance({"A": unit([2, 0], [1, 0], [1, 0])}, "lengths 2, 1, 1", "swap_last"),
+        "most": Instance({"A": unit([1, 0], ["4/5", "3/5"], ["3/5", "4/5"])}, "the most similar pair last", "best_132"),
+        "unit": Instance({"A": unit([1, 0], ["6/5", "8/5"], ["4/5", "3/5"])}, "lengths 1, 2, 1", "swap_last"),
     },
     on_features=on_features,
 )  # fmt: skip

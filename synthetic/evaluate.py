@@ -1,0 +1,301 @@
+"""Evaluate a claim's statement in any arithmetic: the only way a formula becomes numbers.
+
+`sides` walks the sympy expression of a relation; `judge` compares the two sides and says ``holds``,
+``violated`` or, where an error bound covers the difference, ``within error``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+import sympy
+import torch
+from sympy import MatrixSymbol
+from sympy.matrices.expressions import Identity, Inverse, MatAdd, MatMul, MatPow, Trace, Transpose, ZeroMatrix
+
+from ..theory.claim import Claim
+from ..theory.language import Inner, Relation
+from .arithmetic import Ball, Enclosure, Exact, ball, lower_end, upper_end
+
+Status = Literal["holds", "violated", "within error"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Outcome of one relation on one model (or the worst of a batch).
+
+    Args:
+        relation: its name.
+        status: see the module.
+        slack: ``rhs - lhs`` for ``<=``, smallest eigenvalue of it for ``loewner<=``, minus the largest discrepancy for ``==``.
+        error: bound of the error of `slack`; 0 in exact arithmetic.
+        lhs, rhs: the sides where they are scalars, else nan.
+        index: of the worst model in a batch.
+    """
+
+    relation: str
+    status: Status
+    slack: float
+    error: float
+    lhs: float
+    rhs: float
+    index: int = 0
+
+
+def value(expr: Any, values: Mapping[str, Any], ops: Any) -> Any:
+    """The value of a statement's expression."""
+    expr = sympy.sympify(expr)
+    if isinstance(expr, MatrixSymbol) or (expr.is_Symbol):
+        return values[str(expr)]
+    if expr.is_Rational:
+        return ops.ratio(int(expr.p), int(expr.q))
+    args = expr.args
+    if isinstance(expr, Inner):
+        return ops.inner(value(args[0], values, ops), value(args[1], values, ops))
+    if isinstance(expr, Trace):
+        return ops.trace(value(expr.arg, values, ops))
+    if isinstance(expr, Transpose):
+        return ops.T(value(expr.arg, values, ops))
+    if isinstance(expr, Inverse):
+        return ops.inv(value(expr.arg, values, ops))
+    if isinstance(expr, MatAdd):
+        return matrix_sum(args, values, ops)
+    if isinstance(expr, Identity):
+        if expr.shape[0] == 1:
+            return ops.ones(1, 1, None)
+        raise ValueError("an identity needs a neighbour to take its size from")
+    if isinstance(expr, MatMul) or expr.is_Mul:
+        out = None
+        for arg in args:
+            if isinstance(arg, Identity):
+                continue
+            factor = value(arg, values, ops)
+            if out is None:
+                out = factor
+            elif isinstance(arg, sympy.MatrixExpr) and is_matrix(out) and out.shape[-1] == factor.shape[-2] and (
+                isinstance(expr, MatMul) and seen_matrix(args, arg)
+            ):
+                out = out @ factor
+            else:
+                out = out * factor
+        return out
+    if expr.is_Add:
+        out = value(args[0], values, ops)
+        for arg in args[1:]:
+            out = out + value(arg, values, ops)
+        return out
+    if isinstance(expr, MatPow):
+        base = value(expr.base, values, ops)
+        out = base
+        for _ in range(int(expr.exp) - 1):
+            out = out @ base
+        return out
+    if expr.is_Pow:
+        return power(value(expr.base, values, ops), expr.exp, ops)
+    if isinstance(expr, sympy.exp):
+        return ops.exp(value(args[0], values, ops))
+    if isinstance(expr, sympy.log):
+        return ops.log(value(args[0], values, ops))
+    if isinstance(expr, sympy.Abs):
+        return ops.absolute(value(args[0], values, ops))
+    if isinstance(expr, sympy.Max | sympy.Min):
+        f = ops.maximum if isinstance(expr, sympy.Max) else ops.minimum
+        out = value(args[0], values, ops)
+        for arg in args[1:]:
+            out = f(out, value(arg, values, ops))
+        return out
+    raise TypeError(f"no value for {type(expr).__name__}: {expr}")
+
+
+def seen_matrix(args: Any, arg: Any) -> bool:
+    """True when a matrix factor stands before ``arg`` in a product (scalar coefficients come first)."""
+    for other in args:
+        if other is arg:
+            return False
+        if isinstance(other, sympy.MatrixExpr) and not isinstance(other, Identity):
+            return True
+    return False
+
+
+def power(base: Any, exponent: Any, ops: Any) -> Any:
+    if exponent == sympy.Rational(1, 2):
+        return ops.sqrt(base)
+    if not exponent.is_Integer:
+        return power(ops.sqrt(base), 2 * exponent, ops)
+    k = int(exponent)
+    if k < 0:
+        base, k = ops.reciprocal(base), -k
+    out = base
+    for _ in range(k - 1):
+        out = out * base
+    return out
+
+
+def is_matrix(x: Any) -> bool:
+    return hasattr(x, "shape") and len(x.shape) >= 2
+
+
+def matrix_sum(args: Any, values: Mapping[str, Any], ops: Any) -> Any:
+    """A sum in which identities and zero matrices take the size of their neighbours."""
+    plain = [a for a in args if not has_free_size(a)]
+    out = value(plain[0], values, ops)
+    for arg in plain[1:]:
+        out = out + value(arg, values, ops)
+    for arg in args:
+        if has_free_size(arg):
+            scale = sympy.Mul(*[f for f in getattr(arg, "args", ()) if not isinstance(f, sympy.MatrixExpr)])
+            if isinstance(arg, Identity):
+                out = out + ops.eye(out)
+            elif isinstance(arg, MatMul):
+                out = out + ops.eye(out) * value(scale, values, ops)
+    return out
+
+
+def has_free_size(arg: Any) -> bool:
+    if isinstance(arg, Identity | ZeroMatrix):
+        return True
+    return isinstance(arg, MatMul) and all(isinstance(a, Identity) or not isinstance(a, sympy.MatrixExpr) for a in arg.args)
+
+
+def sides(relation: Relation, values: Mapping[str, Any], ops: Any) -> tuple[Any, Any]:
+    """Both sides; a side that is only zero or an identity takes the other's size."""
+    lhs, rhs = sympy.sympify(relation.lhs), sympy.sympify(relation.rhs)
+    out: list[Any] = [None, None]
+    free = [has_free_size(x) for x in (lhs, rhs)]
+    for k, (expr, alone) in enumerate(zip((lhs, rhs), free, strict=True)):
+        if not alone:
+            out[k] = value(expr, values, ops)
+    for k, expr in enumerate((lhs, rhs)):
+        if free[k]:
+            other = out[1 - k]
+            if isinstance(expr, ZeroMatrix):
+                out[k] = other * 0
+            elif isinstance(expr, Identity):
+                out[k] = ops.eye(other)
+            else:
+                scale = sympy.Mul(*[f for f in expr.args if not isinstance(f, sympy.MatrixExpr)])
+                out[k] = ops.eye(other) * value(scale, values, ops)
+    return out[0], out[1]
+
+
+def judge(relation: Relation, values: Mapping[str, Any], ops: Any) -> Judgement:
+    """Evaluate and compare; on a batch the worst model counts."""
+    lhs, rhs = sides(relation, values, ops)
+    if ops.exact:
+        return judge_exact(relation, lhs, rhs, ops)
+    if isinstance(ops, Exact):
+        raise TypeError
+    difference = rhs - lhs
+    if relation.op == "loewner<=":
+        slack = ops.smallest_eigenvalue(difference)
+    elif relation.op == "==":
+        slack = -ops.max_entry(ops.absolute(as_array(difference)))
+    else:
+        slack = ops.min_entry(as_array(difference))
+    mid, err = (slack.mid, slack.err) if isinstance(slack, Ball) else (slack, torch.zeros_like(slack))
+    margin = (mid + err).reshape(-1)
+    k = int(margin.argmin())
+    worst, bound = float(mid.reshape(-1)[k]), float(err.reshape(-1)[k])
+    limit = 0.0
+    if worst + bound < limit or (relation.op == "<" and worst + bound <= 0):
+        status: Status = "violated"
+    elif worst - bound >= limit and relation.op != "==":
+        status = "holds"
+    else:
+        status = "holds" if relation.op == "==" else "within error"
+    return Judgement(relation.name, status, worst, bound, *(scalar(x, k) for x in (lhs, rhs)), index=k)
+
+
+def as_array(x: Any) -> Any:
+    return x if isinstance(x, Ball | torch.Tensor) else ball(x)
+
+
+def judge_exact(relation: Relation, lhs: Any, rhs: Any, ops: Any) -> Judgement:
+    difference = rhs - lhs
+    entries = difference.reshape(-1) if isinstance(difference, np.ndarray) else [difference]
+    if relation.op == "loewner<=":
+        good = is_psd(difference)
+        approx = np.array(difference, dtype=float)
+        slack = float(np.linalg.eigvalsh((approx + approx.T) / 2)[0])
+        return Judgement(relation.name, "holds" if good else "violated", slack, 0.0, np.nan, np.nan)
+    width = max((float(e.hi - e.lo) for e in entries if isinstance(e, Enclosure)), default=0.0)
+    if relation.op == "==":
+        worst = max(entries, key=lambda v: abs(float(v)))
+        bad = any(lower_end(v) > 0 or upper_end(v) < 0 for v in entries)
+        slack = -abs(float(worst))
+        status: Status = "violated" if bad else "holds"
+    else:
+        worst = min(entries, key=float)
+        slack = float(worst)
+        if any(upper_end(v) < 0 or (relation.op == "<" and upper_end(v) <= 0) for v in entries):
+            status = "violated"
+        elif all(lower_end(v) > 0 or (relation.op == "<=" and lower_end(v) >= 0) for v in entries):
+            status = "holds"
+        else:
+            status = "within error"
+    return Judgement(relation.name, status, slack, width, scalar(lhs, 0), scalar(rhs, 0))
+
+
+def scalar(x: Any, k: int) -> float:
+    if isinstance(x, Ball):
+        x = x.mid
+    if isinstance(x, int | float | Fraction | Enclosure):
+        return float(x)
+    flat = x.reshape(-1)
+    if x.shape[-1] != 1 or x.shape[-2] != 1:
+        return float("nan")
+    return float(flat[min(k, len(flat) - 1)])
+
+
+def is_psd(x: Any) -> bool:
+    """Exact: symmetric elimination in rationals; a zero pivot needs a zero row."""
+    work = [[Fraction(v) for v in row] for row in x]
+    n = len(work)
+    if any(work[i][j] != work[j][i] for i in range(n) for j in range(i)):
+        return False
+    for k in range(n):
+        if work[k][k] < 0 or (work[k][k] == 0 and any(work[k][j] for j in range(k, n))):
+            return False
+        if work[k][k] > 0:
+            for i in range(k + 1, n):
+                factor = work[i][k] / work[k][k]
+                work[i] = [a - factor * b for a, b in zip(work[i], work[k], strict=True)]
+    return True
+
+
+def bound_values(claim: Claim, inputs: Mapping[str, Any], ops: Any) -> Mapping[str, Any]:
+    """Run the claim's primitives on inputs given as nested lists, arrays or tensors."""
+    return claim.bind({k: ops.array(v) for k, v in inputs.items()}, ops)
+
+
+def judge_claim(claim: Claim, inputs: Mapping[str, Any], ops: Any) -> list[Judgement]:
+    """All relations of a claim on one model."""
+    values = bound_values(claim, inputs, ops)
+    return [judge(relation, values, ops) for relation in claim.statement.relations]
+
+
+def judge_assumptions(claim: Claim, values: Mapping[str, Any], ops: Any) -> dict[str, Judgement]:
+    """Those assumptions whose symbols all have values; the worst relation of each."""
+    out: dict[str, Judgement] = {}
+    for assumption in claim.statement.assumptions:
+        for relation in assumption.relations:
+            if relation.symbols <= set(values):
+                found = judge(relation, values, ops)
+                if assumption.name not in out or found.slack < out[assumption.name].slack:
+                    out[assumption.name] = found
+    return out
+
+
+def tightened(relation: Relation, by: Fraction = Fraction(1, 100)) -> Relation:
+    """The same bound, one percent tighter: ``rhs - by |rhs|``."""
+    c = sympy.Rational(by.numerator, by.denominator)
+    rhs = sympy.sympify(relation.rhs)
+    if relation.op == "==":
+        return Relation(relation.name, relation.lhs, "==", (1 - c) * rhs)
+    if isinstance(rhs, sympy.MatrixExpr):
+        return Relation(relation.name, relation.lhs, relation.op, (1 - c) * rhs)
+    return Relation(relation.name, relation.lhs, relation.op, rhs - c * sympy.Abs(rhs))
