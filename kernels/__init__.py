@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from crossmodal.kernels.coalitions import dual_coalitions as dual_coalitions
     from crossmodal.kernels.coalitions import fused_coalitions as fused_coalitions
     from crossmodal.kernels.coalitions import model_coalitions as model_coalitions
+    from crossmodal.kernels.coalitions import shapley as shapley
     from crossmodal.kernels.dual import factored_dual as factored_dual
     from crossmodal.kernels.fused import pack_coalitions as pack_coalitions
+    from crossmodal.kernels.graphs import GraphedCall as GraphedCall
     from crossmodal.kernels.ops.coalition_head import CoalitionHead as CoalitionHead
     from crossmodal.kernels.ops.coalition_head import coalition_head as coalition_head
+    from crossmodal.kernels.ops.moments import FeatureMoments as FeatureMoments
     from crossmodal.kernels.ops.moments import PairMoments as PairMoments
-    from crossmodal.kernels.ops.moments import StreamingMoments as StreamingMoments
     from crossmodal.kernels.ops.moments import moments as moments
     from crossmodal.kernels.ops.moments import stream_moments as stream_moments
     from crossmodal.kernels.ops.pair_lse import PairLSE as PairLSE
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 _HOME = {
     "moments": "ops.moments",
     "stream_moments": "ops.moments",
-    "StreamingMoments": "ops.moments",
+    "FeatureMoments": "ops.moments",
     "PairMoments": "ops.moments",
     "pair_lse": "ops.pair_lse",
     "PairLSE": "ops.pair_lse",
@@ -56,9 +58,11 @@ _HOME = {
     "fused_coalitions": "coalitions",
     "dual_coalitions": "coalitions",
     "model_coalitions": "coalitions",
+    "shapley": "coalitions",
+    "GraphedCall": "graphs",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605  (the table above is the single list of public names)
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from crossmodal.theory.errors import InputError
-
 import torch
+from crossmodal.theory.errors import InputError
 from torch import Tensor
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

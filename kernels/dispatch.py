@@ -7,9 +7,8 @@ import importlib.util
 import logging
 import os
 
-from crossmodal.theory.errors import InputError
-
 import torch
+from crossmodal.theory.errors import InputError
 
 IMPLEMENTATIONS = ("auto", "triton", "torch", "naive")
 log = logging.getLogger("crossmodal.kernels")

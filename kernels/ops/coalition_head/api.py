@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import Tensor
-
 from crossmodal.kernels import checks
 from crossmodal.kernels.dispatch import resolve
+from torch import Tensor
 
 COALITIONS: tuple[tuple[str, ...], ...] = ((), ("image",), ("text",), ("image", "text"))
 """The order of the first axis of every result, here and in `crossmodal.kernels.coalitions`."""

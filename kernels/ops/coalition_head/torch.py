@@ -10,10 +10,9 @@ sum does not; a row whose sum is too small to prove the opposite is computed aga
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-
 from crossmodal.kernels.checks import accumulator
 from crossmodal.kernels.ops.pair_lse.torch import certificate
+from torch import Tensor
 
 ROWS = 512
 

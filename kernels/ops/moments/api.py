@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import Tensor
-
 from crossmodal.kernels import checks
 from crossmodal.kernels.dispatch import IMPLEMENTATIONS, resolve
+from torch import Tensor
 
 
 class PairMoments(NamedTuple):

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from crossmodal.kernels.checks import InputError, describe
 from crossmodal.kernels.ops.moments.api import PairMoments
 from crossmodal.kernels.ops.moments.torch import FeatureMoments, combine
+from torch import Tensor
 
 Shard = str | PathLike[str] | np.ndarray | Tensor
 BLOCK = 16384
@@ -100,7 +100,7 @@ def _read_ahead(reader: ThreadPoolExecutor, blocks: Iterator[np.ndarray]) -> Ite
 
 
 def _open_all(name: str, source: Shard | Sequence[Shard]) -> list[tuple[str, np.ndarray]]:
-    shards = list(source) if isinstance(source, list | tuple) else [source]
+    shards: list[Any] = list(source) if isinstance(source, list | tuple) else [source]
     opened = [_open(f"{name}[{i}]" if len(shards) > 1 else name, s) for i, s in enumerate(shards)]
     if len({array.shape[1] for _, array in opened}) != 1:
         raise InputError(

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-
 from crossmodal.kernels.checks import InputError, accumulator
+from torch import Tensor
 
 ROWS = 8192
 PANELS = 4  # the scatter matrix is symmetric: with 4 column panels 10 of 16 blocks are computed

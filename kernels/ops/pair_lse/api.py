@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-
 from crossmodal.kernels import checks
 from crossmodal.kernels.dispatch import resolve
+from torch import Tensor
 
 # Below this many pairs the matrix fits in cache and the plain form wins (measured: see benchmarks/results).
 SMALL = 256 * 256
@@ -77,7 +76,7 @@ def pair_lse(
     # Dropping rows before the products is cheaper than masking them afterwards, and exact.
     kept_u = u if u_keep is None else u[u_keep]
     kept_v = v if v_keep is None else v[v_keep]
-    row_lse, col_lse, row_max = RecomputedPairLSE.apply(kept_u, kept_v, scale, chosen)  # type: ignore[no-untyped-call]
+    row_lse, col_lse, row_max = RecomputedPairLSE.apply(kept_u, kept_v, scale, chosen)
     row_lse, row_max = _spread(row_lse, u_keep), _spread(row_max, u_keep)
     return PairLSE(row_lse, _spread(col_lse, v_keep), row_max, _diagonal(u, v, scale, u_keep, v_keep))
 

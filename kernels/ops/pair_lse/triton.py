@@ -6,14 +6,15 @@ second stage (a few torch reductions) merges them in a fixed order, so results r
 in stripes of at most `STRIPE`, so the partials take O(M), not O(N M), memory.
 """
 
+# mypy: disable-error-code="no-untyped-def"
+# (the arguments of a kernel are values of Triton's own language, which has no annotations)
 from __future__ import annotations
 
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
-
 from crossmodal.kernels.autotune import Config, choose
+from torch import Tensor
 
 LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
 LN2 = 0.6931471805599453
@@ -103,9 +104,7 @@ def pair_lse_triton(u: Tensor, v: Tensor, scale: float, config: Config | None = 
     return (row_m + row_l.log2()) * LN2, (col_m + col_l.log2()) * LN2, row_m * LN2
 
 
-def _stripe(
-    u: Tensor, v: Tensor, scale: float, config: Config
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def _stripe(u: Tensor, v: Tensor, scale: float, config: Config) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     (n, d), m = u.shape, v.shape[0]
     row_blocks = triton.cdiv(n, config["BLOCK_N"])
     # enough programs for two waves, and at least one column tile each

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain, combinations
+from itertools import chain, combinations, pairwise
 from typing import NamedTuple
-
-from torch import Tensor
 
 from crossmodal.kernels import checks
 from crossmodal.kernels.dispatch import resolve
+from torch import Tensor
 
 
 class SegmentAttention(NamedTuple):
@@ -90,7 +89,7 @@ def _check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
 
 def _check_bounds(bounds: Sequence[int], keys: int) -> tuple[int, ...]:
     found = tuple(int(b) for b in bounds)
-    if len(found) < 2 or found[0] != 0 or found[-1] != keys or any(a > b for a, b in zip(found, found[1:])):
+    if len(found) < 2 or found[0] != 0 or found[-1] != keys or any(a > b for a, b in pairwise(found)):
         raise checks.InputError(
             f"segment_attention: bounds {found}",
             expected=f"numbers that increase from 0 to the number of keys, {keys}",

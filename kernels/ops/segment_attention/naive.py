@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-
 from crossmodal.kernels.checks import accumulator
+from torch import Tensor
 
 
 def segment_attention_naive(

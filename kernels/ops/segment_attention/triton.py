@@ -1,14 +1,15 @@
 """K3 on a GPU: both segments in one program, their outputs and the merged one written once."""
 
+# mypy: disable-error-code="no-untyped-def"
+# (the arguments of a kernel are values of Triton's own language, which has no annotations)
 from __future__ import annotations
 
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
-
 from crossmodal.kernels.autotune import Config, choose
 from crossmodal.kernels.ops.segment_attention.torch import merge, segment_attention_torch
+from torch import Tensor
 
 LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
 LN2: tl.constexpr = tl.constexpr(0.6931471805599453)

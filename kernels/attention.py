@@ -1,0 +1,128 @@
+"""The packed attention as a `transformers` attention implementation, chosen by a string.
+
+Models that go through the attention interface (CLIP, SigLIP and most others) need only
+``attn_implementation="crossmodal_packed"``.  ViLT, VisualBERT and FLAVA compute attention inside their
+self-attention modules; `route_self_attention` sends those modules through the same function for a while.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from crossmodal.kernels.checks import InputError
+from crossmodal.kernels.packing import active_layout, packed_attention
+from torch import Tensor, nn
+
+NAME = "crossmodal_packed"
+
+
+@functools.cache
+def register_attention() -> str:
+    """Register the packed attention with `transformers`; returns its name, ``"crossmodal_packed"``.
+
+    Outside a packed context it is ordinary scaled dot-product attention, so a model may keep it all the time:
+    ``AutoModel.from_pretrained(..., attn_implementation=register_attention())``.
+
+    Raises:
+        InputError: `transformers` is not installed.
+    """
+    try:
+        from transformers import AttentionInterface, AttentionMaskInterface
+        from transformers.masking_utils import sdpa_mask
+    except ImportError as error:
+        raise InputError(
+            "transformers is not installed",
+            expected="transformers >= 5",
+            causes=["crossmodal was installed without its vlm extra"],
+            fix="pip install 'crossmodal[vlm]'",
+        ) from error
+    AttentionInterface.register(NAME, packed_attention_forward)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    return NAME
+
+
+def packed_attention_forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    is_causal: bool | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The signature `transformers` expects: (B, H, N, D) in, (B, N, H, D) out."""
+    layout = active_layout()
+    if layout is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        return sdpa_attention_forward(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=dropout,
+            scaling=scaling,
+            is_causal=is_causal,
+            **kwargs,
+        )
+    causal = bool(is_causal) if is_causal is not None else bool(getattr(module, "is_causal", False))
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    return packed_attention(q, k, v, layout, scale=scaling, is_causal=causal, dropout=dropout)[None], None
+
+
+@contextmanager
+def use_packed_attention(config: Any) -> Iterator[None]:
+    """Switch a submodel's attention implementation by its configuration, and back."""
+    name, before = register_attention(), config._attn_implementation
+    config._attn_implementation = name
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+def _is_self_attention(module: nn.Module) -> bool:
+    names = ("query", "key", "value", "num_attention_heads", "attention_head_size")
+    return all(hasattr(module, name) for name in names)
+
+
+@contextmanager
+def route_self_attention(model: nn.Module) -> Iterator[None]:
+    """Send BERT-style self-attention modules of `model` through the packed attention inside the context."""
+    modules = [m for m in model.modules() if _is_self_attention(m)]
+    if not modules:
+        raise InputError(
+            f"{type(model).__name__} has no self-attention module with query, key and value projections",
+            expected="a BERT-style fused encoder, such as ViLT",
+            causes=["a dual encoder", "a model that uses the attention interface"],
+            fix=f"for those, attn_implementation={NAME!r}",
+        )
+    for module in modules:
+        module.forward = functools.partial(_routed_forward, module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            del module.forward  # the class's own method shows through again
+
+
+def _routed_forward(module: Any, hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> tuple[Tensor]:
+    layout = active_layout()
+    if layout is None:
+        raise InputError(
+            "a routed self-attention module was called outside a packed context",
+            expected="packed(layout) around the call",
+            causes=["the model was called directly inside route_self_attention"],
+            fix="with packed(layout): ...",
+        )
+    x = hidden_states[0]
+    heads = (-1, module.num_attention_heads, module.attention_head_size)
+    q, k, v = (projection(x).view(heads) for projection in (module.query, module.key, module.value))
+    dropout = module.dropout.p if module.training else 0.0
+    return (packed_attention(q, k, v, layout, dropout=dropout).flatten(1)[None],)

@@ -1,0 +1,259 @@
+"""Coalition values of a model over a data set, and each modality's Shapley contribution (C1, C4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sized
+from typing import NamedTuple
+
+import torch
+from crossmodal.kernels import checks
+from crossmodal.kernels.baselines import BASELINES, permutations
+from crossmodal.kernels.dual import factored_dual
+from crossmodal.kernels.fused import FusedOutput, pack_coalitions
+from crossmodal.kernels.ops.coalition_head.api import COALITIONS
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+Batch = Mapping[str, Tensor]
+Progress = Callable[[int, int | None], None]
+TENSORS = ("input_ids", "pixel_values", "attention_mask", "pixel_mask", "token_type_ids")
+
+
+class CoalitionValues(NamedTuple):
+    """Values ``f(S)`` of N samples and what follows from them; float64, on the CPU."""
+
+    values: Tensor
+    """(4, N); the first axis follows `coalitions`."""
+    shapley: Tensor
+    """(2, N): the contribution of the image and of the text; their sum is ``f(IT) - f()``."""
+    interaction: Tensor
+    """(N,): ``f(IT) - f(I) - f(T) + f()``."""
+    baseline: str
+    """What stood for an absent modality."""
+    value: str
+    """What ``f`` is: ``cosine``, ``log-probability of the label``, ..."""
+    coalitions: tuple[tuple[str, ...], ...] = COALITIONS
+
+
+def shapley(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Shapley values (2, N) and interaction (N,) from coalition values (4, N) (C1)."""
+    none, image, text, both = values
+    phi = torch.stack([(image - none) + (both - text), (text - none) + (both - image)]) / 2
+    return phi, both - image - text + none
+
+
+def model_coalitions(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    baseline: str = "tokens",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> CoalitionValues:
+    """`fused_coalitions` for a fused encoder, `dual_coalitions` for a dual one."""
+    run = dual_coalitions if hasattr(model, "vision_model") else fused_coalitions
+    return run(model, batches, baseline=baseline, seed=seed, progress=progress)
+
+
+def fused_coalitions(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    baseline: str = "tokens",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> CoalitionValues:
+    """Coalition values of a fused encoder with a classification head, over a data set (C1, K4).
+
+    The value is the log-probability of the label where a batch holds ``labels`` (N,), the logit itself for a head
+    with a single output, and otherwise the logit of the class that the full input predicts.
+
+    Args:
+        model: a ViLT model with a head.
+        batches: dictionaries of tensors, as for `pack_coalitions`, with optional ``labels``.
+        baseline: ``tokens``, ``zero``, ``mean`` or ``permute``; the last two within a batch.
+        seed: of the permutation.
+        progress: called with (samples done, samples in all or None) after every batch.
+
+    Returns:
+        A `CoalitionValues`.
+
+    Raises:
+        InputError: no batch, no head, or what `pack_coalitions` raises.
+    """
+    values, names, done = [], set(), 0
+    with torch.inference_mode(), _eval(model):
+        for batch in batches:
+            batch = _to_model(model, batch)
+            output = pack_coalitions(model, batch, baseline=baseline, seed=seed + done)
+            value, name = _fused_value(model, output, batch.get("labels"))
+            values.append(value.double().cpu())
+            names.add(name)
+            done += value.shape[1]
+            _tell(progress, done, batches, value.shape[1])
+    _require_some(values)
+    if len(names) > 1:
+        raise checks.InputError(
+            "coalitions: some batches hold labels and others do not",
+            expected="labels in all batches, or in none",
+            causes=["a data set with unlabelled samples"],
+            fix="drop the unlabelled samples, or the labels",
+        )
+    return _finish(torch.cat(values, 1), baseline, names.pop())
+
+
+def _fused_value(model: nn.Module, output: FusedOutput, labels: Tensor | None) -> tuple[Tensor, str]:
+    if output.logits is None:
+        raise checks.InputError(
+            f"coalitions: {type(model).__name__} has no classification head",
+            expected="a model whose output is a score, such as ViltForQuestionAnswering",
+            causes=["the bare encoder was loaded"],
+            fix="load the checkpoint with its head",
+        )
+    logits = output.logits
+    if logits.shape[-1] == 1:
+        return logits[..., 0], "score"
+    if labels is None:
+        chosen, name, table = logits[-1].argmax(-1), "logit of the predicted class", logits
+    else:
+        if labels.ndim != 1 or labels.is_floating_point() or not 0 <= labels.min() <= labels.max() < logits.shape[-1]:
+            raise checks.InputError(
+                f"coalitions: {checks.describe('labels', labels)}",
+                expected=f"(N,) integers in [0, {logits.shape[-1]})",
+                causes=["soft or one-hot labels", "labels of another data set"],
+                fix="labels.argmax(1) for one-hot labels",
+            )
+        chosen, name, table = labels, "log-probability of the label", logits.log_softmax(-1)
+    index = chosen.expand(logits.shape[0], -1)[..., None]
+    return table.gather(-1, index)[..., 0], name
+
+
+def dual_coalitions(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    baseline: str = "tokens",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> CoalitionValues:
+    """Coalition values of a dual encoder over a data set: the cosine of each matched pair (C1, C4, K5).
+
+    With ``tokens`` an absent modality is encoded without its patches or words.  The other baselines replace its
+    unit feature over the whole data set: by zero, by the mean feature (then the interaction is
+    ``<u - mu^I, v - mu^T>``, C4), or by another sample's.  Replaced features are not normalised again.
+
+    Args:
+        model: a CLIP or SigLIP model.
+        batches: dictionaries with ``pixel_values``, ``input_ids`` and optionally ``attention_mask``.
+        baseline: ``tokens``, ``zero``, ``mean`` or ``permute``.
+        seed: of the permutation.
+        progress: called with (samples done, samples in all or None) after every batch.
+
+    Returns:
+        A `CoalitionValues`; values are cosines, in [-1, 1].
+
+    Raises:
+        InputError: no batch, an unknown baseline, or what `factored_dual` raises.
+    """
+    if baseline not in BASELINES:
+        raise checks.InputError(
+            f"coalitions: baseline={baseline!r}",
+            expected=f"one of {BASELINES}",
+            causes=["a typing error"],
+            fix="baseline='mean'",
+        )
+    images, texts, done = [], [], 0
+    with torch.inference_mode(), _eval(model):
+        for batch in batches:
+            batch = _to_model(model, batch)
+            keep_image, keep_text = _with_and_without(model, batch) if baseline == "tokens" else (None, None)
+            out = factored_dual(
+                model,
+                batch["pixel_values"],
+                batch["input_ids"],
+                batch.get("attention_mask"),
+                image_masks=keep_image,
+                text_masks=keep_text,
+            )
+            images.append(out.image.double().cpu())
+            texts.append(out.text.double().cpu())
+            done += out.image.shape[1]
+            _tell(progress, done, batches, out.image.shape[1])
+    _require_some(images)
+    image, text = (normalize(torch.cat(x, 1), dim=-1) for x in (images, texts))
+    if baseline == "tokens":
+        (u, u_absent), (v, v_absent) = image, text
+    else:
+        u, v = image[0], text[0]
+        u_absent, v_absent = _absent_features(u, v, baseline, seed)
+    pairs = [(u_absent, v_absent), (u, v_absent), (u_absent, v), (u, v)]
+    return _finish(torch.stack([(a * b).sum(-1) for a, b in pairs]), baseline, "cosine")
+
+
+def _with_and_without(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Two masks a modality: everything, nothing (structural tokens stay by themselves)."""
+    positions = model.vision_model.embeddings  # type: ignore[union-attr]
+    patches, ids = int(positions.num_patches), batch["input_ids"]  # type: ignore[union-attr, arg-type]
+    both = torch.tensor([True, False], device=ids.device)[:, None, None]
+    return both.expand(2, ids.shape[0], patches), both.expand(2, *ids.shape)
+
+
+def _absent_features(u: Tensor, v: Tensor, baseline: str, seed: int) -> tuple[Tensor, Tensor]:
+    if baseline == "zero":
+        return torch.zeros_like(u), torch.zeros_like(v)
+    if baseline == "mean":
+        return u.mean(0).expand_as(u), v.mean(0).expand_as(v)
+    image, text = permutations(u.shape[0], seed)
+    return u[image], v[text]
+
+
+class _eval:
+    """Evaluation mode inside, the previous mode afterwards."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.before = model, model.training
+
+    def __enter__(self) -> None:
+        self.model.eval()
+
+    def __exit__(self, *_: object) -> None:
+        self.model.train(self.before)
+
+
+def _to_model(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    device = next(model.parameters()).device
+    wanted = {name: batch[name] for name in (*TENSORS, "labels") if batch.get(name) is not None}
+    for name in ("pixel_values", "input_ids"):
+        if name not in wanted:
+            raise checks.InputError(
+                f"coalitions: a batch holds {sorted(batch)}, without {name}",
+                expected="input_ids and pixel_values",
+                causes=["a batch of one modality"],
+                fix="processor(images, texts, return_tensors='pt', padding=True)",
+            )
+    return {name: torch.as_tensor(x).to(device) for name, x in wanted.items()}
+
+
+def _tell(progress: Progress | None, done: int, batches: Iterable[Batch], size: int) -> None:
+    if progress is None:
+        return
+    dataset = getattr(batches, "dataset", None)
+    if isinstance(dataset, Sized):
+        total: int | None = len(dataset)
+    else:
+        total = max(done, len(batches) * size) if isinstance(batches, Sized) else None
+    progress(done, total)
+
+
+def _require_some(values: list[Tensor]) -> None:
+    if not values:
+        raise checks.InputError(
+            "coalitions: no batch",
+            expected="at least one batch",
+            causes=["an empty data set", "an iterator that was already used up"],
+            fix="pass a list or a DataLoader",
+        )
+
+
+def _finish(values: Tensor, baseline: str, name: str) -> CoalitionValues:
+    return CoalitionValues(values, *shapley(values), baseline, name)
