@@ -73,7 +73,6 @@ CLAIM = Claim(
     bind=bind,
     derive=derive,
     tight=(
-        Instance({"B": unit([1, 0], [1, 0])}, "equal means: the determinant vanishes", "psd"),
         Instance({"B": unit([2, 0], [1, 0])}, "parallel means", "corollary"),
     ),
     necessity_note="nothing is assumed: G is a Gram matrix by definition of the scores",

@@ -1,0 +1,120 @@
+"""From a claim to its certificate and back: derive, store, compare, check."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import checker, registry
+from .claim import Claim
+from .errors import InputError
+from .proof import DerivationError, Proof, dumps
+
+
+@dataclass(frozen=True)
+class Certified:
+    """What became of a claim's certificate.
+
+    Args:
+        accepted: the checker accepted the freshly derived certificate.
+        reason: why not, or "".
+        stored: ``same``, ``differs`` or ``missing``: the certificate file beside the derived one.
+        certificate: the derived one, or None.
+    """
+
+    accepted: bool
+    reason: str
+    stored: str
+    certificate: dict[str, Any] | None
+
+
+def derive(claim: Claim) -> dict[str, Any]:
+    """Derive the certificate of a claim from its statement.
+
+    Raises:
+        DerivationError: the search found no proof.
+    """
+    if claim.derive is None:
+        raise DerivationError(f"{claim.id}: no derivation")
+    proof = Proof(claim)
+    claim.derive(proof)
+    return proof.certificate()
+
+
+def path_of(claim_id: str, folder: Path = registry.CERTIFICATES) -> Path:
+    return folder / f"{claim_id}.json"
+
+
+def certify(claim: Claim) -> Certified:
+    """Derive, check, and compare with the stored file."""
+    path = path_of(claim.id)
+    try:
+        certificate = derive(claim)
+        text = dumps(certificate)
+        stored = "missing" if not path.is_file() else ("same" if path.read_text(encoding="utf-8") == text else "differs")
+        checker.check_text(text)
+    except (DerivationError, checker.Rejected) as error:
+        return Certified(False, str(error), "missing", None)
+    return Certified(True, "", stored, certificate)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def rewrite(claim: Claim) -> Path:
+    """Derive the certificate again and store it, if the checker accepts it."""
+    text = dumps(derive(claim))
+    checker.check_text(text)
+    path = path_of(claim.id)
+    write_atomically(path, text)
+    return path
+
+
+def check_folder(folder: Path) -> Iterator[tuple[str, str, list[str] | None]]:
+    """Run the checker alone over ``*.json``: (file name, what is wrong or "", goals).
+
+    Raises:
+        InputError: no such folder, or no certificate in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder", expected="a folder of certificates (*.json)", fix="check the path")
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        raise InputError(
+            f"{folder}: holds no *.json file",
+            expected="certificates, one file a claim",
+            fix="`crossmodal verify --rewrite` derives and stores them",
+        )
+    for path in paths:
+        try:
+            yield path.name, "", checker.check_text(path.read_text(encoding="utf-8"))
+        except (checker.Rejected, UnicodeDecodeError) as error:
+            yield path.name, str(error), None
+
+
+def statement_part(certificate: dict[str, Any]) -> str:
+    """What a certificate says, without how it proves it: two certificates that agree here prove the same theorem."""
+    goals = {}
+    for step in certificate.get("steps", []):
+        if step.get("name") in certificate.get("goals", []):
+            goals[step["name"]] = step.get("fact")
+    keep = {k: certificate.get(k) for k in ("symbols", "recursions", "hypotheses", "goals")}
+    return json.dumps({**keep, "facts": goals}, sort_keys=True)
