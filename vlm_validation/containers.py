@@ -1,0 +1,253 @@
+"""Named arrays and strings in one file: `.npz` without pickle, or `.safetensors`; written whole or not at all.
+
+Nothing here knows what the arrays mean.  `features.py` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import secrets
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ..theory.errors import InputError
+
+SUFFIXES = (".npz", ".safetensors")
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold: the same arrays give the same bytes on any day
+_TORN = ("the copy or download was cut short, or its writer was killed",)
+
+
+@contextmanager
+def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file that appears under `path` complete, or not at all, whenever the writer is killed.
+
+    It is written under another name in the same folder, synchronised to the disk, and renamed.
+
+    Raises:
+        InputError: the folder is missing or cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        handle = open(temporary, "xb")  # noqa: SIM115  (its own errors are explained, those of the body are not)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror})",
+            expected="an existing folder with permission to write",
+            causes=("the folder does not exist", "the folder is read-only"),
+            fix=f"create {path.parent} or name another place",
+        ) from None
+    try:
+        with handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_container(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], strings: Mapping[str, Any]) -> None:
+    """Write `arrays` and the JSON-serialisable `strings`; the same content gives the same bytes.
+
+    In `.npz` a list of strings is a unicode array and anything else a JSON text; in `.safetensors`, which holds numbers
+    only, each of `strings` is a JSON text in the header's metadata.
+
+    Raises:
+        InputError: unknown suffix, or a folder that cannot be written.
+    """
+    path = Path(path)
+    _check_suffix(path)
+    if path.suffix == ".npz":
+        members = dict(arrays) | {name: _unicode_array(value) for name, value in strings.items()}
+        with atomic_writer(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
+            for name, array in members.items():
+                info = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)
+                info.create_system = 3  # otherwise the platform that wrote the file is part of its bytes
+                with archive.open(info, "w", force_zip64=True) as member:
+                    np.lib.format.write_array(
+                        member, np.ascontiguousarray(array).reshape(array.shape), allow_pickle=False
+                    )
+        return
+    from safetensors.numpy import save
+
+    texts = {name: json.dumps(value, sort_keys=True) for name, value in strings.items()}
+    payload = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=texts)
+    with atomic_writer(path) as handle:
+        handle.write(_with_sorted_header(payload))
+
+
+def read_container(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
+    """Read what `write_container`, `numpy.savez` or `safetensors` wrote.
+
+    Returns:
+        The arrays; the strings (of `.safetensors`: parsed JSON, or the text where it is not JSON); and what could not
+        be read without running code, name -> reason.
+
+    Raises:
+        InputError: the file is missing, has another format, or is torn.
+    """
+    path = Path(path)
+    _check_suffix(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise InputError(
+            f"{path}: {what}",
+            expected="a features file (.npz or .safetensors)",
+            causes=("a typing error in the path", "a path relative to another folder"),
+            fix="check the path; it is taken relative to the current folder",
+        )
+    try:
+        return _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
+    except PermissionError:
+        raise InputError(
+            f"{path}: no permission to read it", causes=("it belongs to another user",), fix=f"chmod u+r {path}"
+        ) from None
+
+
+def _read_npz(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
+    with open(path, "rb") as handle:
+        head = handle.read(8)
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: {_what_is_it(head)}", **_npz_advice(head))
+    arrays: dict[str, np.ndarray] = {}
+    unreadable: dict[str, str] = {}
+    name = ""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = list(archive.files)
+            if any(member.endswith("data.pkl") for member in names):
+                raise _pickled(path, "the file", "it was written by torch.save, which is pickle in a zip")
+            for name in names:
+                try:
+                    value = archive[name]
+                except ValueError as error:
+                    if "pickle" not in str(error):
+                        raise
+                    unreadable[name] = "an object array, which only pickle can read"
+                    continue
+                if isinstance(value, np.ndarray):
+                    arrays[name] = value
+                else:
+                    unreadable[name] = "not an array"
+    except InputError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
+        where = f"member {name!r} of the archive" if name else "the archive"
+        raise InputError(
+            f"{path}: {where} cannot be read ({error})", expected="a whole .npz archive", causes=_TORN,
+            fix="copy or write the file again",
+        ) from None  # fmt: skip
+    return arrays, {}, unreadable
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            texts = file.metadata() or {}
+            names = list(file.keys())
+            foreign = [name for name in names if file.get_slice(name).get_dtype()[:2] in ("BF", "F8")]
+            for name in names:
+                if name not in foreign:
+                    arrays[name] = file.get_tensor(name)
+        if foreign:  # numpy has no such types; widening to float32 is exact
+            with safe_open(path, framework="pt") as file:
+                for name in foreign:
+                    arrays[name] = file.get_tensor(name).float().numpy()
+    except (SafetensorError, OSError, ValueError) as error:
+        with open(path, "rb") as handle:
+            head = handle.read(8)
+        what = _what_is_it(head) if head[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05") else f"{error}"
+        raise InputError(
+            f"{path}: cannot be read as .safetensors ({what})", expected="a whole .safetensors file", causes=_TORN,
+            fix="copy or write the file again, or give it the suffix of its real format",
+        ) from None  # fmt: skip
+    return arrays, {name: _parsed(text) for name, text in texts.items()}, {}
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _unicode_array(value: Any) -> np.ndarray:
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            if item.endswith("\0"):
+                raise InputError(
+                    f"the string {item!r} ends in a NUL character",
+                    expected="strings that a .npz can hold (it strips trailing NULs)",
+                    fix="remove the character, or save as .safetensors",
+                )
+        return np.array(list(value), dtype=np.str_) if value else np.zeros(0, dtype="<U1")
+    return np.array(json.dumps(value, sort_keys=True))
+
+
+def _with_sorted_header(payload: bytes) -> bytes:
+    """A safetensors header holds its metadata as an unordered map; sorted, the same content has the same bytes."""
+    (length,) = struct.unpack("<Q", payload[:8])
+    header = json.loads(payload[8 : 8 + length])
+    metadata = header.pop("__metadata__", {})
+    tensors = dict(sorted(header.items(), key=lambda item: item[1]["data_offsets"]))
+    text = json.dumps({"__metadata__": dict(sorted(metadata.items())), **tensors}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + payload[8 + length :]
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix not in SUFFIXES:
+        raise InputError(
+            f"{path}: suffix {path.suffix or '(none)'} is not that of a features file",
+            expected=" or ".join(SUFFIXES),
+            causes=("another format",),
+            fix="save it with crossmodal.vlm_validation.features.save_features, numpy.savez or safetensors",
+        )
+
+
+def _what_is_it(head: bytes) -> str:
+    if not head:
+        return "an empty file"
+    if head.startswith(b"\x93NUMPY"):
+        return "a single array (.npy), not an .npz archive"
+    if head.startswith(b"PK"):
+        return "a torn zip archive (its directory, at the end, is missing)"
+    if head[:1] == pickle.PROTO and head[1] <= pickle.HIGHEST_PROTOCOL:
+        return "a pickle, not an .npz archive"
+    if head.startswith(b"version "):
+        return "a Git LFS pointer, not the file it stands for"
+    return "not an .npz archive"
+
+
+def _npz_advice(head: bytes) -> dict[str, Any]:
+    if head[:1] == pickle.PROTO:
+        return {
+            "expected": "a zip archive of plain arrays; a pickle runs code when it is read and is never opened",
+            "causes": ("it was written by pickle.dump, joblib or numpy.save(allow_pickle=True)",),
+            "fix": "write it again with numpy.savez(path, image=..., text=..., environment=..., label=...)",
+        }
+    causes = _TORN if head.startswith(b"PK") or not head else ("the file was renamed, or an error page was downloaded",)
+    return {"expected": "a zip archive of plain arrays", "causes": causes, "fix": "copy or write the file again"}
+
+
+def _pickled(path: Path, where: str, cause: str) -> InputError:
+    return InputError(
+        f"{path}: {where} is a pickle",
+        expected="plain arrays; a pickle runs code when it is read and is never opened",
+        causes=(cause,),
+        fix="write it again with numpy.savez(path, image=..., text=..., environment=..., label=...) or safetensors",
+    )

@@ -1,0 +1,529 @@
+"""The features file: (image, text) pairs through an encoder, each with an environment and a class label.
+
+This is the door for anybody's model: whoever can write four arrays can run every protocol of the project.
+
+    image        (N, d) float   unit vectors of the images
+    text         (N, d) float   unit vectors of the captions, row i belonging to image i
+    environment  (N,)   int     0 <= id; ids need not be contiguous
+    label        (N,)   int     class, 0 <= label < C
+
+Optional: `environment_names`, `label_names` (a name for every id), `ids` (N,), `captions` (N,), `prompts` (C, d)
+class prompts through the text encoder, and `metadata` (encoder, checkpoint, normalised, template, and whatever else the
+writer wants to record).  In `.npz` names, captions and string ids are unicode arrays and `metadata` one JSON text; in
+`.safetensors` all of these are JSON texts in the header.  Other arrays are kept in `Features.extra` and reported.
+
+Decisions a user meets:
+
+- Features must be unit vectors, because every score is a cosine.  Norms within `NORM_TOLERANCE` of 1 (what half
+  precision leaves behind) are accepted as they are; others are refused unless `normalise=True` is given, and then
+  the fact is noted.  Nothing is rescaled silently: unnormalised features often mean the wrong layer was saved.
+- An environment with one sample is refused: it has no variance, and no unbiased score with itself.
+- One environment alone is accepted (its alignment and its variance are well defined); whatever needs a transition
+  calls `require_environments(2)`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..theory.errors import InputError
+from .containers import read_container, write_container
+
+NORM_TOLERANCE = 1e-3
+REQUIRED = ("image", "text", "environment", "label")
+NAMES = ("environment_names", "label_names", "captions")
+OPTIONAL = (*NAMES, "ids", "prompts", "metadata")
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Checked features.  Building one runs every check of the module; compare two by `content_hash()`.
+
+    Attributes:
+        image, text: (N, d) float32 or float64, unit rows (half precision is widened to float32, which is exact).
+        environment, label: (N,) int64, not negative.
+        environment_names: name of environment id k at position k, or None.
+        label_names: name of class c at position c, or None.
+        ids: (N,) int64 or unicode, or None.
+        captions: N strings, or None.
+        prompts: (C, d) unit rows, or None.
+        metadata: JSON-serialisable; keys `encoder`, `checkpoint` (weight hash), `normalised`, `template` by convention.
+        extra: arrays of the file that this format does not define.
+        notes: what was done or noticed while reading, to be shown with every result.
+        source: the file, for messages.
+
+    Raises:
+        InputError: anything in DESIGN's list of bad input, naming source, field, what was found, and the fix.
+    """
+
+    image: np.ndarray
+    text: np.ndarray
+    environment: np.ndarray
+    label: np.ndarray
+    environment_names: tuple[str, ...] | None = None
+    label_names: tuple[str, ...] | None = None
+    ids: np.ndarray | None = None
+    captions: tuple[str, ...] | None = None
+    prompts: np.ndarray | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    source: str = "features in memory"
+
+    def __post_init__(self) -> None:
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731  (frozen: the one door)
+        put("image", _vectors(self.image, "image", self.source))
+        put("text", _vectors(self.text, "text", self.source))
+        count, width = self.image.shape
+        if self.text.shape != self.image.shape:
+            what = "d" if len(self.text) == count else "N"
+            raise InputError(
+                f"{self.source}: image has shape {self.image.shape} but text {self.text.shape}: {what} differs",
+                expected="one text for each image, both (N, d), from the shared space of one encoder",
+                causes=("one of them was saved before the projection into the shared space",)
+                if what == "d" else ("several captions for an image",),
+                fix="save image_embeds and text_embeds after the projections"
+                if what == "d" else "keep one caption an image",
+            )  # fmt: skip
+        put("environment", _integers(self.environment, "environment", count, self.source))
+        put("label", _integers(self.label, "label", count, self.source))
+        for name in NAMES:
+            put(name, _strings(getattr(self, name), name, count if name == "captions" else None, self.source))
+        if self.ids is not None:
+            put("ids", _ids(self.ids, count, self.source))
+        if self.prompts is not None:
+            put("prompts", _vectors(self.prompts, "prompts", self.source, minimum=1))
+            self._check_prompts(width)
+        for name in ("image", "text", "prompts"):
+            if getattr(self, name) is not None:
+                _check_norms(getattr(self, name), name, self.source)
+        try:
+            put("metadata", json.loads(json.dumps(dict(self.metadata))))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.source}: metadata is not JSON ({error})", expected="a dict of strings, numbers and lists",
+                causes=("a tensor or a path object in it",), fix="store str(value)",
+            ) from None  # fmt: skip
+        self._check_environments()
+        self._check_labels()
+
+    @property
+    def environments(self) -> tuple[int, ...]:
+        """The environment ids that occur, ascending: the neutral order."""
+        return tuple(int(k) for k in np.unique(self.environment))
+
+    @property
+    def dimension(self) -> int:
+        return int(self.image.shape[1])
+
+    @property
+    def classes(self) -> int:
+        """Number of classes C: of `label_names` or `prompts` where given, else the largest label plus one."""
+        if self.label_names is not None:
+            return len(self.label_names)
+        return len(self.prompts) if self.prompts is not None else int(self.label.max()) + 1
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def name(self, environment: int) -> str:
+        """The name of an environment id, or `environment <id>`."""
+        return self.environment_names[environment] if self.environment_names else f"environment {environment}"
+
+    def rows(self, environment: int | str) -> np.ndarray:
+        """Row indices (int64, ascending) of an environment, given by id or by name.
+
+        Raises:
+            InputError: no such environment.
+        """
+        known = [self.name(k) for k in self.environments]
+        wanted = environment
+        if isinstance(environment, str) and environment in known:
+            wanted = self.environments[known.index(environment)]
+        if wanted not in self.environments:
+            choices = ", ".join(f"{k} ({name})" for k, name in zip(self.environments, known, strict=True))
+            raise InputError(f"{self.source}: no environment {environment!r}", expected=f"one of {choices}")
+        return np.flatnonzero(self.environment == wanted)
+
+    def select(self, rows: np.ndarray) -> Features:
+        """The features of some rows (indices or mask), names, prompts and metadata kept.
+
+        Names of environments that the selection leaves empty are kept too, since ids index them.
+        """
+        rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows, dtype=np.int64)
+        captions = self.captions and tuple(self.captions[i] for i in rows)
+        extra = {name: a[rows] if a.ndim and len(a) == len(self) else a for name, a in self.extra.items()}
+        return replace(
+            self, image=self.image[rows], text=self.text[rows], environment=self.environment[rows],
+            label=self.label[rows], ids=None if self.ids is None else self.ids[rows], captions=captions,
+            extra=extra, notes=(*self.notes, _SELECTED),
+        )  # fmt: skip
+
+    def split(self, fraction: float = 0.8, seed: int = 0) -> tuple[Features, Features]:
+        """Two disjoint parts, `fraction` of every environment in the first, its classes spread evenly over both.
+
+        Args:
+            fraction: in (0, 1).
+            seed: the same seed gives the same rows, whatever other environments are present.
+
+        Raises:
+            InputError: fraction out of range, or an environment with fewer than four samples.
+        """
+        if not 0 < fraction < 1:
+            raise InputError(f"split fraction {fraction}", expected="a number between 0 and 1")
+        first: list[np.ndarray] = []
+        for environment in self.environments:
+            rows = self.rows(environment)
+            if len(rows) < 4:
+                raise InputError(
+                    f"{self.source}: environment {environment} ({self.name(environment)}) has {len(rows)} samples",
+                    expected="at least 4, so that both parts of a split keep two",
+                    fix="merge the environment with another, or add data",
+                )
+            rng = np.random.default_rng([seed, environment])
+            rows = rng.permutation(rows)
+            rows = rows[np.argsort(self.label[rows], kind="stable")]
+            take = int(np.clip(round(fraction * len(rows)), 2, len(rows) - 2))
+            # Every (1/fraction)-th row of the rows sorted by class, from a random start: each class gets its share.
+            first.append(rows[np.sort((np.arange(take) * len(rows) // take + rng.integers(len(rows))) % len(rows))])
+        chosen = np.zeros(len(self), dtype=bool)
+        chosen[np.concatenate(first)] = True
+        return self.select(chosen), self.select(~chosen)
+
+    def require_environments(self, minimum: int, purpose: str) -> None:
+        """Refuse features with fewer than `minimum` environments, saying what for.
+
+        Raises:
+            InputError: there are fewer.
+        """
+        if len(self.environments) < minimum:
+            raise InputError(
+                f"{self.source}: {len(self.environments)} environment(s), field 'environment'",
+                expected=f"at least {minimum}, because {purpose}",
+                causes=("the environment array was filled with one value",),
+                fix="give every environment (task) its own id",
+            )
+
+    def content_hash(self) -> str:
+        """sha256 (hex) of everything a result can depend on; not of `extra`, `notes` or `source`."""
+        digest = hashlib.sha256(b"crossmodal features 1\n")
+        for name in (*REQUIRED, *OPTIONAL):
+            value = getattr(self, name)
+            if isinstance(value, np.ndarray) and value.dtype.kind != "U":
+                little = np.ascontiguousarray(value).astype(value.dtype.newbyteorder("<"), copy=False)
+                digest.update(f"{name} {little.dtype.str} {value.shape}\n".encode())
+                digest.update(little.tobytes())
+            else:
+                plain = value.tolist() if isinstance(value, np.ndarray) else value
+                digest.update(f"{name} {json.dumps(plain, sort_keys=True)}\n".encode())
+        return digest.hexdigest()
+
+    def _check_prompts(self, width: int) -> None:
+        assert self.prompts is not None
+        wanted = len(self.label_names) if self.label_names is not None else len(self.prompts)
+        if self.prompts.shape != (wanted, width):
+            raise InputError(
+                f"{self.source}: prompts has shape {self.prompts.shape}",
+                expected=f"({wanted}, {width}): one row a class, as wide as image and text",
+                causes=("prompts of another label set", "prompts of another encoder"),
+                fix="encode one prompt for each of label_names with the encoder of the features",
+            )
+
+    def _check_environments(self) -> None:
+        if self.environment_names is not None:
+            _check_range(self.environment, len(self.environment_names), "environment", "environment_names", self.source)
+        present, counts = np.unique(self.environment, return_counts=True)
+        lonely = [int(k) for k, n in zip(present, counts, strict=True) if n < 2]
+        if lonely:
+            raise InputError(
+                f"{self.source}: environment {', '.join(f'{k} ({self.name(k)})' for k in lonely)} has one sample",
+                expected="at least 2 samples in every environment",
+                causes=("a sample number was stored as environment", "a filter left one row"),
+                fix="merge it with another environment, or leave its row out",
+            )
+        named = len(self.environment_names or ())
+        empty = sorted(set(range(named)) - set(present.tolist()))
+        if empty and _SELECTED not in self.notes:
+            raise InputError(
+                f"{self.source}: environment {', '.join(f'{k} ({self.name(k)})' for k in empty)} has no sample",
+                expected="a row for every one of environment_names",
+                causes=("ids that start at 1", "a filter removed its rows"),
+                fix="let ids start at 0, or shorten environment_names",
+            )
+
+    def _check_labels(self) -> None:
+        if self.label_names is not None:
+            _check_range(self.label, len(self.label_names), "label", "label_names", self.source)
+        elif self.prompts is not None:
+            _check_range(self.label, len(self.prompts), "label", "prompts", self.source)
+
+
+_SELECTED = "some rows of the file were selected"
+
+
+def load_features(path: str | os.PathLike[str], *, normalise: bool = False) -> Features:
+    """Read and check a features file (`.npz` without pickle, or `.safetensors`).
+
+    Args:
+        path: the file.
+        normalise: divide every row of image, text and prompts by its norm, and say so in `Features.notes`.
+
+    Returns:
+        Checked features; `notes` lists renormalisation, arrays set aside, gaps in the environment ids, and classes that
+        occur in more than one environment.
+
+    Raises:
+        InputError: missing, foreign, torn or pickled file; missing field; wrong shape, type, range or norm; NaN or
+            infinity; zero vectors; an environment with one sample or none.
+    """
+    source = str(path)
+    arrays, strings, unreadable = read_container(path)
+    found: dict[str, Any] = {**strings, **arrays}
+    for name in (*REQUIRED, *OPTIONAL):
+        if name in unreadable:
+            raise InputError(
+                f"{source}: field {name!r} is {unreadable[name]}",
+                expected="a plain array; pickles run code when read and are never opened",
+                causes=("a list of arrays or of strings was given to numpy.savez",),
+                fix=f"numpy.asarray({name}, dtype=str) for strings, numpy.stack for vectors, then save again",
+            )
+    missing = [name for name in REQUIRED if name not in arrays]
+    if missing:
+        held = ", ".join(f"{name} {value.shape}" for name, value in arrays.items()) or "no arrays"
+        raise InputError(
+            f"{source}: field {', '.join(map(repr, missing))} missing; the file holds {held}",
+            expected=f"the fields {', '.join(REQUIRED)}",
+            causes=("the arrays were saved under other names", "a results file was given"),
+            fix="rename: numpy.savez(path, image=..., text=..., environment=..., label=...)",
+        )
+    notes = []
+    texts = {name: np.asarray(value) for name, value in strings.items() if _is_text(value)}
+    extra = {name: value for name, value in (texts | arrays).items() if name not in (*REQUIRED, *OPTIONAL)}
+    aside = set(extra) | set(unreadable) | (set(strings) - set(OPTIONAL))
+    if aside:
+        notes.append(f"fields this format does not define were set aside: {', '.join(sorted(aside))}")
+    if normalise:
+        for name in ("image", "text", "prompts"):
+            if name in arrays:
+                found[name], note = _normalised(arrays[name], name, source)
+                notes.extend(note)
+    features = Features(
+        image=found["image"],
+        text=found["text"],
+        environment=found["environment"],
+        label=found["label"],
+        environment_names=found.get("environment_names"),
+        label_names=found.get("label_names"),
+        ids=found.get("ids"),
+        captions=found.get("captions"),
+        prompts=found.get("prompts"),
+        metadata=_metadata(found.get("metadata"), source),
+        extra=extra,
+        source=source,
+    )
+    return replace(features, notes=(*notes, *_remarks(features)))
+
+
+def save_features(path: str | os.PathLike[str], features: Features) -> None:
+    """Write a features file, whole or not at all; the same features give the same bytes.
+
+    Args:
+        path: ends in `.npz` or `.safetensors`.
+        features: what to write; `notes` and `source` are not stored, `extra` is.
+
+    Raises:
+        InputError: unknown suffix, or a folder that cannot be written.
+    """
+    arrays = {name: getattr(features, name) for name in REQUIRED}
+    strings: dict[str, Any] = {
+        name: list(getattr(features, name)) for name in NAMES if getattr(features, name) is not None
+    }
+    if features.ids is not None and features.ids.dtype.kind == "U":
+        strings["ids"] = features.ids.tolist()
+    elif features.ids is not None:
+        arrays["ids"] = features.ids
+    if features.prompts is not None:
+        arrays["prompts"] = features.prompts
+    if features.metadata:
+        strings["metadata"] = dict(features.metadata)
+    for name, value in features.extra.items():
+        if value.dtype.kind == "U":
+            strings[name] = value.tolist()
+        else:
+            arrays[name] = value
+    write_container(path, arrays, strings)
+
+
+def _vectors(value: Any, name: str, source: str, minimum: int = 2) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind != "f":
+        raise InputError(
+            f"{source}: {name} has type {array.dtype}", expected="float16, float32 or float64",
+            causes=("an object array or a list of rows of different lengths",) if array.dtype.kind == "O"
+            else ("pixels, token ids or quantised vectors were saved instead of features",),
+            fix=f"save the encoder's output: {name}_embeds.float().numpy()",
+        )  # fmt: skip
+    if array.ndim != 2 or array.shape[0] < minimum or array.shape[1] < 1:
+        raise InputError(
+            f"{source}: {name} has shape {array.shape}", expected="(N, d), one row a sample, N >= 2",
+            causes=("token-level or patch-level features",) if array.ndim > 2 else ("a single vector, or no data",),
+            fix="pool to one vector a sample" if array.ndim > 2 else "stack the vectors: numpy.stack(list)",
+        )  # fmt: skip
+    array = np.ascontiguousarray(array, dtype=np.float64 if array.dtype.itemsize >= 8 else np.float32)
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if len(bad):
+        raise InputError(
+            f"{source}: {name} holds NaN or infinity in {_listed(bad, len(array))}",
+            expected="finite numbers",
+            causes=("half-precision overflow in the encoder", "a corrupt image gave NaN", "division by a zero norm"),
+            fix="encode these rows again in float32, or leave them out",
+        )
+    zero = np.flatnonzero(~array.any(axis=1))
+    if len(zero):
+        raise InputError(
+            f"{source}: {name} is the zero vector in {_listed(zero, len(array))}",
+            expected="unit vectors; the cosine with a zero vector is undefined",
+            causes=("an empty caption or a missing image was encoded as zeros", "rows were allocated but not filled"),
+            fix="encode these rows again, or leave them out",
+        )
+    return array
+
+
+def _check_norms(array: np.ndarray, name: str, source: str) -> None:
+    norms = np.linalg.norm(array.astype(np.float64), axis=1)
+    off = np.flatnonzero(np.abs(norms - 1) > NORM_TOLERANCE)
+    if len(off):
+        raise InputError(
+            f"{source}: {name} is not normalised: norms from {norms.min():.4g} to {norms.max():.4g}, "
+            f"off in {_listed(off, len(array))}",
+            expected=f"norm 1 within {NORM_TOLERANCE:g}, because every score is a cosine",
+            causes=("the encoder's output was saved before it was normalised", "features of the wrong layer"),
+            fix="pass --normalise (load_features(path, normalise=True)) if these are the right features",
+        )
+
+
+def _normalised(value: Any, name: str, source: str) -> tuple[np.ndarray, list[str]]:
+    array = _vectors(value, name, source, minimum=1)
+    wide = array.astype(np.float64)
+    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    note = f"{name} was renormalised on request: {len(array)} rows, norms were {norms.min():.6g} to {norms.max():.6g}"
+    return (wide / norms).astype(array.dtype), [note]
+
+
+def _integers(value: Any, name: str, count: int, source: str) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise InputError(
+            f"{source}: {name} has type {array.dtype}", expected="integers",
+            causes=("names were stored instead of ids",) if array.dtype.kind in "OU"
+            else ("a float or boolean array was saved",),
+            fix=f"numpy.unique(names, return_inverse=True)[1] gives ids; names go to {name}_names"
+            if array.dtype.kind in "OU" else f"{name}.astype(numpy.int64)",
+        )  # fmt: skip
+    if array.shape != (count,):
+        raise InputError(
+            f"{source}: {name} has shape {array.shape}", expected=f"({count},), one for each row of image",
+            causes=("multi-label or one-hot labels",) if array.ndim == 2 else ("another subset of the data",),
+            fix="give one id a row" if array.ndim == 2 else "save all arrays from the same rows",
+        )  # fmt: skip
+    wrong = np.flatnonzero((array < 0) | (array > np.iinfo(np.int32).max))
+    if len(wrong):
+        raise InputError(
+            f"{source}: {name} is {int(array[wrong[0]])} in {_listed(wrong, count)}",
+            expected="ids from 0 upwards",
+            causes=("-1 marks 'unknown'", "a hash was stored as an id"),
+            fix="leave unknown rows out and number the rest from 0",
+        )
+    return array.astype(np.int64)
+
+
+def _check_range(array: np.ndarray, size: int, name: str, by: str, source: str) -> None:
+    wrong = np.flatnonzero(array >= size)
+    if len(wrong):
+        raise InputError(
+            f"{source}: {name} is {int(array[wrong[0]])} in {_listed(wrong, len(array))}, out of range",
+            expected=f"0 to {size - 1}, because {by} has {size} entries",
+            causes=("ids that start at 1", f"{by} of another data set"),
+            fix=f"let ids start at 0, or give {by} an entry for every id",
+        )
+
+
+def _strings(value: Any, name: str, count: int | None, source: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    items = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(items, str) or not isinstance(items, Sequence) or not all(isinstance(item, str) for item in items):
+        raise InputError(
+            f"{source}: {name} is not a list of strings", expected="a one-dimensional array of unicode strings",
+            causes=("bytes or numbers were stored",), fix=f"numpy.asarray({name}, dtype=str)",
+        )  # fmt: skip
+    if count is not None and len(items) != count:
+        raise InputError(
+            f"{source}: {name} has {len(items)} entries", expected=f"{count}, one for each row of image",
+            causes=("several captions for an image",), fix="keep the one caption whose feature is stored",
+        )  # fmt: skip
+    return tuple(items)
+
+
+def _ids(value: Any, count: int, source: str) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuU" or array.shape != (count,):
+        raise InputError(
+            f"{source}: ids has type {array.dtype} and shape {array.shape}",
+            expected=f"({count},) integers or strings", causes=("ids of another subset", "an object array"),
+            fix="numpy.asarray(ids, dtype=str)",
+        )  # fmt: skip
+    if array.dtype.kind == "u" and count and int(array.max()) > np.iinfo(np.int64).max:
+        return array.astype(np.str_)  # 64-bit hashes: kept exactly, as text
+    return array if array.dtype.kind == "U" else array.astype(np.int64)
+
+
+def _metadata(value: Any, source: str) -> dict[str, Any]:
+    if isinstance(value, np.ndarray):
+        value = value.item() if value.ndim == 0 else value.tolist()
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            value = None if value == "" else value
+    if value is not None and not isinstance(value, dict):
+        raise InputError(
+            f"{source}: metadata is {type(value).__name__}", expected="one JSON object as a unicode text",
+            fix="numpy.savez(..., metadata=json.dumps({'encoder': ...}))",
+        )  # fmt: skip
+    return value or {}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _remarks(features: Features) -> list[str]:
+    """What is allowed but should be known by whoever reads the results."""
+    remarks = []
+    ids = features.environments
+    if ids != tuple(range(len(ids))):
+        remarks.append(f"environment ids are not contiguous: {', '.join(map(str, ids))}")
+    if len(ids) == 1:
+        remarks.append("a single environment: scores within it only, no transition and no order")
+    homes: dict[int, set[int]] = {}
+    for label, environment in set(zip(features.label.tolist(), features.environment.tolist(), strict=True)):
+        homes.setdefault(label, set()).add(environment)
+    shared = sorted(label for label, home in homes.items() if len(home) > 1)
+    if shared:
+        names = [features.label_names[c] if features.label_names else str(c) for c in shared[:5]]
+        remarks.append(f"{len(shared)} class(es) occur in more than one environment: {', '.join(names)}"
+                       + (", ..." if len(shared) > 5 else ""))  # fmt: skip
+    return remarks
+
+
+def _listed(rows: np.ndarray, count: int) -> str:
+    shown = ", ".join(map(str, rows[:5].tolist()))
+    return f"{len(rows)} of {count} rows ({shown}{', ...' if len(rows) > 5 else ''})"
