@@ -207,7 +207,7 @@ class Proof:
     # -- scalar rules ------------------------------------------------------------------------------------------
 
     def ideal(
-        self, name: str, expr: Any = None, *, using: Sequence[str], text: str = "", eliminate: Sequence[Any] = ()
+        self, name: str, expr: Any = None, *, using: Sequence[Any], text: str = "", eliminate: Sequence[Any] = ()
     ) -> None:
         """Prove ``expr = 0`` (default: the goal of that name) as a combination of the equalities ``using``."""
         goal = self._goal(name, expr, "=0")
@@ -215,7 +215,7 @@ class Proof:
         self._step(name, {"poly": poly_json(goal), "is": "=0"}, by, text)
 
     def positive(
-        self, name: str, expr: Any = None, *, terms: Sequence[Term], using: Sequence[str] = (), text: str = "",
+        self, name: str, expr: Any = None, *, terms: Sequence[Term], using: Sequence[Any] = (), text: str = "",
         strict: bool = False, eliminate: Sequence[Any] = (),
     ) -> None:  # fmt: skip
         """Prove ``expr >= 0`` (``> 0`` if strict) as a sum of nonnegative terms and equalities."""
@@ -229,7 +229,7 @@ class Proof:
         self._step(name, {"poly": poly_json(goal), "is": ">0" if strict else ">=0"}, by, text)
 
     def refute(
-        self, name: str, expr: Any = None, *, terms: Sequence[Term], using: Sequence[str] = (), text: str = "",
+        self, name: str, expr: Any = None, *, terms: Sequence[Term], using: Sequence[Any] = (), text: str = "",
         strict: bool = False, eliminate: Sequence[Any] = (),
     ) -> None:  # fmt: skip
         """Prove ``expr >= 0``: its negation (fact ``not``) makes a sum of nonnegative terms vanish that is positive."""
@@ -428,11 +428,17 @@ class Proof:
             "squares": [tensor_json(s) for s in term.squares],
         }
 
-    def _multipliers(self, rest: Any, using: Sequence[str], eliminate: Sequence[Any]) -> list[dict[str, Any]]:
-        """Polynomials p_k with ``rest = sum p_k e_k``, by division; the symbols of ``eliminate`` come first."""
-        rest = sympy.expand(rest)
+    def _multipliers(self, rest: Any, using: Sequence[Any], eliminate: Sequence[Any]) -> list[dict[str, Any]]:
+        """Polynomials p_k with ``rest = sum p_k e_k``, by division; the symbols of ``eliminate`` come first.
+
+        An item ``(fact name, multiplier)`` of ``using`` is taken as it stands, before the division.
+        """
+        given = [(n, self.clean(by)) for n, by in (item for item in using if not isinstance(item, str))]
+        rest = sympy.expand(rest - sum(flat(by) * self.exprs[n] for n, by in given))
+        fixed = [{"fact": n, "times": poly_json(by)} for n, by in given]
+        using = [item for item in using if isinstance(item, str)]
         if rest == 0:
-            return []
+            return fixed
         facts = [self.exprs[n] for n in using]
         gens = set(rest.free_symbols).union(*(f.free_symbols for f in facts)) if facts else rest.free_symbols
         first = [s for s in (flat(e) for e in eliminate) if s in gens]
@@ -442,7 +448,8 @@ class Proof:
         quotients, left = sympy.reduced(rest, facts, *order, order="lex", domain="QQ")
         if left != 0:
             raise DerivationError(f"{self.claim.id}: left over {left}")
-        return [{"fact": n, "times": poly_json(q)} for n, q in zip(using, quotients, strict=True) if q != 0]
+        found = [{"fact": n, "times": poly_json(q)} for n, q in zip(using, quotients, strict=True) if q != 0]
+        return fixed + found
 
     def _square(self, item: Any) -> dict[str, Any]:
         coef, expr, *more = item
