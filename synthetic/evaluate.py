@@ -19,7 +19,7 @@ from sympy.matrices.expressions import Identity, Inverse, MatAdd, MatMul, MatPow
 
 from ..theory.claim import Claim
 from ..theory.language import Inner, Relation
-from .arithmetic import Ball, Enclosure, Exact, ball, lower_end, upper_end
+from .arithmetic import Ball, Enclosure, ball, lower_end, upper_end
 
 Status = Literal["holds", "violated", "within error"]
 
@@ -31,7 +31,8 @@ class Judgement:
     Args:
         relation: its name.
         status: see the module.
-        slack: ``rhs - lhs`` for ``<=``, smallest eigenvalue of it for ``loewner<=``, minus the largest discrepancy for ``==``.
+        slack: ``rhs - lhs`` for ``<=``, its smallest eigenvalue for ``loewner<=``, minus the largest discrepancy
+            for ``==``.
         error: bound of the error of `slack`; 0 in exact arithmetic.
         lhs, rhs: the sides where they are scalars, else nan.
         index: of the worst model in a batch.
@@ -76,8 +77,11 @@ def value(expr: Any, values: Mapping[str, Any], ops: Any) -> Any:
             factor = value(arg, values, ops)
             if out is None:
                 out = factor
-            elif isinstance(arg, sympy.MatrixExpr) and is_matrix(out) and out.shape[-1] == factor.shape[-2] and (
-                isinstance(expr, MatMul) and seen_matrix(args, arg)
+            elif (
+                isinstance(arg, sympy.MatrixExpr)
+                and is_matrix(out)
+                and out.shape[-1] == factor.shape[-2]
+                and (isinstance(expr, MatMul) and seen_matrix(args, arg))
             ):
                 out = out @ factor
             else:
@@ -158,7 +162,9 @@ def matrix_sum(args: Any, values: Mapping[str, Any], ops: Any) -> Any:
 def has_free_size(arg: Any) -> bool:
     if isinstance(arg, Identity | ZeroMatrix):
         return True
-    return isinstance(arg, MatMul) and all(isinstance(a, Identity) or not isinstance(a, sympy.MatrixExpr) for a in arg.args)
+    return isinstance(arg, MatMul) and all(
+        isinstance(a, Identity) or not isinstance(a, sympy.MatrixExpr) for a in arg.args
+    )
 
 
 def sides(relation: Relation, values: Mapping[str, Any], ops: Any) -> tuple[Any, Any]:
@@ -182,32 +188,51 @@ def sides(relation: Relation, values: Mapping[str, Any], ops: Any) -> tuple[Any,
     return out[0], out[1]
 
 
-def judge(relation: Relation, values: Mapping[str, Any], ops: Any) -> Judgement:
-    """Evaluate and compare; on a batch the worst model counts."""
+def judge(relation: Relation, values: Mapping[str, Any], ops: Any, among: torch.Tensor | None = None) -> Judgement:
+    """Evaluate and compare; on a batch the worst model counts, of those that the mask `among` admits."""
     lhs, rhs = sides(relation, values, ops)
     if ops.exact:
         return judge_exact(relation, lhs, rhs, ops)
-    if isinstance(ops, Exact):
-        raise TypeError
-    difference = rhs - lhs
+    mid, err = slacks(relation, lhs, rhs, ops)
+    if among is not None:
+        mid = torch.where(among.expand_as(mid), mid, torch.inf)
+    k = int((mid + err).argmin())
+    worst, bound = float(mid[k]), float(err[k])
+    if worst != worst or bound != bound:
+        status: Status = "within error"  # not a number decides nothing
+        worst, bound = float("nan"), float("inf")
+    elif worst + bound < 0 or (relation.op == "<" and worst + bound <= 0):
+        status = "violated"
+    elif relation.op == "==" or worst - bound >= 0:
+        status = "holds"
+    else:
+        status = "within error"
+    return Judgement(relation.name, status, worst, bound, *(scalar(x, k) for x in (lhs, rhs)), index=k)
+
+
+def slacks(relation: Relation, lhs: Any, rhs: Any, ops: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Slack and its error bound of every model of a batch."""
+    difference = as_array(rhs - lhs)
     if relation.op == "loewner<=":
         slack = ops.smallest_eigenvalue(difference)
     elif relation.op == "==":
-        slack = -ops.max_entry(ops.absolute(as_array(difference)))
+        slack = -ops.max_entry(ops.absolute(difference))
     else:
-        slack = ops.min_entry(as_array(difference))
-    mid, err = (slack.mid, slack.err) if isinstance(slack, Ball) else (slack, torch.zeros_like(slack))
-    margin = (mid + err).reshape(-1)
-    k = int(margin.argmin())
-    worst, bound = float(mid.reshape(-1)[k]), float(err.reshape(-1)[k])
-    limit = 0.0
-    if worst + bound < limit or (relation.op == "<" and worst + bound <= 0):
-        status: Status = "violated"
-    elif worst - bound >= limit and relation.op != "==":
-        status = "holds"
-    else:
-        status = "holds" if relation.op == "==" else "within error"
-    return Judgement(relation.name, status, worst, bound, *(scalar(x, k) for x in (lhs, rhs)), index=k)
+        slack = ops.min_entry(difference)
+    if isinstance(slack, Ball):
+        return slack.mid.reshape(-1), slack.err.reshape(-1)
+    return slack.reshape(-1), torch.zeros_like(slack.reshape(-1))
+
+
+def admitted(claim: Claim, values: Mapping[str, Any], ops: Any, batch: int) -> torch.Tensor:
+    """Which models of a float64 batch satisfy every assumption that can be evaluated, up to its error bound."""
+    mask = torch.ones(batch, dtype=torch.bool)
+    for assumption in claim.statement.assumptions:
+        for relation in assumption.relations:
+            if relation.symbols <= set(values):
+                mid, err = slacks(relation, *sides(relation, values, ops), ops)
+                mask &= (mid + err >= 0).expand(batch) if mid.numel() in (1, batch) else True
+    return mask
 
 
 def as_array(x: Any) -> Any:
@@ -246,7 +271,7 @@ def scalar(x: Any, k: int) -> float:
     if isinstance(x, int | float | Fraction | Enclosure):
         return float(x)
     flat = x.reshape(-1)
-    if x.shape[-1] != 1 or x.shape[-2] != 1:
+    if any(side != 1 for side in x.shape[-2:]):
         return float("nan")
     return float(flat[min(k, len(flat) - 1)])
 
