@@ -63,6 +63,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None, scale: float) 
         if keep is not None:
             mask = torch.zeros(keep.shape, dtype=q.dtype).masked_fill_(~keep, -torch.inf)
             mask = mask[:, None, None, :].expand(-1, 1, q.shape[2], -1)
+        q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))  # it assumes this
         output, lse = flash(q, k, v, attn_mask=mask, scale=scale)
     else:
         blocks = [_softmax_block(block, k, v, keep, scale) for block in q.split(QUERIES, 2)]

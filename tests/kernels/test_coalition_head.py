@@ -1,0 +1,154 @@
+"""K2: the head under four coalitions, against four float64 passes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from crossmodal.kernels import coalition_head
+from crossmodal.kernels.ops.coalition_head import torch as blocked
+from crossmodal.theory.errors import InputError
+
+SHAPES = [(130, 65, 96, 33), (1, 1, 1, 1), (600, 300, 70, 70), (7, 1000, 3, 5)]
+
+
+def problem(n: int, c: int, di: int, dt: int, size: float = 1.0, dtype=torch.float32, baselines: bool = True) -> dict:
+    made = {
+        "image": torch.randn(n, di),
+        "text": torch.randn(n, dt),
+        "w_image": torch.randn(c, di) * size / di**0.5,
+        "w_text": torch.randn(c, dt) * size / dt**0.5,
+    }
+    if baselines:
+        made |= {"bias": torch.randn(c), "image_baseline": torch.randn(di), "text_baseline": torch.randn(dt)}
+    made = {name: x.to(dtype) for name, x in made.items()}
+    return made | {"labels": torch.randint(c, (n,))}
+
+
+def double(made: dict) -> dict:
+    return {name: x.double() if x.is_floating_point() else x for name, x in made.items()}
+
+
+def close(found, expected, size: float, rel: float = 1e-6) -> None:
+    """Errors relative to the size of the logits; a different class only where two logits are that close."""
+    assert float((found.lse - expected.lse).abs().max()) <= rel * max(1.0, size)
+    assert float((found.target - expected.target).abs().max()) <= rel * max(1.0, size)
+    assert torch.equal(found.argmax, expected.argmax)
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("size", [1.0, 60.0])
+@pytest.mark.parametrize("baselines", [False, True])
+@pytest.mark.parametrize("impl", ["torch", "naive", "auto"])
+def test_float32_against_float64(shape, size, baselines, impl) -> None:
+    made = problem(*shape, size, baselines=baselines)
+    expected = coalition_head(**double(made), impl="naive")
+    close(coalition_head(**made, impl=impl), expected, float(expected.lse.abs().max()))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_inputs(dtype) -> None:
+    made = problem(100, 65, 96, 64, 20.0, dtype)
+    found, expected = coalition_head(**made, impl="torch"), coalition_head(**double(made), impl="naive")
+    assert found.lse.dtype == torch.float32
+    assert float((found.lse - expected.lse).abs().max()) <= 1e-4
+
+
+def opposed() -> dict:
+    """Image and text prefer different classes by 300: the factored exponentials meet nowhere."""
+    return {
+        "image": torch.tensor([[300.0]]),
+        "text": torch.tensor([[300.0]]),
+        "w_image": torch.tensor([[1.0], [0.0]]),
+        "w_text": torch.tensor([[0.0], [1.0]]),
+        "image_baseline": torch.tensor([-200.0]),
+        "text_baseline": torch.tensor([-200.0]),
+        "labels": torch.tensor([1]),
+    }
+
+
+def test_opposed_modalities_do_not_underflow() -> None:
+    close(coalition_head(**opposed(), impl="torch"), coalition_head(**double(opposed()), impl="naive"), 300.0)
+
+
+def test_that_check_fails_without_the_certificate(monkeypatch) -> None:
+    """Mutant: trust the factored exponentials."""
+    monkeypatch.setattr(blocked, "certificate", lambda _: -1.0)
+    found = coalition_head(**opposed(), impl="torch")
+    assert torch.isneginf(found.lse).any()
+    with pytest.raises(AssertionError):
+        close(found, coalition_head(**double(opposed()), impl="naive"), 300.0)
+
+
+@pytest.mark.parametrize("impl", ["torch", "naive"])
+def test_ties_go_to_the_lowest_class(impl) -> None:
+    made = problem(5, 4, 3, 2, baselines=False)
+    made["w_image"], made["w_text"] = made["w_image"][[0, 1, 1, 0]], made["w_text"][[0, 1, 1, 0]]
+    found = coalition_head(**made, impl=impl)
+    assert (found.argmax < 2).all()
+    assert (found.argmax[0] == 0).all()  # zero baselines, no bias: all four logits are zero
+
+
+def test_empty_coalition_does_not_depend_on_the_sample() -> None:
+    found = coalition_head(**problem(9, 6, 4, 4), impl="torch")
+    assert (found.lse[0] == found.lse[0, 0]).all()
+
+
+def test_all_negative_logits() -> None:
+    made = problem(3, 65, 4, 4)
+    made["bias"] = torch.full((65,), -500.0)
+    expected = coalition_head(**double(made), impl="naive")
+    close(coalition_head(**made, impl="torch"), expected, 500.0)
+
+
+def test_logits_are_never_written(largest) -> None:
+    made = problem(4000, 50, 4, 4)
+    with largest:
+        coalition_head(**made, impl="torch")
+    assert largest.numel < 4000 * 50
+
+
+def test_no_samples() -> None:
+    found = coalition_head(**problem(0, 5, 3, 3), impl="torch")
+    assert found.lse.shape == found.argmax.shape == (4, 0)
+
+
+def test_naive_is_differentiable_and_torch_says_that_it_is_not() -> None:
+    made = problem(4, 3, 2, 2)
+    made["w_image"].requires_grad_()
+    coalition_head(**made, impl="naive").lse.sum().backward()
+    assert made["w_image"].grad is not None
+    with pytest.raises(InputError, match="no backward"):
+        coalition_head(**made, impl="torch")
+    with torch.no_grad():
+        coalition_head(**made, impl="torch")
+
+
+def test_non_contiguous() -> None:
+    made = problem(60, 30, 8, 8)
+    made["image"] = torch.randn(8, 60).T
+    made["w_text"] = torch.randn(60, 16)[::2, ::2]
+    expected = coalition_head(**double(made), impl="naive")
+    close(coalition_head(**made, impl="torch"), expected, float(expected.lse.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"labels": torch.full((4,), 3)}, ("values 3 to 3", "3 classes")),
+        ({"labels": torch.full((4,), -100)}, ("-100",)),
+        ({"labels": torch.ones(4)}, ("labels", "integers")),
+        ({"labels": torch.ones(5, dtype=torch.long)}, ("labels: shape (5,)",)),
+        ({"text": torch.ones(5, 2)}, ("(5, 2)",)),
+        ({"w_text": torch.ones(4, 2)}, ("(4, 2)",)),
+        ({"w_image": torch.ones(3, 7)}, ("(3, 7)",)),
+        ({"bias": torch.ones(4)}, ("bias", "(3,)")),
+        ({"image_baseline": torch.ones(4, 2)}, ("image_baseline", "1 axes")),
+        ({"text": torch.full((4, 2), torch.nan)}, ("text", "NaN")),
+    ],
+)
+def test_bad_input_is_explained(change, words) -> None:
+    made = problem(4, 3, 2, 2) | change
+    with pytest.raises(InputError) as error:
+        coalition_head(**made)
+    assert all(word in str(error.value) for word in (*words, "expected", "likely cause", "fix"))

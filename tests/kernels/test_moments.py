@@ -1,0 +1,193 @@
+"""K0: moments of all pairs, against the matrix of scores, exact fractions, and wrong variants of itself."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from crossmodal.kernels import FeatureMoments, moments, stream_moments
+from crossmodal.kernels.ops.moments import torch as blocked
+from crossmodal.kernels.ops.moments.streaming import shard_moments
+from crossmodal.theory.errors import InputError
+
+SHAPES = [(252, 507, 123), (1, 1, 3), (1, 65, 96), (65, 1, 96), (9000, 30, 260)]
+
+
+def close(found, expected, rel: float) -> None:
+    """Every part is right relative to the variance as a whole, and the mean relative to one."""
+    assert abs(float(found.mean - expected.mean)) <= rel
+    size = max(float(expected.variance), 1e-300)
+    for name in ("variance", "image", "text", "interaction"):
+        assert abs(float(getattr(found, name) - getattr(expected, name))) <= rel * size, name
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_agrees_with_the_matrix_of_scores(unit, poisoned, shape, dtype) -> None:
+    n, m, d = shape
+    u, v = unit(n, d, dtype), unit(m, d, dtype)
+    # inputs are rounded first, so what remains is the rounding of float32 (float64) products
+    close(moments(u, v, impl="torch"), moments(u, v, impl="naive"), 1e-13 if dtype == torch.float64 else 1e-6)
+
+
+def raw_moments_in_float32(u: torch.Tensor, v: torch.Tensor) -> float:
+    """Mutant: second moments that were not centred."""
+    mean = (u.mean(0) @ v.mean(0)) ** 2
+    second = ((u.T @ u / len(u)) * (v.T @ v / len(v))).sum()
+    return float(second - mean)
+
+
+def test_centring_keeps_a_tiny_variance(unit) -> None:
+    u, v = unit(5000, 512, spread=0.1), unit(5000, 512, spread=0.1)
+    expected = moments(u, v, impl="naive")
+    assert 0.98 < float(expected.mean) < 0.995
+    assert float(expected.variance) < 1e-6
+    close(moments(u, v, impl="torch"), expected, 1e-6)
+    assert abs(raw_moments_in_float32(u, v) / float(expected.variance) - 1) > 1e-2
+
+
+def test_equals_exact_fractions() -> None:
+    """On small dyadic numbers nothing rounds, so the result must equal the definition to the last bit."""
+    rng = np.random.default_rng(0)
+    u, v = rng.integers(-4, 5, (8, 3)) / 4, rng.integers(-4, 5, (4, 3)) / 4
+    scores = [[sum(Fraction(a) * Fraction(b) for a, b in zip(x, y, strict=True)) for y in v] for x in u]
+    flat = list(itertools.chain(*scores))
+    mean = sum(flat) / len(flat)
+    variance = sum((s - mean) ** 2 for s in flat) / len(flat)
+    by_image = [sum(row) / len(row) for row in scores]
+    image = sum((r - mean) ** 2 for r in by_image) / len(by_image)
+    found = moments(torch.tensor(u), torch.tensor(v), impl="torch")
+    assert Fraction(float(found.mean)) == mean
+    assert Fraction(float(found.variance)) == variance
+    assert Fraction(float(found.image)) == image
+
+
+def test_shards_merge_exactly() -> None:
+    """Bit for bit where nothing rounds, whatever the grouping of the shards."""
+    x = torch.randint(-8, 9, (64, 5)).double() / 8
+    whole = FeatureMoments.of(x)
+    parts = [FeatureMoments.of(p) for p in x.split(16)]
+    left = parts[0].merge(parts[1]).merge(parts[2].merge(parts[3]))
+    chain = parts[3].merge(parts[1]).merge(FeatureMoments.empty(5)).merge(parts[2].merge(parts[0]))
+    for merged in (left, chain):
+        assert merged.count == 64
+        assert torch.equal(merged.mean, whole.mean)
+        assert torch.equal(merged.scatter, whole.scatter)
+
+
+def test_shards_of_any_size_merge_to_rounding(unit) -> None:
+    x = unit(1000, 20, torch.float64, spread=0.01)
+    whole = FeatureMoments.of(x)
+    total = FeatureMoments.empty(20)
+    for part in x.split([1, 500, 0, 7, 492]):
+        total = total.merge(FeatureMoments.of(part))
+    assert float((total.scatter - whole.scatter).abs().max()) <= 1e-13 * float(whole.scatter.abs().max())
+
+    def merge_without_the_means(a: FeatureMoments, b: FeatureMoments) -> torch.Tensor:
+        """Mutant: forgets that the shards have different means."""
+        return a.scatter + b.scatter
+
+    wrong = merge_without_the_means(FeatureMoments.of(x[:1]), FeatureMoments.of(x[1:]))
+    assert float((wrong - whole.scatter).abs().max()) > 1e-6 * float(whole.scatter.abs().max())
+
+
+def test_symmetric_blocks_equal_the_full_product(unit) -> None:
+    x = unit(300, 517)
+    assert torch.allclose(blocked._gram(x), x.T @ x, rtol=0, atol=1e-5)
+    assert torch.equal(blocked._gram(x), blocked._gram(x).T)
+
+
+def test_streams_memory_maps(tmp_path, unit) -> None:
+    u, v = unit(700, 40, torch.float16), unit(333, 40, torch.float16)
+    paths = []
+    for i, part in enumerate(u.split(300)):
+        paths.append(tmp_path / f"{i}.npy")
+        np.save(paths[-1], part.numpy())
+    seen: list[tuple[int, int]] = []
+    found = stream_moments(paths, v.numpy(), rows=64, progress=lambda *x: seen.append(x))
+    close(found, moments(u, v, impl="naive"), 1e-6)
+    assert seen[-1] == (1033, 1033)
+    total = shard_moments(paths[0]).merge(shard_moments(paths[1])).merge(shard_moments(paths[2]))
+    whole = FeatureMoments.of(u).scatter
+    assert float((total.scatter - whole).abs().max()) <= 1e-6 * float(whole.abs().max())
+
+
+def test_streaming_holds_two_blocks_only(unit, largest) -> None:
+    """The largest tensor is a block or a d x d matrix, not the data."""
+    u = unit(4096, 16).numpy()
+    with largest:
+        stream_moments(u, u, rows=128)
+    assert 0 < largest.numel <= 128 * 16
+
+
+def test_gradients() -> None:
+    u = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    v = torch.randn(9, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda a, b: tuple(moments(a, b, impl="torch")), (u, v))
+
+
+def test_gradient_reaches_every_block(monkeypatch) -> None:
+    monkeypatch.setattr(blocked, "ROWS", 4)
+    u = torch.randn(10, 300, dtype=torch.float64, requires_grad=True)
+    v = torch.randn(7, 300, dtype=torch.float64)
+    (blocked_grad,) = torch.autograd.grad(moments(u, v, impl="torch").variance, u)
+    (naive_grad,) = torch.autograd.grad(moments(u, v, impl="naive").variance, u)
+    assert torch.allclose(blocked_grad, naive_grad, rtol=1e-10)
+
+
+def test_few_samples_of_many_dimensions_take_the_matrix(unit, largest) -> None:
+    u = unit(3, 200)
+    with largest:
+        moments(u, u)
+    assert largest.numel <= 3 * 200  # never the 200 x 200 covariance
+
+
+def test_non_contiguous(unit) -> None:
+    u = unit(40, 130)
+    close(moments(u.T.contiguous().T[::2], u[1::2], impl="torch"), moments(u[::2], u[1::2], impl="naive"), 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((torch.ones(3), torch.ones(3)), ("(3,)", "2 axes")),
+        ((torch.ones(3, 4), torch.ones(3, 5)), ("(3, 4)", "(3, 5)")),
+        ((torch.ones(3, 4), torch.ones(3, 4).double()), ("float32", "float64")),
+        ((torch.ones(3, 4).long(), torch.ones(3, 4).long()), ("int64",)),
+        ((torch.ones(0, 4), torch.ones(3, 4)), ("(0, 4)", "at least one sample")),
+        ((torch.full((3, 4), torch.nan), torch.ones(3, 4)), ("12 NaN", "(0, 0)")),
+    ],
+)
+def test_bad_input_is_explained(arguments, words) -> None:
+    with pytest.raises(InputError) as error:
+        moments(*arguments)
+    assert all(word in str(error.value) for word in (*words, "expected", "likely cause", "fix"))
+
+
+def test_bad_files_are_explained(tmp_path) -> None:
+    good = np.ones((4, 3), "float32")
+    bad = good.copy()
+    bad[2, 1] = np.inf
+    torn, objects = tmp_path / "torn.npy", tmp_path / "objects.npy"
+    torn.write_bytes(b"\x93NUMPY")
+    np.save(objects, np.array([[{}]], dtype=object), allow_pickle=True)
+    (tmp_path / "p.npy").write_bytes(pickle.dumps(good))
+    for source, word in [
+        (tmp_path / "none.npy", "no such file"),
+        (torn, "torn.npy"),
+        (objects, "objects.npy"),
+        (tmp_path / "p.npy", "p.npy"),
+        (bad, "row 2"),
+        ([good, np.ones((4, 2))], "(4, 2)"),
+        ([], "at least one shard"),
+        (np.ones((4, 3), int), "int64"),
+    ]:
+        with pytest.raises(InputError, match="expected") as error:
+            stream_moments(source, good)
+        assert word in str(error.value)
+    with pytest.raises(InputError, match="two matrix products"):
+        moments(torch.ones(2, 2), torch.ones(2, 2), impl="triton")

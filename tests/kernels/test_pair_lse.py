@@ -1,0 +1,246 @@
+"""K1: log-sum-exp of all pairs, against float64, and wrong variants of itself that each test must notice."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from crossmodal.kernels import pair_lse
+from crossmodal.kernels.ops.pair_lse import api
+from crossmodal.kernels.ops.pair_lse import torch as tiled
+from crossmodal.theory.errors import InputError
+
+SHAPES = [(252, 507, 123), (1, 1, 3), (1, 65, 96), (65, 1, 7), (300, 65, 64), (1025, 300, 32)]
+NAMES = ("row_lse", "col_lse", "row_max", "diagonal")
+
+
+def reference(u, v, scale, **keep):
+    return pair_lse(u.double(), v.double(), scale, impl="naive", **keep)
+
+
+def close(found, expected, rel: float = 1e-6) -> None:
+    """Same infinities, no NaN, and an error of at most `rel` times the largest result (absolute below one).
+
+    A single product can cancel to zero, so its error is relative to the products' size, not to itself.
+    """
+    size = max([1.0, *(float(x[torch.isfinite(x)].abs().max()) for x in expected if torch.isfinite(x).any())])
+    for name in NAMES:
+        x, y = getattr(found, name).double(), getattr(expected, name)
+        assert x.shape == y.shape, name
+        assert torch.equal(torch.isneginf(x), torch.isneginf(y)), name
+        finite = ~torch.isneginf(y)
+        assert torch.isfinite(x[finite]).all(), name
+        assert ((x - y)[finite].abs() <= rel * size).all(), name
+
+
+@pytest.fixture
+def small_tiles(monkeypatch) -> None:
+    """Tiles so small that small inputs take many."""
+    monkeypatch.setattr(tiled, "ROWS", 16)
+    monkeypatch.setattr(tiled, "COLUMNS", 32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize("impl", ["torch", "naive", "auto"])
+def test_float32_against_float64(unit, poisoned, shape, scale, impl) -> None:
+    n, m, d = shape
+    u, v = unit(n, d), unit(m, d)
+    close(pair_lse(u, v, scale, impl=impl), reference(u, v, scale))
+
+
+@pytest.mark.usefixtures("small_tiles", "poisoned")
+@pytest.mark.parametrize("shape", SHAPES)
+def test_many_tiles(unit, shape) -> None:
+    n, m, d = shape
+    u, v = unit(n, d), unit(m, d)
+    close(pair_lse(u, v, 100.0, impl="torch"), reference(u, v, 100.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_inputs_at_clip_temperature(unit, dtype) -> None:
+    u, v = unit(252, 123, dtype), unit(507, 123, dtype)
+    found, expected = pair_lse(u, v, 100.0, impl="torch"), reference(u, v, 100.0)
+    assert found.row_lse.dtype == torch.float32
+    assert float((found.row_lse - expected.row_lse).abs().max()) <= 1e-4
+    assert float((found.col_lse - expected.col_lse).abs().max()) <= 1e-4
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_float64_stays_float64(unit) -> None:
+    u, v = unit(50, 9, torch.float64), unit(70, 9, torch.float64)
+    close(pair_lse(u, v, 100.0, impl="torch"), reference(u, v, 100.0), 1e-14)
+
+
+def test_all_negative_logits_and_65_columns(unit) -> None:
+    """A column block of 64 leaves one column over; padding it with 0 would beat logits near -100."""
+    u = unit(5, 96, spread=0.05)
+    v = -unit(65, 96, spread=0.05)
+    expected = reference(u, v, 100.0)
+    assert float(expected.row_max.max()) < -90
+    close(pair_lse(u, v, 100.0, impl="torch"), expected)
+
+
+def test_ties() -> None:
+    u, v = torch.ones(7, 4) / 2, torch.ones(65, 4) / 2
+    found = pair_lse(u, v, 3.0, impl="torch")
+    assert torch.equal(found.row_max, torch.full((7,), 3.0))
+    assert torch.allclose(found.row_lse, 3 + torch.full((7,), 65.0).log())
+    assert torch.allclose(found.col_lse, 3 + torch.full((65,), 7.0).log())
+
+
+def far_below() -> tuple[torch.Tensor, torch.Tensor]:
+    """Column 1 lies 400 below every row's maximum: shifted by those, all its terms underflow."""
+    return torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.95, 0.05]]), torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+
+
+@pytest.mark.parametrize("tiles", [(16, 32), (1, 1), (2, 4096)])
+def test_columns_far_below_the_rows(monkeypatch, tiles) -> None:
+    monkeypatch.setattr(tiled, "ROWS", tiles[0])
+    monkeypatch.setattr(tiled, "COLUMNS", tiles[1])
+    u, v = far_below()
+    close(pair_lse(u, v, 200.0, impl="torch"), reference(u, v, 200.0))
+
+
+def test_that_check_fails_for_one_shared_shift(monkeypatch) -> None:
+    """Mutant: trust the shared shift without its certificate."""
+    monkeypatch.setattr(tiled, "certificate", lambda _: -1.0)
+    u, v = far_below()
+    found = pair_lse(u, v, 200.0, impl="torch")
+    assert torch.isneginf(found.col_lse[1])
+    with pytest.raises(AssertionError):
+        close(found, reference(u, v, 200.0))
+
+
+def test_every_column_doubtful(unit) -> None:
+    """The adversarial case for the certificate: rows that dwarf all others, in one direction."""
+    u, v = unit(40, 8), unit(30, 8)
+    u[0] *= 50
+    close(pair_lse(u, v, 100.0, impl="torch"), reference(u, v, 100.0))
+
+
+KEEPS = {
+    "some": (torch.arange(20) % 3 > 0, torch.arange(33) % 2 > 0),
+    "one": (torch.arange(20) == 7, torch.arange(33) == 32),
+    "no column": (torch.ones(20, dtype=torch.bool), torch.zeros(33, dtype=torch.bool)),
+    "no row": (torch.zeros(20, dtype=torch.bool), torch.ones(33, dtype=torch.bool)),
+    "nothing": (torch.zeros(20, dtype=torch.bool), torch.zeros(33, dtype=torch.bool)),
+}
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("case", KEEPS)
+@pytest.mark.parametrize("impl", ["torch", "naive"])
+def test_keep_masks(unit, case, impl) -> None:
+    u, v = unit(20, 5), unit(33, 5)
+    u_keep, v_keep = KEEPS[case]
+    found = pair_lse(u, v, 10.0, u_keep=u_keep, v_keep=v_keep, impl=impl)
+    z = 10 * u.double() @ v.double().T
+    z[~u_keep], z[:, ~v_keep] = -torch.inf, -torch.inf
+    rows, cols = torch.logsumexp(z, 1), torch.logsumexp(z, 0)
+    close(found, type(found)(rows, cols, z.amax(1), z.diagonal()))
+
+
+@pytest.mark.parametrize("impl", ["torch", "naive"])
+def test_fully_masked_has_zero_gradient(unit, impl) -> None:
+    u, v = unit(4, 3).requires_grad_(), unit(5, 3).requires_grad_()
+    u_keep = torch.tensor([True, False, True, False])
+    found = pair_lse(u, v, 2.0, u_keep=u_keep, impl=impl)
+    total = found.row_lse[u_keep].sum() + found.col_lse.sum()
+    du, dv = torch.autograd.grad(total, (u, v))
+    assert torch.isfinite(du).all()
+    assert torch.isfinite(dv).all()
+    assert (du[~u_keep] == 0).all()
+    assert (du[u_keep] != 0).any()
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradcheck(masked) -> None:
+    u = torch.randn(19, 3, dtype=torch.float64, requires_grad=True)
+    v = torch.randn(35, 3, dtype=torch.float64, requires_grad=True)
+    scale = torch.tensor(1.7, dtype=torch.float64, requires_grad=True)
+    u_keep = torch.arange(19) % 4 > 0 if masked else torch.ones(19, dtype=torch.bool)
+
+    def run(u, v, scale):
+        out = pair_lse(u, v, scale, u_keep=u_keep, impl="torch")
+        return out.row_lse[u_keep], out.col_lse, out.diagonal[u_keep]
+
+    assert torch.autograd.gradcheck(run, (u, v, scale))
+
+
+def test_gradcheck_fails_without_the_column_term(monkeypatch) -> None:
+    """Mutant: a backward that forgets the column log-sum-exp."""
+    right = tiled.pair_lse_backward
+    monkeypatch.setattr(tiled, "pair_lse_backward", lambda *a: right(*a[:6], torch.zeros_like(a[6])))
+    u = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    v = torch.randn(5, 3, dtype=torch.float64)
+    assert not torch.autograd.gradcheck(
+        lambda u: pair_lse(u, v, 1.0, impl="torch").col_lse, (u,), raise_exception=False
+    )
+
+
+def test_clip_loss_and_its_gradient(unit) -> None:
+    u, v = unit(300, 16).requires_grad_(), unit(300, 16).requires_grad_()
+    out = pair_lse(u, v, 100.0, impl="torch")
+    loss = ((out.row_lse - out.diagonal).mean() + (out.col_lse - out.diagonal).mean()) / 2
+    z, labels = 100 * u @ v.T, torch.arange(300)
+    expected = (torch.nn.functional.cross_entropy(z, labels) + torch.nn.functional.cross_entropy(z.T, labels)) / 2
+    assert torch.allclose(loss, expected, rtol=1e-5)
+    for found, right in zip(torch.autograd.grad(loss, (u, v)), torch.autograd.grad(expected, (u, v)), strict=True):
+        assert float((found - right).abs().max()) <= 1e-5 * float(right.abs().max())
+
+
+def test_no_matrix_of_all_pairs(unit, largest) -> None:
+    u = unit(5000, 8).requires_grad_()
+    with largest:
+        pair_lse(u, u.detach(), 100.0, impl="torch").row_lse.sum().backward()
+    assert largest.numel <= tiled.ROWS * tiled.COLUMNS
+    with type(largest)() as naive:
+        pair_lse(u.detach(), u.detach(), 100.0, impl="naive")
+    assert naive.numel >= 5000 * 5000
+
+
+def test_auto_dispatches_on_size(unit, largest) -> None:
+    small, large = unit(100, 4), unit(600, 4)
+    assert 100 * 100 <= api.SMALL < 600 * 600
+    with largest:
+        pair_lse(small, small)
+    assert largest.numel >= 100 * 100
+    with type(largest)() as seen:
+        pair_lse(large, large)
+    assert seen.numel < 600 * 600
+
+
+def test_non_contiguous(unit) -> None:
+    u, v = unit(90, 20).T.contiguous().T[::2], unit(400, 40)[::3, ::2]
+    close(pair_lse(u, v, 50.0, impl="torch"), reference(u, v, 50.0))
+
+
+def test_repeats_bit_for_bit(unit) -> None:
+    u, v = unit(700, 33), unit(900, 33)
+    first, second = (pair_lse(u, v, 100.0, impl="torch") for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"u": torch.ones(4)}, ("u: shape (4,)", "2 axes")),
+        ({"v": torch.ones(4, 3)}, ("(4, 3)",)),
+        ({"v": torch.ones(5, 2).half()}, ("float16", "float32")),
+        ({"v": [[1.0, 2.0]]}, ("list",)),
+        ({"v": torch.ones(5, 2, device="meta")}, ("meta", "cpu")),
+        ({"u_keep": torch.ones(4)}, ("u_keep", "boolean")),
+        ({"v_keep": torch.ones(4, dtype=torch.bool)}, ("v_keep", "(5,)")),
+        ({"scale": torch.ones(3)}, ("scale", "one finite number")),
+        ({"scale": float("inf")}, ("scale",)),
+        ({"u": torch.full((4, 2), torch.inf)}, ("8 NaN or infinite",)),
+        ({"impl": "cuda"}, ("impl='cuda'", "naive")),
+        ({"impl": "triton"}, ("impl='triton'",)),
+    ],
+)
+def test_bad_input_is_explained(change, words) -> None:
+    arguments = {"u": torch.ones(4, 2), "v": torch.ones(5, 2), "scale": 1.0} | change
+    with pytest.raises(InputError) as error:
+        pair_lse(**arguments)
+    assert all(word in str(error.value) for word in (*words, "expected", "likely cause", "fix"))

@@ -1,0 +1,147 @@
+"""K3: attention per segment, merged into coalitions, against a masked softmax in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from crossmodal.kernels import segment_attention
+from crossmodal.kernels.ops.segment_attention import torch as merged
+from crossmodal.theory.errors import InputError
+
+CASES = {
+    "vit with text": (2, 3, 40, (0, 33, 50), 64),
+    "head dim 96": (1, 2, 5, (0, 65, 130), 96),
+    "an empty segment": (1, 1, 3, (0, 0, 65), 16),
+    "four segments": (2, 1, 9, (0, 20, 20, 45, 70), 33),
+    "one segment": (1, 2, 1, (0, 5), 8),
+    "one query, one key": (1, 1, 1, (0, 1, 1), 1),
+}
+
+
+def problem(name: str, dtype=torch.float32) -> tuple:
+    batch, heads, queries, bounds, width = CASES[name]
+    shapes = [(batch, heads, n, width) for n in (queries, bounds[-1], bounds[-1])]
+    return *(torch.randn(s).to(dtype) for s in shapes), bounds
+
+
+def reference(q, k, v, bounds, **options):
+    return segment_attention(q.double(), k.double(), v.double(), bounds, impl="naive", **options)
+
+
+def close(found, expected, rel: float = 1e-6) -> None:
+    """The same empty rows; errors relative to the largest score, on which a weight's relative error depends."""
+    finite = expected.lse[torch.isfinite(expected.lse)]
+    size = max(1.0, float(finite.abs().max())) if len(finite) else 1.0
+    assert found.coalitions == expected.coalitions
+    empty = torch.isneginf(expected.lse)
+    assert torch.equal(torch.isneginf(found.lse), empty)
+    assert (found.output[empty] == 0).all()
+    assert torch.isfinite(found.output).all()
+    assert ((found.lse - expected.lse)[~empty].abs() <= rel * size).all()
+    assert float((found.output - expected.output).abs().max()) <= rel * size * max(1.0, float(found.output.abs().max()))
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("impl", ["torch", "naive", "auto"])
+def test_float32_against_float64(name, masked, impl) -> None:
+    q, k, v, bounds = problem(name)
+    keep = torch.rand(q.shape[0], bounds[-1]) > 0.4 if masked else None
+    if masked:
+        keep[0] = False  # a sample without any key
+    close(segment_attention(q, k, v, bounds, keep=keep, impl=impl), reference(q, k, v, bounds, keep=keep))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["vit with text", "head dim 96"])
+def test_half_precision_at_most_twice_the_error_of_torch(dtype, name) -> None:
+    q, k, v, bounds = problem(name, dtype)
+    both = tuple(range(len(bounds) - 1))
+    expected = reference(q, k, v, bounds, coalitions=[both]).output[0]
+    found = segment_attention(q, k, v, bounds, [both], impl="torch").output[0]
+    plain = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    assert found.dtype == dtype
+    assert float((found - expected).abs().max()) <= 2 * float((plain - expected).abs().max())
+
+
+def test_large_scores() -> None:
+    """Segments whose scores differ by hundreds merge without overflow."""
+    q, k, v, bounds = problem("vit with text")
+    k[:, :, :33] *= 100
+    expected = reference(q, k, v, bounds)
+    assert float(expected.lse[3].max()) > 300
+    close(segment_attention(q, k, v, bounds, impl="torch"), expected)
+
+
+def test_merging_fails_without_weights(monkeypatch) -> None:
+    """Mutant: average the segments instead of weighting them by their mass."""
+
+    def average(parts, output, lse) -> None:
+        output.copy_(sum(p[0] for p in parts) / max(1, len(parts)) if parts else torch.zeros_like(output))
+        lse.copy_(torch.stack([p[1] for p in parts]).logsumexp(0) if parts else torch.full_like(lse, -torch.inf))
+
+    monkeypatch.setattr(merged, "merge", average)
+    q, k, v, bounds = problem("vit with text")
+    with pytest.raises(AssertionError):
+        close(segment_attention(q, k, v, bounds, impl="torch"), reference(q, k, v, bounds))
+
+
+def test_coalitions_are_subsets_by_default() -> None:
+    q, k, v, bounds = problem("four segments")
+    found = segment_attention(q, k, v, bounds, impl="torch")
+    assert found.coalitions[:6] == ((), (0,), (1,), (2,), (3,), (0, 1))
+    assert len(found.coalitions) == 16
+    chosen = segment_attention(q, k, v, bounds, [(3, 0), (2,)], impl="torch")
+    assert chosen.coalitions == ((0, 3), (2,))
+    assert torch.equal(chosen.output[0], found.output[found.coalitions.index((0, 3))])
+
+
+def test_scale_is_used() -> None:
+    q, k, v, bounds = problem("vit with text")
+    close(segment_attention(q, k, v, bounds, scale=0.5, impl="torch"), reference(q, k, v, bounds, scale=0.5))
+    with pytest.raises(AssertionError):
+        close(segment_attention(q, k, v, bounds, scale=0.5, impl="torch"), reference(q, k, v, bounds))
+
+
+def test_non_contiguous() -> None:
+    q, k, v, bounds = problem("vit with text")
+    q, k = q.transpose(1, 2).contiguous().transpose(1, 2), k.transpose(2, 3).contiguous().transpose(2, 3)
+    close(segment_attention(q, k, v, bounds, impl="torch"), reference(q, k, v, bounds))
+
+
+def test_gradients_are_refused_or_right() -> None:
+    q, k, v, bounds = problem("head dim 96", torch.float64)
+    q.requires_grad_()
+    with pytest.raises(InputError, match="no backward"):
+        segment_attention(q, k, v, bounds, impl="torch")
+    keep = torch.zeros(1, 130, dtype=torch.bool)
+    segment_attention(q, k, v, bounds, keep=keep, impl="naive").output.sum().backward()
+    assert (q.grad == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"q": torch.ones(2, 3, 4)}, ("4 axes",)),
+        ({"k": torch.ones(1, 2, 6, 4)}, ("(1, 2, 6, 4)",)),
+        ({"v": torch.ones(1, 2, 7, 4)}, ("(1, 2, 7, 4)",)),
+        ({"bounds": (0, 3)}, ("(0, 3)", "6")),
+        ({"bounds": (0, 4, 2, 6)}, ("(0, 4, 2, 6)",)),
+        ({"bounds": ()}, ("()",)),
+        ({"coalitions": [(0, 2)]}, ("(0, 2)", "0 to 1")),
+        ({"coalitions": []}, ("at least one",)),
+        ({"keep": torch.ones(1, 6)}, ("keep", "boolean")),
+        ({"k": torch.ones(1, 1, 6, 4).half()}, ("float16",)),
+    ],
+)
+def test_bad_input_is_explained(change, words) -> None:
+    made = {
+        "q": torch.ones(1, 1, 2, 4),
+        "k": torch.ones(1, 1, 6, 4),
+        "v": torch.ones(1, 1, 6, 4),
+        "bounds": (0, 2, 6),
+    } | change
+    with pytest.raises(InputError) as error:
+        segment_attention(**made)
+    assert all(word in str(error.value) for word in (*words, "expected", "likely cause", "fix"))
