@@ -1,0 +1,221 @@
+"""Contribution scores of a features file, with intervals.
+
+For modalities a, b in {I, T} and environments s, t, `Con_ab(s,t) = E <a(x), b(x')>` with x ~ E_s and x' ~ E_t
+independent (section S of the theory; the paper: arXiv 2606.14883).  By claim S1 every estimate is an inner product of
+sample means, so nothing here ever forms N x N pairs.
+
+Which estimator:
+
+- `con[ab]`, T x T, is the V-statistic: the mean over *all* pairs, matched and equal ones included.  For s != t it is
+  unbiased.  For s = t it is not: it leans by 1/n towards the mean over equal indices, which is 1 for II and TT and
+  CLV for IT and TI.  It is the one whose 2T x 2T matrix is positive semidefinite (S4): claims and figures use it.
+- `con_within[ab]`, (T,), is the U-statistic for s = t: the mean over pairs of different samples, unbiased.
+
+Which interval (level 1 - delta for each score; `simultaneous=True` shares delta among all distinct scores):
+
+- `half_width`, s != t: claim S7, for any distribution on the unit sphere; wide, because it assumes nothing.
+- `half_width`, s = t: S7 needs two independent samples, and there is only one.  Exchanging one pair moves the
+  U-statistic by at most 4/n (2(n-1) of the n(n-1) terms, each by at most 2), so McDiarmid's inequality holds with 4/n
+  where S7 has 1/n_s + 1/n_t: twice S7's half-width at 2n and 2n.  The interval is centred on `con_within`, not on `con`.
+- `clv_half_width`: a mean of n terms in [-1, 1]; the same inequality with 1/n, which is S7's formula at 2n and 2n.
+- `standard_error`: no guarantee, but what to expect: the exact variance of S1 with sample moments put in.  For s = t
+  its leading term, with matched pairs kept together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..theory.errors import InputError
+from .features import Features
+
+HalfWidth = Callable[[int, int, float], float]
+PAIRS = (("I", "I"), ("I", "T"), ("T", "I"), ("T", "T"))
+KEYS = tuple(a + b for a, b in PAIRS)
+PARTS = ("image", "text", "interaction")
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Contribution scores of T environments.  All numbers are cosines or their spreads, float64, without unit.
+
+    Attributes:
+        environments: ids, in the order of rows and columns.
+        names: their names.
+        counts: (T,) samples.
+        con: 'II', 'IT', 'TI', 'TT' -> (T, T) V-statistics in [-1, 1]; row s, column t is Con_ab(s, t).
+        con_within: the same keys -> (T,) U-statistics for s = t.
+        clv: (T,) mean cosine of matched pairs, in [-1, 1].
+        half_width: key -> (T, T) half-widths at `delta`; diagonal: around `con_within`.
+        clv_half_width: (T,).
+        standard_error: key -> (T, T), plug-in.
+        clv_standard_error: (T,).
+        cosine_variance: (T, T, 3) variance of the pairwise image-text cosines of environments (s, t), split as in claim
+            S1 into the parts named in `PARTS`; their sum is the variance.
+        delta: miss probability of one interval, or of all together where `simultaneous`.
+        simultaneous: whether delta is shared among all distinct scores (Bonferroni).
+        provenance: content hash of the features, their metadata and notes.
+    """
+
+    environments: tuple[int, ...]
+    names: tuple[str, ...]
+    counts: np.ndarray
+    con: dict[str, np.ndarray]
+    con_within: dict[str, np.ndarray]
+    clv: np.ndarray
+    half_width: dict[str, np.ndarray]
+    clv_half_width: np.ndarray
+    standard_error: dict[str, np.ndarray]
+    clv_standard_error: np.ndarray
+    cosine_variance: np.ndarray
+    delta: float
+    simultaneous: bool
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def dispersion(self) -> dict[str, float]:
+        """Standard deviation of the T(T-1) off-diagonal entries of each matrix; NaN for one environment."""
+        off = ~np.eye(len(self.environments), dtype=bool)
+        return {key: float(matrix[off].std()) if off.any() else float("nan") for key, matrix in self.con.items()}
+
+    @property
+    def sigma_I(self) -> float:
+        """The paper's dispersion read from images to texts: of the off-diagonal `Con_IT`."""
+        return self.dispersion["IT"]
+
+    @property
+    def sigma_T(self) -> float:
+        """The same from texts to images.  `Con_TI` is the transpose of `Con_IT` (S2), so it always equals `sigma_I`."""
+        return self.dispersion["TI"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and numbers, ready for JSON; NaN as None."""
+        plain = {
+            "estimator": {"con": "V-statistic (all pairs)", "con_within": "U-statistic (i != j), s = t"},
+            "environments": list(self.environments),
+            "names": list(self.names),
+            "counts": self.counts.tolist(),
+            "con": {k: v.tolist() for k, v in self.con.items()},
+            "con_within": {k: v.tolist() for k, v in self.con_within.items()},
+            "clv": self.clv.tolist(),
+            "half_width": {k: v.tolist() for k, v in self.half_width.items()},
+            "clv_half_width": self.clv_half_width.tolist(),
+            "standard_error": {k: v.tolist() for k, v in self.standard_error.items()},
+            "clv_standard_error": self.clv_standard_error.tolist(),
+            "cosine_variance": {part: self.cosine_variance[..., i].tolist() for i, part in enumerate(PARTS)},
+            "dispersion": {k: None if np.isnan(v) else v for k, v in self.dispersion.items()},
+            "delta": self.delta,
+            "simultaneous": self.simultaneous,
+            "provenance": self.provenance,
+        }
+        return plain
+
+    def to_json(self) -> str:
+        """`to_dict()` as text, keys sorted: the same scores give the same bytes."""
+        return json.dumps(self.to_dict(), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def estimate_scores(
+    features: Features, *, delta: float = 0.05, simultaneous: bool = False, half_width: HalfWidth | None = None
+) -> Scores:
+    """Estimate every contribution score of `features`.
+
+    Args:
+        features: N pairs in T >= 1 environments.
+        delta: in (0, 1); see `Scores.delta`.
+        simultaneous: intervals that hold together.
+        half_width: `(n_s, n_t, delta) -> e` with P(|Con^ - Con| >= e) <= delta; default: claim S7.
+
+    Returns:
+        Scores in ascending order of environment ids.  Cost: O(N d^2).
+
+    Raises:
+        InputError: delta outside (0, 1).
+    """
+    if not 0 < delta < 1:
+        raise InputError(f"delta is {delta}", expected="a probability between 0 and 1", fix="delta=0.05")
+    interval = half_width or _claim_s7()
+    rows = [features.rows(k) for k in features.environments]
+    sides = {"I": [features.image[r].astype(np.float64) for r in rows],
+             "T": [features.text[r].astype(np.float64) for r in rows]}  # fmt: skip
+    counts = np.array([len(r) for r in rows])
+    means = {a: np.stack([x.mean(axis=0) for x in side]) for a, side in sides.items()}
+    matched = {a + b: np.array([_rowdot(x, y).mean() for x, y in zip(sides[a], sides[b], strict=True)])
+               for a, b in PAIRS}  # fmt: skip
+    con = {a + b: means[a] @ means[b].T for a, b in PAIRS}
+    within = {key: (counts * np.diag(con[key]) - matched[key]) / (counts - 1) for key in KEYS}
+    each = delta / _distinct(len(rows)) if simultaneous else delta
+    width = _half_widths(counts, each, interval)
+    clv_spread = np.array([_rowdot(x, y).std(ddof=1) for x, y in zip(sides["I"], sides["T"], strict=True)])
+    return Scores(
+        environments=features.environments,
+        names=tuple(features.name(k) for k in features.environments),
+        counts=counts,
+        con=con,
+        con_within=within,
+        clv=matched["IT"],
+        half_width={key: width.copy() for key in KEYS},
+        clv_half_width=np.array([interval(2 * n, 2 * n, each) for n in counts.tolist()]),
+        standard_error={a + b: _standard_errors(sides[a], sides[b], means[a], means[b]) for a, b in PAIRS},
+        clv_standard_error=clv_spread / np.sqrt(counts),
+        cosine_variance=_cosine_variance(sides["I"], sides["T"], means["I"], means["T"]),
+        delta=delta,
+        simultaneous=simultaneous,
+        provenance={
+            "features": features.content_hash(),
+            "metadata": dict(features.metadata),
+            "notes": list(features.notes),
+        },
+    )
+
+
+def _claim_s7() -> HalfWidth:
+    from ..theory.claims.s7_finite_samples import half_width
+
+    return half_width
+
+
+def _rowdot(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.einsum("nd,nd->n", x, y)
+
+
+def _distinct(T: int) -> int:
+    """II and TT are symmetric, TI is the transpose of IT, and there are T alignments."""
+    return T * (T + 1) + T * T + T
+
+
+def _half_widths(counts: np.ndarray, delta: float, half_width: HalfWidth) -> np.ndarray:
+    n = counts.tolist()
+    return np.array([
+        [2 * half_width(2 * n[s], 2 * n[s], delta) if s == t else half_width(n[s], n[t], delta) for t in range(len(n))]
+        for s in range(len(n))
+    ])  # fmt: skip
+
+
+def _centred(side: list[np.ndarray], means: np.ndarray) -> list[np.ndarray]:
+    return [x - mean for x, mean in zip(side, means, strict=True)]
+
+
+def _cosine_variance(left: list[np.ndarray], right: list[np.ndarray], mu: np.ndarray, nu: np.ndarray) -> np.ndarray:
+    """S1: nu' Sigma_u nu (image), mu' Sigma_v mu (text), <Sigma_u, Sigma_v> (interaction), for all (s, t)."""
+    a, b = _centred(left, mu), _centred(right, nu)
+    sigma_a = np.stack([x.T @ x / len(x) for x in a])
+    sigma_b = np.stack([x.T @ x / len(x) for x in b])
+    image = np.stack([((x @ nu.T) ** 2).mean(axis=0) for x in a])
+    text = np.stack([((x @ mu.T) ** 2).mean(axis=0) for x in b], axis=1)
+    interaction = np.einsum("sij,tij->st", sigma_a, sigma_b)
+    return np.stack([image, text, interaction], axis=-1)
+
+
+def _standard_errors(left: list[np.ndarray], right: list[np.ndarray], mu: np.ndarray, nu: np.ndarray) -> np.ndarray:
+    n = np.array([len(x) for x in left], dtype=np.float64)
+    parts = _cosine_variance(left, right, mu, nu)
+    variance = parts[..., 0] / n[:, None] + parts[..., 1] / n[None, :] + parts[..., 2] / (n[:, None] * n[None, :])
+    for s, (x, y) in enumerate(zip(left, right, strict=True)):  # one sample on both sides: its two roles correlate
+        variance[s, s] = (x @ nu[s] + y @ mu[s]).var() / n[s]
+    return np.sqrt(variance)
