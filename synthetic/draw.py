@@ -17,7 +17,7 @@ import torch
 
 from ..theory.claim import Claim
 from ..theory.language import Input
-from .arithmetic import Exact
+from .arithmetic import Ball, Exact, U
 
 MAX_SIZE = 4
 exact = Exact()
@@ -68,7 +68,9 @@ def rotate(rows: list[list[Fraction]], rng: random.Random, scale: int) -> list[l
     i, j = rng.sample(range(d), 2)
     t = Fraction(rng.randint(-9, 9), scale)
     c, s = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
-    return [[c * r[i] - s * r[j] if k == i else s * r[i] + c * r[j] if k == j else r[k] for k in range(d)] for r in rows]
+    return [
+        [c * r[i] - s * r[j] if k == i else s * r[i] + c * r[j] if k == j else r[k] for k in range(d)] for r in rows
+    ]
 
 
 def draw_unit_rows(rng: random.Random, n: int, d: int) -> list[list[Fraction]]:
@@ -178,8 +180,14 @@ def models(claim: Claim, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
 # -- float64 batches ------------------------------------------------------------------------------------------
 
 
-def draw_batch(claim: Claim, seed: int, index: int, batch: int) -> dict[str, torch.Tensor]:
-    """`batch` models of equal sizes; half of the rows lie close to one another."""
+ROUNDING = 16 * U  # an exact member of the domain lies this close to what is drawn, entries being at most 1
+
+
+def draw_batch(claim: Claim, seed: int, index: int, batch: int) -> dict[str, Ball]:
+    """`batch` models of equal sizes; half of the rows lie close to one another.
+
+    Unit vectors, weights and projectors in float64 are only nearly so; the radius of the balls covers an exact one.
+    """
     rng = stream(claim.id, seed, index)
     generator = torch.Generator().manual_seed(rng.getrandbits(63))
     chosen = sizes(claim, rng)
@@ -220,7 +228,40 @@ def draw_batch(claim: Claim, seed: int, index: int, batch: int) -> dict[str, tor
             out[spec.name] = low + (high - low) * uniform(1, 1)
         else:
             raise ValueError(f"no way to draw an input of kind {spec.kind!r}")
-    return out
+    free = {spec.name for spec in claim.inputs if spec.kind in ("rows", "column", "real")}
+    return {k: Ball(v, torch.zeros_like(v) if k in free else torch.full_like(v, ROUNDING * 4)) for k, v in out.items()}
+
+
+def rationalise(spec: Input, rows: Any) -> list[list[Fraction]]:
+    """The exact member of the input's domain nearest to float values, up to rounding to a small denominator."""
+    near = [[Fraction(float(x)).limit_denominator(10**6) for x in row] for row in rows]
+    if spec.kind in ("unit_rows", "sorted_triple"):
+        return [on_sphere(row) for row in near]
+    if spec.kind == "unit_column":
+        return [[x] for x in on_sphere([row[0] for row in near])]
+    if spec.kind == "simplex":
+        total = sum((row[0] for row in near), Fraction(0))
+        return [[row[0] / total] for row in near]
+    if spec.kind == "projector":
+        basis = torch.linalg.eigh(torch.as_tensor(rows, dtype=torch.float64))
+        span = basis[1][:, basis[0] > 0.5].T
+        if not len(span):
+            return [[Fraction(0)] * len(near) for _ in near]
+        x = exact.array([[Fraction(float(v)).limit_denominator(10**6) for v in row] for row in span])
+        projector: list[list[Fraction]] = (x.T @ exact.inv(x @ x.T) @ x).tolist()
+        return projector
+    return near
+
+
+def on_sphere(row: list[Fraction]) -> list[Fraction]:
+    """A rational unit vector close to one that is nearly so: stereographic projection from the farthest pole."""
+    if len(row) == 1:
+        return [Fraction(1 if row[0] > 0 else -1)]
+    pole = max(range(len(row)), key=lambda k: abs(row[k]))
+    sign = -1 if row[pole] > 0 else 1  # project from the opposite pole
+    t = {k: (x / (1 - sign * row[pole])).limit_denominator(10**6) for k, x in enumerate(row) if k != pole}
+    square = sum((x * x for x in t.values()), Fraction(0))
+    return [sign * (square - 1) / (square + 1) if k == pole else 2 * t[k] / (square + 1) for k in range(len(row))]
 
 
 def sorted_triples(rows: torch.Tensor) -> torch.Tensor:

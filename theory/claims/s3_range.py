@@ -11,16 +11,17 @@ from ..claim import Assumption, Claim, Fact, Statement
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, unit, vectors
 from ..proof import Proof, square
 
-con, sigma, len_u, len_v = scalars("Con sigma q_u q_v")
+con, len_u, len_v = scalars("Con q_u q_v")
 u, v, mu, nu = vectors("u v mu nu")
 
 STATEMENT = Statement(
-    text="-1 <= Con <= 1, so 0 <= sigma = 1 - Con <= 2.  More precisely sigma is half the sum of the two variances and "
-    "of the squared distance of the means: it vanishes only if both sides are one and the same constant vector.",
+    text="-1 <= Con <= 1, so 0 <= sigma = 1 - Con <= 2.  More precisely (q_u + q_v)/2 - Con, which is sigma for unit vectors, is "
+    "half the sum of the two variances and of the squared distance of the means: it vanishes only if both sides are one "
+    "and the same constant vector.",
     relations=(
         Relation("lower", -1, "<=", con),
         Relation("upper", con, "<=", 1),
-        Relation("split", sigma, "==", (norm2(u - mu) + norm2(v - nu) + norm2(mu - nu)) / 2),
+        Relation("split", (len_u + len_v) / 2 - con, "==", (norm2(u - mu) + norm2(v - nu) + norm2(mu - nu)) / 2),
     ),
     assumptions=(
         Assumption("unit", "features have mean squared length 1 (unit vectors do)", (
@@ -30,10 +31,9 @@ STATEMENT = Statement(
         Assumption("mean_u", "mu = E u is constant, so E<u - mu, mu> = 0", (Relation("", Inner(u - mu, mu), "==", 0),), True),
         Assumption("mean_v", "nu = E v is constant, so E<v - nu, nu> = 0", (Relation("", Inner(v - nu, nu), "==", 0),), True),
         Assumption("score", "Con = <mu, nu> (S1)", (Relation("", con, "==", Inner(mu, nu)),), True),
-        Assumption("distance", "sigma = 1 - Con", (Relation("", sigma, "==", 1 - con),), True),
     ),
     symbols={
-        "Con": "Con_{a->b}(s,t)", "sigma": "1 - Con", "q_u": "mean squared length of the first features",
+        "Con": "Con_{a->b}(s,t)", "q_u": "mean squared length of the first features",
         "q_v": "of the second", "u": "first feature, as an element of L2", "v": "second", "mu": "E u", "nu": "E v",
     },
 )  # fmt: skip
@@ -47,7 +47,8 @@ def derive(p: Proof) -> None:
                text="1 - Con is half a sum of three squares")  # fmt: skip
     p.positive("lower", terms=[*spread, square(mu + nu, coef=Rational(1, 2))], using=facts, eliminate=first,
                text="1 + Con is the same with the distance of mu and -nu")  # fmt: skip
-    p.ideal("split", using=["distance", *facts], eliminate=[sigma, *first], text="expand the squares")
+    p.ideal("split", using=["score", "length_u", "length_v", "mean_u", "mean_v"], eliminate=[con, len_u, len_v, norm2(u), norm2(v)],
+            text="expand the squares")  # fmt: skip
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     mean_a, mean_b = ops.mean_row(a), ops.mean_row(b)
     score = ops.mean_entry(a @ ops.T(b))
     return {
-        "Con": score, "sigma": 1 - score,
+        "Con": score,
         "q_u": ops.mean_square(a), "q_v": ops.mean_square(b),
         "u": ops.sample(a), "v": ops.sample(b), "mu": ops.constant(mean_a, ops.rows(a)), "nu": ops.constant(mean_b, ops.rows(b)),
     }  # fmt: skip

@@ -1,0 +1,144 @@
+"""The command line.  Commands import what they need when they run, so `crossmodal --help` is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from crossmodal import __version__
+
+
+class Group(click.Group):
+    """Turns a user's mistake into one message and exit status 2, an interrupt into status 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from crossmodal.theory.errors import InputError
+
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            click.echo(f"crossmodal: {error}", err=True)
+            ctx.exit(2)
+        except BrokenPipeError:
+            ctx.exit(1)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="crossmodal")
+def main() -> None:
+    """The theory of cross-modal contributions in continual vision-language models, made checkable."""
+
+
+features_option = click.option(
+    "--features",
+    "-f",
+    type=click.Path(path_type=Path),
+    help="A features file (.npz or .safetensors); default: a generated set.",
+)
+normalise_option = click.option("--normalise", is_flag=True, help="Rescale features to unit length, and say so.")
+seed_option = click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
+
+
+@main.command()
+@click.argument("claims", nargs=-1)
+@features_option
+@normalise_option
+@seed_option
+@click.option("--models", default=32, show_default=True, help="Exact rational models per claim.")
+@click.option(
+    "--mutants", default=24, show_default=True, help="Mutants of every certificate that the checker must reject."
+)
+@click.option("--jobs", type=int, help="Processes; default: one a core.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Write every field to a JSON file ('-': print it)."
+)
+@click.option(
+    "--certificates", type=click.Path(path_type=Path), help="Run the checker alone over a folder of certificates."
+)
+@click.option("--rewrite", is_flag=True, help="Derive the certificates again and store them.")
+def verify(claims: tuple[str, ...], features: Path | None, normalise: bool, seed: int, models: int, mutants: int,
+           jobs: int | None, json_path: Path | None, certificates: Path | None, rewrite: bool) -> None:  # fmt: skip
+    """Derive, certify, attack and measure claims (default: all of them).
+
+    Exit status 0 only when every verdict is as registered.
+    """
+    from crossmodal import verify as job
+
+    if certificates is not None:
+        sys.exit(job.check_alone(certificates))
+    if rewrite:
+        sys.exit(job.rewrite(claims))
+    from crossmodal.dashboard import Settings
+
+    settings = Settings(models, mutants, seed, str(features) if features else None, normalise)
+    sys.exit(job.verify(claims, settings, jobs, json_path))
+
+
+@main.command()
+@click.argument("claim", required=False)
+@click.option("--format", "form", type=click.Choice(["text", "markdown", "latex"]), default="text", show_default=True)
+def show(claim: str | None, form: str) -> None:
+    """Statement, assumptions, proof steps, trust base and counterexamples of a claim (default: list the claims)."""
+    from crossmodal import show as job
+
+    click.echo(job.show(claim, form) if claim else job.index())
+
+
+@main.command()
+@click.argument("claim")
+@click.option("--examples", default=100_000, show_default=True, help="float64 models, each with a proven error bound.")
+@seed_option
+@click.option("--tighten", type=float, default=0.0, help="Attack the bound made tighter by this fraction, e.g. 0.01.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Write the result to a JSON file ('-': print it)."
+)
+def check(claim: str, examples: int, seed: int, tighten: float, json_path: Path | None) -> None:
+    """Look for a counterexample among random models; any violation is confirmed in exact rationals.
+
+    Exit status 1 when one is found.
+    """
+    from crossmodal import check as job
+
+    sys.exit(job.check(claim, examples, seed, tighten, json_path))
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@normalise_option
+@click.option("--delta", default=0.05, show_default=True, help="One minus the confidence of every interval.")
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path),
+    help="Where to write the scores; default: beside the terminal, FILE.scores.json in this folder.",
+)
+@click.option(
+    "--figure",
+    type=click.Path(path_type=Path),
+    help="Where to draw the heatmaps; default: FILE.scores.png in this folder.",
+)
+def scores(file: Path, normalise: bool, delta: float, json_path: Path | None, figure: Path | None) -> None:
+    """The four contribution-score matrices of a features file, with confidence intervals, CLV and dispersion."""
+    from crossmodal import scores as job
+
+    job.scores(file, normalise, delta, json_path, figure)
+
+
+@main.command()
+@click.option("--figure", "names", multiple=True, help="Only this figure (repeatable); default: all.")
+@features_option
+@click.option("--output", type=click.Path(path_type=Path), default=Path("paper/build"), show_default=True)
+@seed_option
+def paper(names: tuple[str, ...], features: Path | None, output: Path, seed: int) -> None:
+    """Draw the paper's figures from computed results."""
+    from crossmodal.paper import build
+
+    for path in build.build(names, features, output, seed):
+        click.echo(path)
+
+
+if __name__ == "__main__":
+    main()

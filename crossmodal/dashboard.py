@@ -1,0 +1,162 @@
+"""The main job: every claim derived, certified, mutated, attacked with numbers and measured on features.
+
+One claim is one independent job; `run` spreads them over processes.  The verdict is decided here and nowhere else:
+
+* PROVED: the checker accepts the certificate derived just now, the stored certificate is the same, every mutant tried is
+  rejected, and no number contradicts the claim.
+* REFUTED: an exact witness satisfies the assumptions and violates the claim.
+* UNDECIDED: anything else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run does to every claim.
+
+    Args:
+        models: exact rational models per claim.
+        mutants: mutants of every certificate.
+        seed: of models and mutants.
+        features: path of a features file, or None for the generated set.
+        normalise: rescale features to unit length (and say so).
+    """
+
+    models: int = 32
+    mutants: int = 24
+    seed: int = 0
+    features: str | None = None
+    normalise: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One claim's line of the dashboard; picklable, every field JSON-serialisable."""
+
+    claim: str
+    title: str
+    verdict: str
+    registered: str
+    certificate: str
+    mutants: tuple[int, int]
+    survivors: tuple[str, ...]
+    models: int
+    undecided: int
+    witness: dict[str, Any] | None
+    tight: tuple[tuple[str, float, bool, bool], ...]
+    necessity: dict[str, tuple[bool, bool]]
+    trust: tuple[str, ...]
+    measurement: dict[str, Any]
+    problems: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def as_registered(self) -> bool:
+        return self.verdict == self.registered and not self.problems
+
+
+def check_claim(claim_id: str, settings: Settings) -> Row:
+    """Do everything for one claim."""
+    from crossmodal.synthetic.check import check_numbers, refuted
+    from crossmodal.theory import mutants, registry
+    from crossmodal.theory.certify import certify
+    from crossmodal.vlm_validation.measure import measure
+
+    claim = registry.get(claim_id)
+    problems = [f"missing: {gap}" for gap in claim.missing()]
+    certificate, tried, alive = "none", 0, []
+    accepted = False
+    if claim.derive is not None:
+        found = certify(claim)
+        accepted = found.accepted and found.stored == "same"
+        certificate = "accepted" if accepted else (found.reason or f"stored certificate {found.stored}")
+        if not accepted:
+            problems.append(f"certificate: {certificate}")
+        if found.certificate is not None and settings.mutants:
+            tried, alive = mutants.survivors(found.certificate, settings.mutants, settings.seed)
+            problems += [f"mutant accepted: {m.change}" for m in alive]
+    numbers = check_numbers(claim, settings.models, settings.seed)
+    witness = refuted(claim)
+    if claim.verdict != "REFUTED":
+        witness = numbers.witness or witness
+        if numbers.witness is not None:
+            problems.append(f"violated exactly on a drawn model: {numbers.witness.relation}")
+    problems += [f"not tight: {note}" for note, _, holds, fails in numbers.tight if not (holds and fails)]
+    problems += [f"no witness that '{name}' is needed" for name, both in numbers.necessity.items() if not all(both)]
+    if witness is not None:
+        verdict = "REFUTED"
+    elif accepted and not alive:
+        verdict = "PROVED"
+    else:
+        verdict = "UNDECIDED"
+    return Row(
+        claim=claim.id,
+        title=claim.title,
+        verdict=verdict,
+        registered=claim.verdict,
+        certificate=certificate,
+        mutants=(tried, tried - len(alive)),
+        survivors=tuple(m.change for m in alive),
+        models=numbers.models,
+        undecided=numbers.undecided,
+        witness=witness.to_json() if witness else None,
+        tight=numbers.tight,
+        necessity=dict(numbers.necessity),
+        trust=tuple(f.name for f in claim.trust),
+        measurement=measure(claim, features(settings)).to_json(),
+        problems=tuple(problems),
+    )
+
+
+_features: dict[tuple[str | None, bool], Any] = {}
+
+
+def features(settings: Settings) -> Any:
+    """The features of a run, read once a process."""
+    key = (settings.features, settings.normalise)
+    if key not in _features:
+        from crossmodal.vlm_validation.features import load_features
+        from crossmodal.vlm_validation.generated import generated_features
+
+        path, normalise = key
+        _features[key] = load_features(path, normalise=normalise) if path else generated_features()
+    return _features[key]
+
+
+def _quiet_worker() -> None:
+    """One thread a process; an interrupt is for the parent, which stops the pool."""
+    import signal
+
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def run(
+    claim_ids: Sequence[str], settings: Settings, *, jobs: int | None = None, done: Callable[[Row], None]
+) -> list[Row]:
+    """Check claims in parallel; `done` is called as each finishes, the result is in the order asked for."""
+    jobs = min(jobs or os.cpu_count() or 1, len(claim_ids))
+    rows: dict[str, Row] = {}
+    if jobs <= 1:
+        for claim_id in claim_ids:
+            rows[claim_id] = check_claim(claim_id, settings)
+            done(rows[claim_id])
+        return [rows[c] for c in claim_ids]
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_quiet_worker)
+    try:
+        futures = {pool.submit(check_claim, claim_id, settings): claim_id for claim_id in claim_ids}
+        for future in as_completed(futures):
+            rows[futures[future]] = future.result()
+            done(rows[futures[future]])
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return [rows[c] for c in claim_ids]

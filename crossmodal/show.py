@@ -1,0 +1,117 @@
+"""`crossmodal show`: a claim in full, generated from the claim object and its certificate."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+from crossmodal.theory import registry
+from crossmodal.theory.certify import derive
+from crossmodal.theory.claim import Claim
+
+
+def index() -> str:
+    """All claims, one a line."""
+    rows = [registry.get(c) for c in registry.modules()]
+    return "\n".join(f"{c.id:<6}{c.verdict:<11}{c.title}" for c in rows)
+
+
+def show(claim_id: str, form: str) -> str:
+    """A claim as text, Markdown or LaTeX."""
+    claim = registry.get(claim_id)
+    certificate = derive(claim) if claim.derive is not None else None
+    return {"text": as_text, "markdown": as_markdown, "latex": as_latex}[form](claim, certificate)
+
+
+def wrap(text: str, indent: str = "  ") -> str:
+    return textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent)
+
+
+def rational(data: Any) -> str:
+    if isinstance(data, list | tuple):
+        return "[" + ", ".join(rational(v) for v in data) + "]"
+    return str(data)
+
+
+def instance_text(instance: Any) -> str:
+    values = ", ".join(f"{k} = {rational(v)}" for k, v in instance.values.items())
+    return f"{instance.note}: {values}" if instance.note else values
+
+
+def proof_steps(certificate: dict[str, Any] | None) -> list[tuple[str, str, str]]:
+    """(name, rule, reason) of every step."""
+    if certificate is None:
+        return []
+    return [(s["name"], s["by"]["rule"], s["text"]) for s in certificate["steps"]]
+
+
+def sections(claim: Claim, certificate: dict[str, Any] | None) -> list[tuple[str, list[str]]]:
+    """Title and lines of everything but the formulas."""
+    steps = [f"{k + 1}. {name} (by {rule}): {text}" for k, (name, rule, text) in enumerate(proof_steps(certificate))]
+    trust = [f"{f.name}: {f.statement} ({f.source})" for f in claim.trust] or ["nothing beyond the checker's own rules"]
+    needed = [f"{name}: {instance_text(i)}" for name, i in claim.necessity.items()] or [claim.necessity_note]
+    out = [
+        ("proof", steps or ["none"]),
+        ("trust base", trust),
+        ("tight", [instance_text(i) for i in claim.tight] or [claim.tight_note]),
+        ("fails without", [n for n in needed if n] or ["every assumption holds by definition of the symbols"]),
+    ]
+    if claim.witness is not None:
+        out.append(("counterexample", [instance_text(claim.witness)]))
+    if claim.paper:
+        out.append(("the paper says (our paraphrase)", [claim.paper]))
+    out.append(("source", [claim.source]))
+    if claim.notes:
+        out.append(("notes", list(claim.notes)))
+    return out
+
+
+def as_text(claim: Claim, certificate: dict[str, Any] | None) -> str:
+    lines = [f"{claim.id}  {claim.title}  [{claim.verdict}]", "", wrap(claim.statement.text), "", "  formally:"]
+    lines += [f"    {r.name}: {r.text}" for r in claim.statement.relations]
+    lines += ["", "  assuming:"]
+    for a in claim.statement.assumptions:
+        kind = "definition" if a.by_model else "assumption"
+        lines.append(wrap(f"{a.name} ({kind}): {a.text}" + "".join(f"; {r.text}" for r in a.relations), "    "))
+    for title, body in sections(claim, certificate):
+        lines += ["", f"  {title}:", *(wrap(line, "    ") for line in body)]
+    return "\n".join(lines)
+
+
+def as_markdown(claim: Claim, certificate: dict[str, Any] | None) -> str:
+    lines = [f"## {claim.id}. {claim.title}", "", f"**{claim.verdict}.** {claim.statement.text}", ""]
+    lines += [f"$$ {r.latex} $$" for r in claim.statement.relations]
+    lines += ["", "**Assuming**", ""]
+    for a in claim.statement.assumptions:
+        formulas = ", ".join(f"${r.latex}$" for r in a.relations)
+        lines.append(
+            f"- *{a.name}*{' (definition)' if a.by_model else ''}: {a.text}" + (f" ({formulas})" if formulas else "")
+        )
+    for title, body in sections(claim, certificate):
+        lines += ["", f"**{title.capitalize()}**", "", *(line if title == "proof" else f"- {line}" for line in body)]
+    return "\n".join(lines)
+
+
+def escape(text: str) -> str:
+    for a, b in (("\\", r"\textbackslash "), ("_", r"\_"), ("&", r"\&"), ("%", r"\%"), ("#", r"\#"), ("^", r"\^{}"), ("~", r"\~{}"),
+                 ("{}", "{}"), ("<", r"\textless "), (">", r"\textgreater ")):  # fmt: skip
+        text = text.replace(a, b)
+    return text
+
+
+def as_latex(claim: Claim, certificate: dict[str, Any] | None) -> str:
+    lines = [rf"\begin{{theorem}}[{claim.id}: {escape(claim.title)}]", escape(claim.statement.text), r"\begin{gather*}"]
+    lines += [r" \\ ".join(r.latex for r in claim.statement.relations), r"\end{gather*}", r"\end{theorem}"]
+    lines.append(r"\begin{itemize}")
+    for a in claim.statement.assumptions:
+        formulas = ", ".join(f"${r.latex}$" for r in a.relations)
+        lines.append(rf"\item \emph{{{escape(a.name)}}}: {escape(a.text)} {formulas}")
+    lines.append(r"\end{itemize}")
+    for title, body in sections(claim, certificate):
+        lines += [
+            rf"\paragraph{{{escape(title)}}}",
+            r"\begin{itemize}",
+            *(rf"\item {escape(b)}" for b in body),
+            r"\end{itemize}",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,92 @@
+"""`crossmodal verify`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from crossmodal import __version__, dashboard
+from crossmodal.theory import registry
+from crossmodal.theory.certify import check_folder, rewrite as derive_and_store
+
+from . import terminal
+
+
+def wanted(claims: tuple[str, ...]) -> list[str]:
+    """The claims asked for, in the theory's order; an unknown one is refused before any work."""
+    if not claims:
+        return list(registry.modules())
+    asked = {registry.get(c).id for c in claims}
+    return [c for c in registry.modules() if c in asked]
+
+
+def check_alone(folder: Path) -> int:
+    """The small checker over a folder of certificates, nothing else."""
+    rows, bad = [], 0
+    for name, reason, goals in check_folder(folder):
+        bad += goals is None
+        rows.append([name, "rejected" if goals is None else "accepted", reason if goals is None else ", ".join(goals)])
+    terminal.table(
+        f"certificates in {folder}", [("file", "left"), ("checker", "left"), ("goals / reason", "left")], rows
+    )
+    return 1 if bad else 0
+
+
+def rewrite(claims: tuple[str, ...]) -> int:
+    for claim_id in wanted(claims):
+        claim = registry.get(claim_id)
+        if claim.derive is not None:
+            print(derive_and_store(claim).name)
+    return 0
+
+
+def verify(claims: tuple[str, ...], settings: dashboard.Settings, jobs: int | None, json_path: Path | None) -> int:
+    """Run the dashboard and print it; 0 when every verdict is as registered."""
+    ids = wanted(claims)
+    measured = dashboard.features(settings)  # a bad file is refused here, before any work
+    start = time.perf_counter()
+    with terminal.progress() as bar:
+        task = bar.add_task("checking claims", total=len(ids))
+        rows = dashboard.run(ids, settings, jobs=jobs, done=lambda row: bar.advance(task))
+    seconds = time.perf_counter() - start
+    if json_path is not None:
+        record = {
+            "crossmodal": __version__,
+            "settings": asdict(settings),
+            "features": {"source": measured.source, "hash": measured.content_hash(), "notes": list(measured.notes)},
+            "claims": [{**asdict(row), "as_registered": row.as_registered} for row in rows],
+        }
+        terminal.write_json(json_path, record)
+    if json_path is None or str(json_path) != "-":
+        print_rows(rows, measured)
+    failed = [row for row in rows if not row.as_registered]
+    if str(json_path) != "-":
+        counts = {v: sum(r.verdict == v for r in rows) for v in ("PROVED", "REFUTED", "UNDECIDED")}
+        tried = sum(r.mutants[0] for r in rows)
+        killed = sum(r.mutants[1] for r in rows)
+        print(
+            f"{', '.join(f'{n} {v}' for v, n in counts.items() if n)}; {killed} of {tried} certificate mutants rejected; "
+            f"{sum(r.models for r in rows)} exact models; {seconds:.1f} s"
+        )
+        for row in failed:
+            for problem in row.problems or (f"{row.verdict}, registered as {row.registered}",):
+                print(f"{row.claim}: {problem}")
+    return 1 if failed else 0
+
+
+def print_rows(rows: list[dashboard.Row], measured: object) -> None:
+    columns = [("claim", "left"), ("theorem", "left"), ("verdict", "left"), ("mutants killed", "right"),
+               ("exact models", "right"), ("tight", "right"), ("trusts", "left"), ("on your features", "left")]  # fmt: skip
+    cells = []
+    for row in rows:
+        ratios = [ratio for _, ratio, holds, fails in row.tight if holds and fails]
+        cells.append([
+            row.claim, row.title, terminal.verdict(row.verdict), f"{row.mutants[1]}/{row.mutants[0]}" if row.mutants[0] else "-",
+            row.models, "yes" if ratios else "identity" if not row.tight else "no", ", ".join(row.trust) or "-",
+            row.measurement["summary"],
+        ])  # fmt: skip
+    source = getattr(measured, "source", "features")
+    terminal.table(f"verdicts; measured on {source}", columns, cells)
+    for note in getattr(measured, "notes", ()):
+        print(f"note: {note}")

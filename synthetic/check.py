@@ -1,0 +1,196 @@
+"""Attack a claim with numbers: exact models, error-bounded batches, its own tight instances, dropped assumptions.
+
+Every function returns what it found; nothing here has a tolerance.  A float64 violation counts only beyond its
+proven error bound, and then only after the exact arithmetic has confirmed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..theory.claim import Claim
+from ..theory.language import Instance, Relation
+from .arithmetic import arithmetic
+from .draw import draw_batch, draw_exact, rationalise
+from .evaluate import Judgement, admitted, bound_values, judge, judge_assumptions, tightened
+
+
+@dataclass(frozen=True)
+class Witness:
+    """An exact model on which a relation fails."""
+
+    relation: str
+    inputs: Mapping[str, Any]
+    judgement: Judgement
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "relation": self.relation,
+            "lhs": self.judgement.lhs,
+            "rhs": self.judgement.rhs,
+            "slack": self.judgement.slack,
+            "inputs": {k: rational_rows(v) for k, v in self.inputs.items()},
+        }
+
+
+def rational_rows(rows: Any) -> Any:
+    """Exact values as nested lists of strings such as '3/5'."""
+    if isinstance(rows, list | tuple) or hasattr(rows, "tolist"):
+        return [rational_rows(v) for v in (rows.tolist() if hasattr(rows, "tolist") else rows)]
+    return str(rows)
+
+
+@dataclass(frozen=True)
+class NumericCheck:
+    """Points 5 to 7 of a claim.
+
+    Args:
+        models: exact models that satisfied every assumption that can be evaluated.
+        witness: the first exact violation, or None.
+        undecided: models on which an enclosure could not decide.
+        tight: (note, ratio lhs/rhs, holds, a bound tightened by one percent fails) of every tight instance.
+        necessity: assumption -> (assumption violated, some relation of the claim violated).
+    """
+
+    models: int
+    witness: Witness | None
+    undecided: int
+    tight: tuple[tuple[str, float, bool, bool], ...] = ()
+    necessity: Mapping[str, tuple[bool, bool]] = field(default_factory=dict)
+
+    @property
+    def clean(self) -> bool:
+        """No violation, every tight instance tight, every necessity witness a witness."""
+        return (
+            self.witness is None
+            and all(holds and fails for _, _, holds, fails in self.tight)
+            and all(a and b for a, b in self.necessity.values())
+        )
+
+
+def assumptions_hold(claim: Claim, values: Mapping[str, Any], ops: Any) -> bool:
+    return all(j.status != "violated" for j in judge_assumptions(claim, values, ops).values())
+
+
+def exact_models(
+    claim: Claim, count: int, seed: int = 0, relations: tuple[Relation, ...] = ()
+) -> tuple[int, int, Witness | None]:
+    """Evaluate on `count` exact models: (models within the assumptions, undecided, first violation)."""
+    ops = arithmetic("exact")
+    used = undecided = 0
+    for index in range(count):
+        inputs = draw_exact(claim, seed, index)
+        values = bound_values(claim, inputs, ops)
+        if not assumptions_hold(claim, values, ops):
+            continue
+        used += 1
+        for relation in relations or claim.statement.relations:
+            found = judge(relation, values, ops)
+            if found.status == "violated":
+                return used, undecided, Witness(relation.name, inputs, found)
+            undecided += found.status == "within error"
+    return used, undecided, None
+
+
+def relation_of(claim: Claim, instance: Instance) -> list[Relation]:
+    return [r for r in claim.statement.relations if not instance.relation or r.name == instance.relation]
+
+
+def tightness(claim: Claim) -> tuple[tuple[str, float, bool, bool], ...]:
+    """At every tight instance: the ratio of the sides, that the relation holds, that one percent less does not."""
+    ops = arithmetic("exact")
+    out = []
+    for instance in claim.tight:
+        values = bound_values(claim, instance.values, ops)
+        allowed = assumptions_hold(claim, values, ops)
+        for relation in relation_of(claim, instance):
+            found, tighter = judge(relation, values, ops), judge(tightened(relation), values, ops)
+            ratio = found.lhs / found.rhs if found.rhs else (1.0 if found.slack == 0 else float("nan"))
+            holds = allowed and found.status != "violated"
+            out.append((f"{relation.name}: {instance.note}", ratio, holds, tighter.status == "violated"))
+    return tuple(out)
+
+
+def necessity(claim: Claim) -> dict[str, tuple[bool, bool]]:
+    """For every assumption that can be dropped: its instance violates the assumption, and the claim."""
+    ops = arithmetic("exact")
+    out = {}
+    for name, instance in claim.necessity.items():
+        values = bound_values(claim, instance.values, ops)
+        judged = judge_assumptions(claim, values, ops)
+        broken = judged[name].status == "violated" if name in judged else True
+        fails = any(judge(r, values, ops).status == "violated" for r in relation_of(claim, instance))
+        out[name] = (broken, fails)
+    return out
+
+
+def check_numbers(claim: Claim, count: int = 32, seed: int = 0) -> NumericCheck:
+    """Points 5, 6 and 7 together."""
+    used, undecided, witness = exact_models(claim, count, seed)
+    return NumericCheck(used, witness, undecided, tightness(claim), necessity(claim))
+
+
+def refuted(claim: Claim) -> Witness | None:
+    """For a claim registered as REFUTED: its witness, if it satisfies the assumptions and violates a relation."""
+    if claim.witness is None:
+        return None
+    ops = arithmetic("exact")
+    values = bound_values(claim, claim.witness.values, ops)
+    if not assumptions_hold(claim, values, ops):
+        return None
+    for relation in relation_of(claim, claim.witness):
+        found = judge(relation, values, ops)
+        if found.status == "violated":
+            return Witness(relation.name, claim.witness.values, found)
+    return None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a run over many float64 models found.
+
+    Args:
+        examples: models evaluated, and how many satisfied the assumptions.
+        worst: per relation the judgement with the least slack.
+        suspects: float64 violations beyond the error bound that exact arithmetic did not confirm (0, or a bug).
+        witness: a confirmed violation.
+    """
+
+    examples: int
+    within: int
+    worst: Mapping[str, Judgement]
+    suspects: int
+    witness: Witness | None
+
+
+def sweep(
+    claim: Claim, examples: int, seed: int = 0, batch: int = 4096, progress: Callable[[int], None] | None = None
+) -> Sweep:
+    """Evaluate both sides on `examples` float64 models with error bounds, in batches of bounded memory."""
+    bounded, exact = arithmetic("bounded"), arithmetic("exact")
+    worst: dict[str, Judgement] = {}
+    done = within = suspects = 0
+    index = 0
+    while done < examples:
+        size = min(batch, examples - done)
+        inputs = draw_batch(claim, seed, index, size)
+        values = bound_values(claim, inputs, bounded)
+        among = admitted(claim, values, bounded, size)
+        within += int(among.sum())
+        for relation in claim.statement.relations if bool(among.any()) else ():
+            found = judge(relation, values, bounded, among)
+            if relation.name not in worst or found.slack < worst[relation.name].slack:
+                worst[relation.name] = found
+            if found.status == "violated":
+                near = {spec.name: rationalise(spec, inputs[spec.name].mid[found.index]) for spec in claim.inputs}
+                again = judge(relation, bound_values(claim, near, exact), exact)
+                if again.status == "violated":
+                    return Sweep(done + size, within, worst, suspects, Witness(relation.name, near, again))
+                suspects += 1
+        done += size
+        index += 1
+        if progress:
+            progress(size)
+    return Sweep(done, within, worst, suspects, None)

@@ -1,0 +1,94 @@
+"""Point 8 of a claim: evaluate it on real features and say holds, slack, or which assumption fails by how much."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..synthetic.arithmetic import Bounded
+from ..synthetic.evaluate import Judgement, bound_values, judge, judge_assumptions
+from ..theory.claim import Claim
+from .features import Features
+from .view import FeaturesView
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A claim on a user's features.
+
+    Args:
+        instances: how many (environment, pair, triple, ...) the claim was evaluated on.
+        violations: those on which a relation fails beyond its proven float64 error bound.
+        worst: relation -> (label, judgement) with the least slack.
+        assumptions: assumption -> (label, by how much it is violated), only those violated beyond rounding.
+        note: why nothing was measured, or "".
+    """
+
+    claim: str
+    instances: int
+    violations: int
+    worst: dict[str, tuple[str, Judgement]] = field(default_factory=dict)
+    assumptions: dict[str, tuple[str, float]] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def summary(self) -> str:
+        """One cell of the dashboard."""
+        if not self.instances:
+            return f"not measured: {self.note}"
+        worst = min((j for _, j in self.worst.values()), key=lambda j: j.slack)
+        broken = ""
+        if self.assumptions:
+            name, (_, amount) = max(self.assumptions.items(), key=lambda item: item[1][1])
+            broken = f"'{name}' violated by {amount:.1e}"
+        if self.violations and broken:
+            return f"{broken}, misses by {-worst.slack:.1e} on {self.violations} of {self.instances}"
+        text = f"holds on {self.instances}"
+        if self.violations:
+            text = f"FAILS on {self.violations} of {self.instances}, by {-worst.slack:.1e}"
+        elif any(j.slack > j.error for _, j in self.worst.values()):
+            slack = min(j.slack for _, j in self.worst.values() if j.slack > j.error)
+            text += f", least slack {slack:.2g}"
+        if broken:
+            text += f"; {broken}"
+        return text
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "instances": self.instances,
+            "violations": self.violations,
+            "worst": {k: {"at": label, **asdict(j)} for k, (label, j) in self.worst.items()},
+            "assumptions_violated": {k: {"at": label, "by": by} for k, (label, by) in self.assumptions.items()},
+            "note": self.note,
+            "summary": self.summary,
+        }
+
+
+def measure(claim: Claim, features: Features) -> Measurement:
+    """Evaluate both sides of every relation of a claim on features.
+
+    Args:
+        claim: with `on_features`; otherwise the note says why it has none.
+        features: see `crossmodal.vlm_validation.features`.
+    """
+    if claim.on_features is None:
+        return Measurement(claim.id, 0, 0, note=claim.features_note)
+    ops = Bounded()
+    instances = violations = 0
+    worst: dict[str, tuple[str, Judgement]] = {}
+    broken: dict[str, tuple[str, float]] = {}
+    for label, inputs in claim.on_features(FeaturesView(features)):
+        values = bound_values(claim, inputs, ops)
+        instances += 1
+        failed = False
+        for relation in claim.statement.relations:
+            found = judge(relation, values, ops)
+            failed = failed or found.status == "violated"
+            if relation.name not in worst or found.slack < worst[relation.name][1].slack:
+                worst[relation.name] = (label, found)
+        violations += failed
+        for name, found in judge_assumptions(claim, values, ops).items():
+            if found.status == "violated" and (name not in broken or -found.slack > broken[name][1]):
+                broken[name] = (label, -found.slack)
+    note = "" if instances else "no instance in these features satisfies its shape"
+    return Measurement(claim.id, instances, violations, worst, broken, note)
