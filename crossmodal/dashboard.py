@@ -2,7 +2,7 @@
 
 One claim is one independent job; `run` spreads them over processes.  The verdict is decided here and nowhere else:
 
-* PROVED: the checker accepts the certificate derived just now, the stored certificate is the same, every mutant tried is
+* PROVED: the checker accepts the certificate derived just now, the stored one is the same, every mutant tried is
   rejected, and no number contradicts the claim.
 * REFUTED: an exact witness satisfies the assumptions and violates the claim.
 * UNDECIDED: anything else.

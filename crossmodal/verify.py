@@ -8,7 +8,8 @@ from pathlib import Path
 
 from crossmodal import __version__, dashboard
 from crossmodal.theory import registry
-from crossmodal.theory.certify import check_folder, rewrite as derive_and_store
+from crossmodal.theory.certify import check_folder
+from crossmodal.theory.certify import rewrite as derive_and_store
 
 from . import terminal
 

@@ -56,7 +56,9 @@ def certify(claim: Claim) -> Certified:
     try:
         certificate = derive(claim)
         text = dumps(certificate)
-        stored = "missing" if not path.is_file() else ("same" if path.read_text(encoding="utf-8") == text else "differs")
+        stored = (
+            "missing" if not path.is_file() else ("same" if path.read_text(encoding="utf-8") == text else "differs")
+        )
         checker.check_text(text)
     except (DerivationError, checker.Rejected) as error:
         return Certified(False, str(error), "missing", None)
@@ -95,7 +97,9 @@ def check_folder(folder: Path) -> Iterator[tuple[str, str, list[str] | None]]:
         InputError: no such folder, or no certificate in it.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder", expected="a folder of certificates (*.json)", fix="check the path")
+        raise InputError(
+            f"{folder}: no such folder", expected="a folder of certificates (*.json)", fix="check the path"
+        )
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise InputError(

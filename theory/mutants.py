@@ -1,9 +1,9 @@
 """Mutants of certificates: small changes, each of which the checker must reject.
 
-A mutant changes one thing: a coefficient, a sign, an exponent, a factor's place, a hypothesis or a term or a step that is
-dropped, a relation made stronger, a fact exchanged.  A mutant of the proof that still proves the same theorem (say, ``x``
-for ``-x`` inside a square) would be no error of the checker; none of the changes below is of that kind by design, and one
-that is accepted all the same is shown as a survivor.
+A mutant changes one thing: a coefficient, a sign, an exponent, a factor's place, a hypothesis or a term or a step that
+is dropped, a relation made stronger.  A mutant of the proof that still proves the same theorem (say, ``x`` for ``-x``
+inside a square) would be no error of the checker; none of the changes below is of that kind by design, and one that is
+accepted all the same is shown as a survivor.
 """
 
 from __future__ import annotations

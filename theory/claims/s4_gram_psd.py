@@ -72,9 +72,7 @@ CLAIM = Claim(
     inputs=(Input("B", "rows", "P", "d"),),
     bind=bind,
     derive=derive,
-    tight=(
-        Instance({"B": unit([2, 0], [1, 0])}, "parallel means", "corollary"),
-    ),
+    tight=(Instance({"B": unit([2, 0], [1, 0])}, "parallel means", "corollary"),),
     necessity_note="nothing is assumed: G is a Gram matrix by definition of the scores",
     on_features=on_features,
 )

@@ -1,0 +1,76 @@
+"""`crossmodal scores`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossmodal.vlm_validation.features import load_features
+from crossmodal.vlm_validation.score_figure import draw_scores
+from crossmodal.vlm_validation.scores import Scores, estimate_scores
+
+from . import terminal
+
+DIRECTIONS = {"II": "image -> image", "IT": "image -> text", "TI": "text -> image", "TT": "text -> text"}
+
+
+def scores(file: Path, normalise: bool, delta: float, json_path: Path | None, figure: Path | None) -> None:
+    """Print the four score matrices; write JSON and the heatmaps."""
+    features = load_features(file, normalise=normalise)
+    found = estimate_scores(features, delta=delta)
+    json_path = json_path or Path(f"{file.stem}.scores.json")
+    figure = figure or Path(f"{file.stem}.scores.png")
+    for key, title in DIRECTIONS.items():
+        print_matrix(f"Con {title} (rows: s, columns: t)", found, found.con[key], 1.96 * found.standard_error[key])
+    rows = [
+        [name, n, f"{clv:.3f} +- {width:.3f}"]
+        for name, n, clv, width in zip(
+            found.names, found.counts, found.clv, 1.96 * found.clv_standard_error, strict=True
+        )
+    ]
+    terminal.table(
+        "alignment within each environment", [("environment", "left"), ("pairs", "right"), ("CLV", "right")], rows
+    )
+    widest = max(float(w.max()) for w in found.half_width.values())
+    print(
+        f"dispersion sigma_I {found.sigma_I:.4f}, sigma_T {found.sigma_T:.4f}: standard deviations of the off-diagonal scores"
+    )
+    print(
+        "V-statistics; +- is 1.96 standard errors (95 %, large samples).  Distribution-free intervals (claim S7, "
+        f"{100 * (1 - delta):g} %, in the JSON) reach +- {widest:.2f}"
+    )
+    for note in features.notes:
+        print(f"note: {note}")
+    terminal.write_json(json_path, found.to_dict())
+    save_figure(figure, draw_scores(found))
+    if str(json_path) != "-":
+        print(f"wrote {json_path} and {figure}")
+
+
+def print_matrix(title: str, found: Scores, matrix: np.ndarray, width: np.ndarray) -> None:
+    columns = [("", "left"), *((name, "right") for name in found.names)]
+    rows = [
+        [name, *(f"{v:.3f} +- {w:.3f}" for v, w in zip(values, widths, strict=True))]
+        for name, values, widths in zip(found.names, matrix, width, strict=True)
+    ]
+    terminal.table(title, columns, rows)
+
+
+def save_figure(path: Path, figure: Any) -> None:
+    """Write a figure whole or not at all, without a date in it."""
+    import os
+    import tempfile
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = path.suffix or ".png"
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=suffix)
+    os.close(handle)
+    try:
+        figure.savefig(name, dpi=200, metadata={"Date": None} if suffix in (".svg", ".ps") else {})
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
