@@ -1,0 +1,167 @@
+"""Run the Triton kernels under Triton's interpreter, on the CPU, and print their errors as JSON.
+
+Run by `test_triton.py` in a process of its own with TRITON_INTERPRET=1.  With the name of a mutant, that wrong
+kernel runs instead of the right one.  bfloat16 is left out: the interpreter computes it wrongly without saying so.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import torch
+from crossmodal.kernels import coalition_head, pair_lse, segment_attention
+from crossmodal.kernels.ops.coalition_head import triton as head
+from crossmodal.kernels.ops.pair_lse import triton as pair
+from crossmodal.kernels.ops.segment_attention import triton as segment
+from mutate import mutant
+
+
+def error(found, expected) -> float:
+    """Largest error relative to the largest finite value; infinite where infinities or NaN differ."""
+    worst = 0.0
+    for x, y in zip(found, expected, strict=True):
+        if not isinstance(y, torch.Tensor) or not y.numel():
+            continue
+        x, y = x.double(), y.double()
+        finite = torch.isfinite(y)
+        if not torch.equal(x[~finite], y[~finite]) or not torch.isfinite(x[finite]).all():
+            return float("inf")
+        if finite.any():
+            worst = max(worst, float((x - y)[finite].abs().max() / y[finite].abs().max().clamp_min(1)))
+    return worst
+
+
+def unit(n: int, d: int, dtype: torch.dtype, spread: float = 1e9) -> torch.Tensor:
+    x = torch.nn.functional.normalize(torch.ones(d), dim=0) + spread * torch.randn(n, d) / d**0.5
+    return torch.nn.functional.normalize(x, dim=1).to(dtype)
+
+
+def pairs(n, m, d, dtype=torch.float32, scale=100.0, spread=1e9, sign=1, stripe=None, **keep) -> float:
+    u, v = unit(n, d, dtype, spread), sign * unit(m, d, dtype, spread)
+    if stripe:
+        pair.STRIPE = stripe
+    found = pair_lse(u, v, scale, impl="triton", **keep)
+    return error(found, pair_lse(u.double(), v.double(), scale, impl="naive", **keep))
+
+
+def far_below() -> float:
+    u, v = torch.tensor([[1.0, 0.0], [0.9, 0.1]]), torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    found = pair_lse(u, v, 200.0, impl="triton")
+    return error(found, pair_lse(u.double(), v.double(), 200.0, impl="naive"))
+
+
+def strided() -> float:
+    u, v = unit(65, 40, torch.float32).T.contiguous().T[::2], unit(90, 80, torch.float32)[:, ::2]
+    found = pair_lse(u, v, 100.0, impl="triton")
+    return error(found, pair_lse(u.double(), v.double(), 100.0, impl="naive"))
+
+
+def repeats() -> float:
+    u, v = unit(100, 33, torch.float32), unit(130, 33, torch.float32)
+    runs = [pair_lse(u, v, 100.0, impl="triton") for _ in range(2)]
+    return 0.0 if all(torch.equal(a, b) for a, b in zip(*runs, strict=True)) else float("inf")
+
+
+def heads(n, c, di, dt, dtype=torch.float32, tie=False, bias=0.0) -> float:
+    """Ties come from whole numbers, where no product rounds: every second class has the same weights."""
+    draw = (lambda *shape: torch.randint(-3, 4, shape).float()) if tie else torch.randn
+    made = [draw(n, di), draw(n, dt), draw(c, di), draw(c, dt)]
+    vectors = {"bias": draw(c) + bias, "image_baseline": draw(di), "text_baseline": draw(dt)}
+    if tie:
+        made[2:], vectors["bias"] = [w[torch.arange(c) % 2] for w in made[2:]], torch.zeros(c)
+    made, vectors = [y.to(dtype) for y in made], {name: y.to(dtype) for name, y in vectors.items()}
+    labels = torch.randint(c, (n,))
+    found = coalition_head(*made, labels, **vectors, impl="triton")
+    doubles = {name: y.double() for name, y in vectors.items()}
+    expected = coalition_head(*(y.double() for y in made), labels, **doubles, impl="naive")
+    if not torch.equal(found.argmax, expected.argmax):
+        return float("inf")
+    return error(found[:2], expected[:2])
+
+
+def segments(batch, heads, queries, bounds, width, dtype=torch.float32, masked=False, coalitions=None) -> float:
+    q, k, v = (torch.randn(batch, heads, n, width).to(dtype) for n in (queries, bounds[-1], bounds[-1]))
+    keep = None
+    if masked:
+        keep = torch.rand(batch, bounds[-1]) > 0.4
+        keep[0] = False
+    found = segment_attention(q, k, v, bounds, coalitions, keep=keep, impl="triton")
+    doubles = (q.double(), k.double(), v.double())
+    expected = segment_attention(*doubles, bounds, coalitions, keep=keep, impl="naive")
+    if dtype == torch.float32:
+        return max(error(found[:1], expected[:1]), error(found[1:2], expected[1:2]))
+    plain = segment_attention(*(t.float() for t in (q, k, v)), bounds, coalitions, keep=keep, impl="naive")
+    rounded = error([plain.output.to(dtype)], [expected.output])  # what storing the result costs
+    return max(error(found[1:2], expected[1:2]), error(found[:1], expected[:1]) / max(rounded, 1e-30) * 1e-7)
+
+
+HALF = torch.float16
+CASES = {
+    "pair odd shapes": lambda: pairs(252, 507, 123),
+    "pair odd shapes fp16": lambda: pairs(252, 300, 123, HALF),
+    "pair one": lambda: pairs(1, 1, 3),
+    "pair 65 all negative": lambda: pairs(5, 65, 96, spread=0.05, sign=-1),
+    "pair 65 all negative fp16": lambda: pairs(5, 65, 96, HALF, spread=0.05, sign=-1),
+    "pair stripes": lambda: pairs(130, 70, 33, stripe=64),
+    "pair masks": lambda: pairs(70, 80, 9, u_keep=torch.arange(70) % 3 > 0, v_keep=torch.arange(80) % 2 > 0),
+    "pair nothing kept": lambda: pairs(5, 6, 9, v_keep=torch.zeros(6, dtype=torch.bool)),
+    "pair far below": far_below,
+    "pair strided": strided,
+    "pair repeats": repeats,
+    "head odd shapes": lambda: heads(130, 65, 96, 33),
+    "head odd shapes fp16": lambda: heads(130, 65, 96, 33, HALF),
+    "head one": lambda: heads(1, 1, 1, 1),
+    "head ties": lambda: heads(20, 70, 5, 5, tie=True),
+    "head all negative": lambda: heads(20, 65, 5, 5, bias=-500.0),
+    "segment two": lambda: segments(2, 2, 40, (0, 33, 50), 64),
+    "segment head dim 96 fp16": lambda: segments(1, 2, 5, (0, 65, 130), 96, HALF),
+    "segment masked": lambda: segments(2, 1, 9, (0, 33, 50), 33, masked=True),
+    "segment masked fp16": lambda: segments(2, 1, 9, (0, 33, 50), 64, HALF, masked=True),
+    "segment empty": lambda: segments(1, 1, 3, (0, 0, 65), 16),
+    "segment odd number": lambda: segments(1, 2, 9, (0, 20, 20, 45), 33),
+    "segment chosen": lambda: segments(1, 1, 9, (0, 20, 45), 16, coalitions=[(1,), (0, 1)]),
+}
+
+MUTANTS = {
+    # one shared shift for rows and columns
+    "shared_shift": (
+        "pair",
+        "pair_lse_kernel",
+        [("col_m = tl.max(z, 0)", "col_m = tl.max(z, 0) * 0 + tl.max(tl.max(z, 0), 0)")],
+    ),
+    # padding columns count as logits of zero
+    "padding_counts": (
+        "pair",
+        "pair_lse_kernel",
+        [('z = tl.where(row_ok[:, None] & col_ok[None, :], z * scale_log2e, float("-inf"))', "z = z * scale_log2e")],
+    ),
+    # a tie goes to the later tile
+    "late_tie": ("head", "coalition_head_kernel", [("tile_m > m, first", "tile_m >= m, first")]),
+    # the maximum of an empty row is subtracted from itself
+    "empty_row": (
+        "segment",
+        "segment_attention_kernel",
+        [('shift = tl.where(new == float("-inf"), 0.0, new)', "shift = new")],
+    ),
+    # the merged output forgets one segment's weight
+    "unweighted_merge": ("segment", "segment_attention_kernel", [("l0 * w0 + l1 * w1", "l0 + l1 * w1")]),
+}
+
+
+def main() -> None:
+    names = list(CASES)
+    if len(sys.argv) > 1 and sys.argv[1] in MUTANTS:
+        module, kernel, replacements = MUTANTS[sys.argv[1]]
+        wrong = getattr(mutant(module, *replacements), kernel)
+        setattr({"pair": pair, "head": head, "segment": segment}[module], kernel, wrong)
+        names = [name for name in names if name.startswith(module)]
+    out = {}
+    for name in names:
+        torch.manual_seed(0)
+        out[name] = CASES[name]()
+    print(json.dumps(out))
+
+
+if __name__ == "__main__":
+    main()
