@@ -1,0 +1,147 @@
+"""Lazy imports, the choice of an implementation, the configuration cache, and the CUDA graph helper on the CPU."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+import torch
+from crossmodal.kernels import GraphedCall, autotune, dispatch, moments, pair_lse
+from crossmodal.theory.errors import InputError
+
+from crossmodal import kernels
+
+CPU = torch.device("cpu")
+
+
+def test_import_is_lazy() -> None:
+    code = (
+        "import sys, crossmodal.kernels as k; dir(k);"
+        "print([m for m in ('torch', 'triton', 'transformers', 'numpy') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_operations_import_neither_triton_nor_transformers() -> None:
+    code = (
+        "import sys, torch; from crossmodal.kernels import pair_lse, moments, segment_attention, coalition_head;"
+        "x = torch.ones(600, 4); pair_lse(x, x); moments(x, x);"
+        "print([m for m in ('triton', 'transformers') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_public_names_exist_and_are_documented() -> None:
+    assert {"moments", "pair_lse", "coalition_head", "segment_attention"} <= set(kernels.__all__)
+    for name in kernels.__all__:
+        assert getattr(kernels, name).__doc__, name
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = kernels.no_such_name
+
+
+def test_falls_back_with_one_line(caplog) -> None:
+    dispatch.say_once.cache_clear()
+    x = torch.ones(600, 4)
+    with caplog.at_level(logging.WARNING, logger="crossmodal.kernels"):
+        for _ in range(3):
+            pair_lse(x, x)
+    (record,) = caplog.records
+    assert "using the torch implementations" in record.message
+    assert "\n" not in record.message
+
+
+def test_what_triton_needs(monkeypatch) -> None:
+    monkeypatch.setattr(dispatch, "triton_installed", lambda: True)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert "CUDA" in dispatch.missing_for_triton(CPU)
+    assert dispatch.missing_for_triton(torch.device("cuda")) == ""
+    assert dispatch.resolve("op", "auto", torch.device("cuda")) == "triton"
+    assert dispatch.resolve("op", "triton", torch.device("cuda")) == "triton"
+    assert dispatch.resolve("op", "auto", CPU) == "torch"
+    monkeypatch.setattr(dispatch, "triton_installed", lambda: False)
+    assert dispatch.resolve("op", "auto", torch.device("cuda")) == "torch"
+    with pytest.raises(InputError, match="not installed"):
+        dispatch.resolve("op", "triton", torch.device("cuda"))
+    with pytest.raises(InputError, match="impl='fast'"):
+        dispatch.resolve("op", "fast", CPU)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CROSSMODAL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "kernels.json"
+
+
+def test_default_configuration_until_tuned(cache) -> None:
+    default = {"BLOCK": 64, "num_warps": 4}
+    assert autotune.choose("op", (100, 30), torch.float32, CPU, default) == default
+    assert not cache.exists()
+
+
+def test_tuning_is_stored_and_deterministic(cache) -> None:
+    candidates = [{"BLOCK": 64}, {"BLOCK": 128}, {"BLOCK": 256}]
+    calls: list[int] = []
+
+    def run(config: dict[str, int]) -> None:
+        calls.append(config["BLOCK"])
+        if config["BLOCK"] == 256:
+            raise RuntimeError("out of resource: shared memory")
+        torch.ones(40_000_000 if config["BLOCK"] == 64 else 10).sum()
+
+    entry = autotune.tune("op", (100, 30), torch.float32, CPU, candidates, run, repeats=3)
+    assert entry["config"] == {"BLOCK": 128}
+    assert [set(t) for t in entry["tried"]] == [{"config", "ms", "compile_s"}] * 2 + [{"config", "error"}]
+    before = len(calls)
+    for shape in ((100, 30), (65, 17), (128, 32)):  # one bucket
+        assert autotune.choose("op", shape, torch.float32, CPU, {"BLOCK": 64}) == {"BLOCK": 128}
+    assert len(calls) == before
+    for shape, dtype in (((129, 32), torch.float32), ((100, 30), torch.bfloat16)):
+        assert autotune.choose("op", shape, dtype, CPU, {"BLOCK": 64}) == {"BLOCK": 64}
+    autotune.tune("other", (1,), torch.float32, CPU, candidates[1:2], run, repeats=1)
+    assert len(json.loads(cache.read_text())) == 2
+    assert [p.name for p in cache.parent.iterdir()] == ["kernels.json"]  # no temporary file stays behind
+
+
+def test_equal_candidates_keep_the_first(cache) -> None:
+    times = iter([1.0, 1.0, 0.99, 0.99] * 10)
+    original = autotune._timed
+    try:
+        autotune._timed = lambda run, config, device: next(times)
+        entry = autotune.tune("op", (1,), torch.float32, CPU, [{"B": 1}, {"B": 2}], lambda c: None, repeats=1)
+    finally:
+        autotune._timed = original
+    assert entry["config"] == {"B": 1}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"op": 3}', '{"x": {"config": {"BLOCK": -1}}}'])
+def test_a_torn_cache_costs_nothing_but_speed(cache, text) -> None:
+    cache.parent.mkdir()
+    name = autotune.key("op", (1,), torch.float32, CPU)
+    cache.write_text(text.replace('"x"', json.dumps(name)))
+    assert autotune.choose("op", (1,), torch.float32, CPU, {"BLOCK": 64}) == {"BLOCK": 64}
+
+
+def test_nothing_runs_is_an_error(cache) -> None:
+    def run(config: dict[str, int]) -> None:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no configuration"):
+        autotune.tune("op", (1,), torch.float32, CPU, [{"BLOCK": 64}], run)
+
+
+def test_buckets() -> None:
+    assert autotune.bucket((1, 2, 3, 64, 65)) == (1, 2, 4, 64, 128)
+
+
+def test_graphed_call_on_the_cpu_is_an_ordinary_call() -> None:
+    call = GraphedCall(lambda a, b: tuple(moments(a, b)), torch.ones(4, 3), torch.ones(5, 3))
+    assert not call.graphed
+    a, b = torch.randn(4, 3), torch.randn(5, 3)
+    assert all(torch.equal(x, y) for x, y in zip(call(a, b), moments(a, b), strict=True))
+    with pytest.raises(InputError, match="smaller than the others"):
+        call(a[:3], b)

@@ -1,0 +1,368 @@
+"""K4 and K5 on real transformers architectures with random weights: packed equals padded, layer by layer."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from crossmodal.kernels import dual as dual_module
+from crossmodal.kernels import (
+    dual_coalitions,
+    factored_dual,
+    fused_coalitions,
+    model_coalitions,
+    pack_coalitions,
+    register_attention,
+    shapley,
+)
+from crossmodal.kernels import fused as fused_module
+from crossmodal.kernels.attention import route_self_attention
+from crossmodal.kernels.packing import PackedLayout, packed, packed_attention
+from crossmodal.theory.errors import InputError
+
+transformers = pytest.importorskip("transformers")
+
+BASELINES = ("tokens", "zero", "mean", "permute")
+
+
+def enlarge(model: torch.nn.Module) -> torch.nn.Module:
+    """Weights far from their small initial values, so that attention is far from uniform."""
+    for p in model.parameters():
+        if p.ndim > 1:
+            torch.nn.init.normal_(p, std=0.15)
+    return model.eval()
+
+
+def vilt(head: bool = True) -> torch.nn.Module:
+    torch.manual_seed(0)
+    config = transformers.ViltConfig(
+        hidden_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        image_size=64,
+        patch_size=16,
+        vocab_size=100,
+        num_labels=7,
+        max_image_length=-1,
+    )
+    return enlarge(transformers.ViltForQuestionAnswering(config) if head else transformers.ViltModel(config))
+
+
+def vilt_inputs(batch: int = 5) -> dict[str, torch.Tensor]:
+    ids = torch.randint(5, 100, (batch, 9))
+    ids[:, 0] = 1
+    mask = torch.ones_like(ids)
+    mask[1, 5:], mask[2, 3:] = 0, 0
+    return {"input_ids": ids, "pixel_values": torch.randn(batch, 3, 64, 64), "attention_mask": mask}
+
+
+def clip(kind: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    text = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+    text |= {"vocab_size": 60, "max_position_embeddings": 12, "eos_token_id": 59, "bos_token_id": 58}
+    vision = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
+    vision |= {"image_size": 32, "patch_size": 8}
+    if kind == "siglip":
+        config = transformers.SiglipConfig(text_config=text, vision_config=vision)
+        return enlarge(transformers.SiglipModel(config))
+    if kind == "clip, old end token":
+        text["eos_token_id"] = 2
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=32)
+    return enlarge(transformers.CLIPModel(config))
+
+
+def pairs(batch: int = 4) -> dict[str, torch.Tensor]:
+    ids = torch.randint(3, 58, (batch, 12))
+    ids[:, 0], ids[:, 11] = 58, 59
+    ids[0, 7:] = 59
+    return {"pixel_values": torch.randn(batch, 3, 32, 32), "input_ids": ids}
+
+
+DUAL = ("clip", "clip, old end token", "siglip")
+
+
+def as_exact(found: torch.Tensor, plain: torch.Tensor, exact: torch.Tensor) -> None:
+    """`found` is as close to float64 as the padded float32 pass is, within a factor of two and four units."""
+    size = float(exact.abs().max())
+    own, other = float((found - exact).abs().max()), float((plain - exact).abs().max())
+    assert own <= 2 * other + 4 * 2**-23 * size, (own, other, size)
+
+
+def to_double(inputs: dict) -> dict:
+    return {k: x.double() if x.is_floating_point() else x for k, x in inputs.items()}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_vilt_coalitions_layer_by_layer(baseline) -> None:
+    model, inputs = vilt(), vilt_inputs()
+    options = {"baseline": baseline, "output_hidden_states": True}
+    found = pack_coalitions(model, inputs, **options)
+    plain = pack_coalitions(model, inputs, **options, impl="naive")
+    exact = pack_coalitions(copy.deepcopy(model).double(), to_double(inputs), **options, impl="naive")
+    assert found.logits.shape == (4, 5, 7)
+    assert len(found.hidden_states) == 4
+    assert torch.equal(found.keep, exact.keep)
+    for layers in zip(found.hidden_states, plain.hidden_states, exact.hidden_states, strict=True):
+        as_exact(*layers)
+    as_exact(found.logits, plain.logits, exact.logits)
+    # the naive form is itself the model's own forward where nothing is absent
+    as_exact(plain.logits[3], model(**inputs).logits, exact.logits[3])
+
+
+@torch.no_grad()
+def test_vilt_many_token_masks() -> None:
+    model, inputs = vilt(), vilt_inputs()
+    length = pack_coalitions(model, inputs).keep.shape[2]
+    masks = torch.rand(12, 5, length) > 0.5
+    found = pack_coalitions(model, inputs, token_masks=masks)
+    plain = pack_coalitions(model, inputs, token_masks=masks, impl="naive")
+    exact = pack_coalitions(copy.deepcopy(model).double(), to_double(inputs), token_masks=masks, impl="naive")
+    as_exact(found.logits, plain.logits, exact.logits)
+    assert not torch.equal(found.logits[0], found.logits[1])
+
+
+@torch.no_grad()
+def test_vilt_image_tokens_are_in_reading_order() -> None:
+    """ViLT draws patches in random order; masks must mean the same patches every time."""
+    model, inputs = vilt(), vilt_inputs()
+    masks = torch.ones(1, 5, 9 + 17, dtype=torch.bool)
+    masks[0, :, 12:] = False
+    first, second = (pack_coalitions(model, inputs, token_masks=masks).logits for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@torch.no_grad()
+def test_packing_fails_with_wrong_positions(monkeypatch) -> None:
+    """Mutant: a pack that shifts tokens by one, so that kept tokens get their neighbours' positions."""
+    model, inputs = vilt(), vilt_inputs()
+    exact = pack_coalitions(model, inputs, impl="naive")
+    right = PackedLayout.pack
+    monkeypatch.setattr(PackedLayout, "pack", lambda self, x, *a: right(self, x.roll(1, 1), *a))
+    found = pack_coalitions(model, inputs)
+    with pytest.raises(AssertionError):
+        as_exact(found.logits, exact.logits, exact.logits.double())
+
+
+@torch.no_grad()
+def test_empty_coalition_is_computed_once(monkeypatch) -> None:
+    seen: list[int] = []
+    right = fused_module.PackedLayout.of
+    monkeypatch.setattr(
+        fused_module.PackedLayout, "of", staticmethod(lambda keep: seen.append(len(keep)) or right(keep))
+    )
+    found = pack_coalitions(vilt(), vilt_inputs())
+    assert seen == [3 * 5 + 1]
+    assert (found.logits[0] == found.logits[0, 0]).all()
+
+
+def test_vilt_gradients_flow_through_the_packed_pass() -> None:
+    model, inputs = vilt().double(), to_double(vilt_inputs(3))
+    grads = []
+    for impl in ("torch", "naive"):
+        model.zero_grad()
+        pack_coalitions(model, inputs, impl=impl).logits.square().sum().backward()
+        grads.append([p.grad.clone() for p in model.vilt.encoder.parameters()])
+    for a, b in zip(*grads, strict=True):
+        # a key bias moves all scores of a row alike: its gradient is zero up to rounding
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-9 * max(float(g.abs().max()) for g in grads[1]))
+
+
+@torch.no_grad()
+def test_routing_leaves_the_model_as_it_was() -> None:
+    model, inputs = vilt(), vilt_inputs()
+    before = model(**inputs).logits
+    pack_coalitions(model, inputs)
+    assert not any("forward" in vars(m) for m in model.modules())
+    # patches come in another order, which changes rounding only
+    assert torch.allclose(before, model(**inputs).logits, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", DUAL)
+def test_dual_masks_layer_by_layer(kind) -> None:
+    model, batch = clip(kind), pairs()
+    image_masks, text_masks = torch.rand(3, 4, 16) > 0.5, torch.rand(2, 4, 12) > 0.5
+    image_masks[0], image_masks[1], text_masks[0] = True, False, True
+    masks = {"image_masks": image_masks, "text_masks": text_masks}
+    wide = copy.deepcopy(model).double()
+    found, plain = (factored_dual(model, **batch, **masks, impl=i) for i in ("torch", "naive"))
+    exact = factored_dual(wide, **to_double(batch), **masks, impl="naive")
+    assert found.scores.shape == (3, 2, 4)
+    assert torch.isfinite(found.scores).all()
+    for parts in zip(found, plain, exact, strict=True):
+        as_exact(*parts)
+
+    keep = torch.cat([torch.ones(3, 4, int(kind != "siglip"), dtype=torch.bool), image_masks], 2)
+    x = model.vision_model.embeddings(batch["pixel_values"])
+    with dual_module.layer_states(model.vision_model) as states:
+        dual_module._run(model.vision_model, x, keep[:1], naive=True)
+        dual_module._run(model.vision_model, x, keep[:1], naive=False)
+    layout = PackedLayout.of(keep[0])
+    with dual_module.layer_states(wide.vision_model) as exact_states:
+        dual_module._run(wide.vision_model, x.double(), keep[:1], naive=True)
+    assert len(states) == 6
+    for padded, ours, right in zip(states[:3], states[3:], exact_states, strict=True):
+        dropped = ~keep[0][..., None]
+        as_exact(layout.unpack(ours[0]), padded.masked_fill(dropped, 0), right.masked_fill(dropped, 0))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", DUAL)
+def test_full_masks_are_the_model_itself(kind) -> None:
+    model, batch = clip(kind), pairs()
+    found, own = factored_dual(model, **batch), model(**batch)
+    exact = copy.deepcopy(model).double()(**to_double(batch))
+    as_exact(found.image[0], own.image_embeds, exact.image_embeds)
+    as_exact(found.text[0], own.text_embeds, exact.text_embeds)
+
+
+@torch.no_grad()
+def test_text_masks_are_the_models_attention_mask() -> None:
+    model, batch = clip("clip"), pairs()
+    keep = torch.rand(4, 12) > 0.5
+    keep[:, 0] = True
+    keep[torch.arange(4), (batch["input_ids"] == 59).int().argmax(1)] = True
+    found = factored_dual(model, **batch, text_masks=keep[None])
+    own = model(**batch, attention_mask=keep.long()).text_embeds
+    assert torch.allclose(found.text[0], own, atol=1e-5)
+    assert not torch.allclose(factored_dual(model, **batch).text[0], own, atol=1e-3)
+
+
+@torch.no_grad()
+def test_2k_encodings_serve_k_squared_scores(monkeypatch) -> None:
+    model, batch = clip("clip"), pairs()
+    rows: list[int] = []
+    right = PackedLayout.of
+    monkeypatch.setattr(
+        dual_module.PackedLayout, "of", staticmethod(lambda keep: rows.append(len(keep)) or right(keep))
+    )
+    image_masks, text_masks = torch.rand(6, 4, 16) > 0.3, torch.rand(6, 4, 12) > 0.3
+    scores = factored_dual(model, **batch, image_masks=image_masks, text_masks=text_masks).scores
+    assert sum(rows) == 2 * 6 * 4
+    one = factored_dual(model, **batch, image_masks=image_masks[2:3], text_masks=text_masks[4:5]).scores
+    assert torch.allclose(scores[2, 4], one[0, 0], atol=1e-6)
+
+
+@torch.no_grad()
+def test_registered_attention_is_chosen_by_a_string() -> None:
+    model, batch = clip("clip"), pairs()
+    before = model(**batch).logits_per_image
+    model.set_attn_implementation(register_attention())
+    assert model.vision_model.config._attn_implementation == "crossmodal_packed"
+    assert torch.allclose(model(**batch).logits_per_image, before, atol=1e-5)
+
+
+def test_packed_attention_checks_and_gradients() -> None:
+    keep = torch.rand(3, 5) > 0.4
+    keep[1] = False
+    layout = PackedLayout.of(keep)
+    x = torch.randn(3, 5, 2, dtype=torch.float64)
+    assert torch.equal(layout.unpack(layout.pack(x)), x * keep[..., None])
+    q, k, v = (torch.randn(layout.tokens, 2, 3, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    assert torch.autograd.gradcheck(lambda *a: packed_attention(*a, layout), (q, k, v))
+    with pytest.raises(InputError, match="active layout"):
+        packed_attention(q[1:], k[1:], v[1:], layout)
+    with pytest.raises(InputError, match="boolean"):
+        PackedLayout.of(keep.long())
+    nothing = PackedLayout.of(torch.zeros(2, 4, dtype=torch.bool))
+    assert packed_attention(*torch.zeros(3, 0, 2, 3), nothing).shape == (0, 2, 3)
+
+
+def test_shapley_and_interaction() -> None:
+    values = torch.tensor([[1.0], [3.0], [4.0], [10.0]])
+    phi, interaction = shapley(values)
+    assert phi.flatten().tolist() == [4.0, 5.0]
+    assert phi.sum() == values[3] - values[0]
+    assert interaction.item() == 4.0
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_dual_coalition_values(baseline) -> None:
+    model, batch = clip("clip"), pairs(6)
+    halves = [{k: x[:3] for k, x in batch.items()}, {k: x[3:] for k, x in batch.items()}]
+    told: list[tuple] = []
+    found = dual_coalitions(model, halves, baseline=baseline, progress=lambda *x: told.append(x))
+    assert found.values.shape == (4, 6)
+    assert told == [(3, 6), (6, 6)]
+    assert torch.allclose(found.shapley.sum(0), found.values[3] - found.values[0], atol=1e-12)
+    features = factored_dual(model, **batch)
+    u, v = features.image[0].double(), features.text[0].double()
+    assert torch.allclose(found.values[3], (u * v).sum(1), atol=1e-6)
+    if baseline == "mean":  # C4
+        expected = ((u - u.mean(0)) * (v - v.mean(0))).sum(1)
+        assert torch.allclose(found.interaction, expected, atol=1e-6)
+    if baseline == "zero":
+        assert (found.values[:3] == 0).all()
+    if baseline == "permute":
+        again, other = (dual_coalitions(model, halves, baseline=baseline, seed=seed) for seed in (0, 1))
+        assert torch.equal(found.values, again.values)
+        assert not torch.equal(found.values, other.values)
+
+
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_fused_coalition_values(baseline) -> None:
+    model, batch = vilt(), vilt_inputs(6)
+    labels = torch.randint(7, (6,))
+    found = model_coalitions(model.train(), [{**batch, "labels": labels}], baseline=baseline)
+    assert model.training
+    assert found.value == "log-probability of the label"
+    with torch.no_grad():
+        own = model.eval()(**batch).logits.log_softmax(-1)[torch.arange(6), labels]
+    assert torch.allclose(found.values[3].float(), own, atol=1e-4)
+    assert fused_coalitions(model, [batch], baseline=baseline).value == "logit of the predicted class"
+    again = model_coalitions(model, [{**batch, "labels": labels}], baseline=baseline)
+    assert torch.allclose(found.values, again.values, atol=1e-5)
+
+
+def test_permuted_baselines_are_never_the_own_or_a_matched_pair() -> None:
+    from crossmodal.kernels.baselines import permutations
+
+    for count in (3, 4, 17):
+        image, text = permutations(count, seed=count)
+        own = torch.arange(count)
+        assert sorted(image.tolist()) == sorted(text.tolist()) == own.tolist()
+        assert not (image == own).any()
+        assert not (text == own).any()
+        assert not (image == text).any()
+    with pytest.raises(InputError, match="at least 3"):
+        permutations(2, seed=0)
+
+
+def test_bad_input_is_explained() -> None:
+    fused, dual, inputs, batch = vilt(), clip("clip"), vilt_inputs(), pairs()
+    wrong = torch.ones(2, 5, 3, dtype=torch.bool)
+    cases = [
+        (lambda: pack_coalitions(dual, inputs), "CLIPModel"),
+        (lambda: pack_coalitions(fused, {"input_ids": inputs["input_ids"]}), "pixel_values"),
+        (lambda: pack_coalitions(fused, inputs, [("audio",)]), "audio"),
+        (lambda: pack_coalitions(fused, inputs, ["image"]), "image"),
+        (lambda: pack_coalitions(fused, inputs, baseline="noise"), "noise"),
+        (lambda: pack_coalitions(fused, inputs, impl="triton"), "triton"),
+        (lambda: pack_coalitions(fused, inputs, token_masks=wrong), "(2, 5, 3)"),
+        (lambda: pack_coalitions(fused, inputs, token_masks=wrong.long()), "int64"),
+        (lambda: factored_dual(fused, **batch), "ViltForQuestionAnswering"),
+        (lambda: factored_dual(dual, **batch, image_masks=wrong), "(2, 4, 16)"),
+        (lambda: factored_dual(dual, batch["pixel_values"][:2], batch["input_ids"]), "(2, 3, 32, 32)"),
+        (lambda: factored_dual(dual, **batch, impl="triton"), "triton"),
+        (lambda: dual_coalitions(dual, []), "no batch"),
+        (lambda: dual_coalitions(dual, [batch], baseline="noise"), "noise"),
+        (lambda: dual_coalitions(dual, [{"input_ids": batch["input_ids"]}]), "pixel_values"),
+        (lambda: fused_coalitions(vilt(head=False), [inputs]), "no classification head"),
+        (lambda: fused_coalitions(fused, [{**inputs, "labels": torch.full((5,), 9)}]), "labels"),
+    ]
+    for call, word in cases:
+        with pytest.raises(InputError, match="expected") as error:
+            call()
+        assert word in str(error.value)
+    with route_self_attention(fused), pytest.raises(InputError, match="outside a packed context"):
+        fused(**inputs)
+    with pytest.raises(InputError, match="no self-attention"), route_self_attention(torch.nn.Linear(2, 2)):
+        pass
+    layout = PackedLayout.of(torch.ones(1, 3, dtype=torch.bool))
+    model = clip("clip")
+    model.set_attn_implementation(register_attention())
+    with packed(layout), pytest.raises(InputError, match="active layout"):
+        model(**batch)
