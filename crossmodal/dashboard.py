@@ -11,8 +11,11 @@ One claim is one independent job; `run` spreads them over processes.  The verdic
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Any
@@ -130,14 +133,23 @@ def features(settings: Settings) -> Any:
     return _features[key]
 
 
-def _quiet_worker() -> None:
-    """One thread a process; an interrupt is for the parent, which stops the pool."""
-    import signal
-
+def _one_thread() -> None:
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+
+
+@contextmanager
+def _interrupts_are_ours() -> Iterator[None]:
+    """Processes started inside ignore an interrupt: the parent takes it and stops them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run(
@@ -151,12 +163,17 @@ def run(
             rows[claim_id] = check_claim(claim_id, settings)
             done(rows[claim_id])
         return [rows[c] for c in claim_ids]
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_quiet_worker)
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread)
     try:
-        futures = {pool.submit(check_claim, claim_id, settings): claim_id for claim_id in claim_ids}
+        with _interrupts_are_ours():
+            futures = {pool.submit(check_claim, claim_id, settings): claim_id for claim_id in claim_ids}
         for future in as_completed(futures):
             rows[futures[future]] = future.result()
             done(rows[futures[future]])
+    except BaseException:
+        for process in list(pool._processes.values()):
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     return [rows[c] for c in claim_ids]

@@ -99,14 +99,15 @@ def root(x: Any) -> Any:
 def transcendental(name: str, x: Any) -> Enclosure:
     """exp or log of a rational or an enclosure, by interval arithmetic."""
     e = enclosure(x)
-    with mpmath.iv.workdps(DIGITS):
-        ends = [mpmath.iv.mpf(v.numerator) / mpmath.iv.mpf(v.denominator) for v in (e.lo, e.hi)]
-        value = getattr(mpmath.iv, name)(mpmath.iv.mpf([ends[0].a, ends[1].b]))
-        return Enclosure(from_mpf(value.a), from_mpf(value.b))
+    iv = mpmath.iv
+    iv.dps = DIGITS
+    ends = [iv.mpf(v.numerator) / iv.mpf(v.denominator) for v in (e.lo, e.hi)]
+    value = getattr(iv, name)(iv.mpf([ends[0].a, ends[1].b]))
+    return Enclosure(from_mpf(value._mpi_[0]), from_mpf(value._mpi_[1]))
 
 
 def from_mpf(x: Any) -> Fraction:
-    sign, mantissa, exponent, _ = mpmath.mpf(x)._mpf_
+    sign, mantissa, exponent, _ = x
     return (-1) ** sign * Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
 
 

@@ -194,8 +194,8 @@ def judge(relation: Relation, values: Mapping[str, Any], ops: Any, among: torch.
     if ops.exact:
         return judge_exact(relation, lhs, rhs, ops)
     mid, err = slacks(relation, lhs, rhs, ops)
-    if among is not None:
-        mid = torch.where(among.expand_as(mid), mid, torch.inf)
+    if among is not None and mid.numel() == among.numel():  # a single value does not depend on the model
+        mid = torch.where(among, mid, torch.inf)
     k = int((mid + err).argmin())
     worst, bound = float(mid[k]), float(err[k])
     if worst != worst or bound != bound:

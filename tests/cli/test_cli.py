@@ -1,0 +1,169 @@
+"""The command line as a user meets it: output, exit status, bad input, an interrupt in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from crossmodal.cli import main
+from crossmodal.theory import registry
+from crossmodal.vlm_validation.features import save_features
+from crossmodal.vlm_validation.generated import generated_features
+
+CROSSMODAL = [sys.executable, "-m", "crossmodal.cli"]
+FAST = ["--jobs", "1", "--models", "4", "--mutants", "6"]
+
+
+def run(*args: str, status: int = 0) -> str:
+    result = CliRunner().invoke(main, list(args))
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def test_verify_prints_verdicts_and_writes_json(tmp_path: Path) -> None:
+    out = run("verify", "S5", "T3.5", *FAST, "--json", str(tmp_path / "v.json"))
+    assert out.count("PROVED") >= 2
+    record = json.loads((tmp_path / "v.json").read_text())
+    assert [c["claim"] for c in record["claims"]] == ["S5", "T3.5"]
+    assert all(c["as_registered"] and c["mutants"] == [6, 6] for c in record["claims"])
+    again = run("verify", "S5", "T3.5", *FAST, "--json", "-")
+    assert json.loads(again) == record
+
+
+def test_verify_fails_when_a_certificate_is_tampered_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (registry.CERTIFICATES / "S5.json").read_text()
+    (tmp_path / "S5.json").write_text(text.replace('"1/2"', '"2/3"', 1))
+    assert "rejected" in run("verify", "--certificates", str(tmp_path), status=1)
+    (tmp_path / "S5.json").write_text(text)
+    assert "accepted" in run("verify", "--certificates", str(tmp_path))
+
+
+def test_verify_fails_when_the_stored_certificate_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from crossmodal.theory import certify
+
+    monkeypatch.setattr(certify, "path_of", lambda claim_id, folder=tmp_path: tmp_path / f"{claim_id}.json")
+    out = run("verify", "S2", *FAST, status=1)
+    assert "UNDECIDED" in out
+    assert "stored certificate missing" in out
+
+
+def test_verify_measures_features(tmp_path: Path) -> None:
+    save_features(tmp_path / "f.npz", generated_features(3))
+    assert "holds on 20" in run("verify", "S5", *FAST, "--features", str(tmp_path / "f.npz"))
+
+
+@pytest.mark.realdata
+def test_verify_on_real_features(coco500: Path) -> None:
+    out = run("verify", "S1", "S3", "S5", "T3.4", "T3.8", *FAST, "--features", str(coco500))
+    assert out.count("PROVED") >= 5
+    assert "'unit' violated by 2.0e-04" in out  # half-precision features: reported, not repaired
+
+
+def test_check_finds_nothing_true_and_kills_the_tightened() -> None:
+    assert "no counterexample" in run("check", "T3.4", "--examples", "2000")
+    out = run("check", "T3.4", "--examples", "20000", "--tighten", "0.01", status=1)
+    assert "confirmed in exact rationals" in out
+    assert out == run("check", "T3.4", "--examples", "20000", "--tighten", "0.01", status=1)
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex"])
+def test_show(form: str) -> None:
+    out = run("show", "T3.5", "--format", form)
+    for part in ("orthonormal", "(by blocks)", "induction on the number of environments"):
+        assert part in out
+    assert "T3.8" in run("show")
+
+
+def test_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    features = generated_features()
+    save_features("f.npz", features)
+    out = run("scores", "f.npz")
+    assert "dispersion" in out
+    record = json.loads(Path("f.scores.json").read_text())
+    assert record
+    rows = [features.rows(k) for k in features.environments]
+    expected = np.mean([[float(u @ v) for v in features.text[rows[1]].astype(float)] for u in features.image[rows[0]].astype(float)])
+    assert f"{expected:.3f}" in out
+    assert Path("f.scores.png").read_bytes()[:4] == b"\x89PNG"
+    first = Path("f.scores.png").read_bytes(), Path("f.scores.json").read_bytes()
+    run("scores", "f.npz")
+    assert first == (Path("f.scores.png").read_bytes(), Path("f.scores.json").read_bytes())
+
+
+def bad_files(folder: Path) -> dict[str, tuple[str, str]]:
+    """File -> (what the message must name, a word of the fix or cause)."""
+    f = generated_features()
+    good = {"image": f.image, "text": f.text, "environment": f.environment, "label": f.label}
+
+    def put(name: str, **change: object) -> str:
+        arrays = {k: v for k, v in {**good, **change}.items() if v is not None}
+        np.savez(folder / name, **arrays)  # type: ignore[arg-type]
+        return name
+
+    nan = f.image.copy()
+    nan[3, 2] = np.nan
+    zero = f.text.copy()
+    zero[5] = 0
+    one = f.environment.copy()
+    one[0] = 9
+    with open(folder / "pickle.npz", "wb") as file:
+        pickle.dump(good, file)
+    (folder / "torn.npz").write_bytes((folder / put("whole.npz")).read_bytes()[:900])
+    return {
+        put("nan.npz", image=nan): ("image", "3"),
+        put("zero.npz", text=zero): ("text", "5"),
+        put("long.npz", image=f.image * 3): ("image", "normalise"),
+        put("narrow.npz", text=f.text[:, :7]): ("text", "(200, 7)"),
+        put("short.npz", text=f.text[:70]): ("text", "70"),
+        put("nolabel.npz", label=None): ("label", "label"),
+        put("single.npz", environment=one): ("environment", "9"),
+        put("negative.npz", label=f.label - 5): ("label", "-3"),
+        put("object.npz", ids=np.array([{}] * 200, dtype=object)): ("ids", "object"),
+        "pickle.npz": ("pickle.npz", "pickle"),
+        "torn.npz": ("torn.npz", ""),
+        "absent.npz": ("absent.npz", ""),
+    }
+
+
+def test_bad_input_is_one_message_and_status_2(tmp_path: Path) -> None:
+    for name, words in bad_files(tmp_path).items():
+        for command in (["scores"], ["verify", "S2", "--features"]):
+            result = CliRunner().invoke(main, [*command, str(tmp_path / name)])
+            assert result.exit_code == 2, (name, result.output, result.exception)
+            assert result.output.startswith("crossmodal: ")
+            for word in words:
+                assert word in result.output, (name, word, result.output)
+
+
+@pytest.mark.parametrize("args", [["show", "T9.9"], ["verify", "X1"], ["check", "S5", "--examples", "0"], ["check", "S5", "--tighten", "2"],
+                                  ["verify", "--certificates", "nowhere"]])  # fmt: skip
+def test_bad_arguments(args: list[str]) -> None:
+    assert "crossmodal: " in run(*args, status=2)
+
+
+def test_interrupt_leaves_no_torn_file(tmp_path: Path) -> None:
+    target = tmp_path / "v.json"
+    target.write_text("old")
+    process = subprocess.Popen(
+        [*CROSSMODAL, "verify", "--models", "2000", "--json", str(target)], cwd=tmp_path, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    time.sleep(6)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode not in (0, None)
+    assert "Traceback" not in err + out
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["v.json"]

@@ -1,0 +1,144 @@
+"""The three arithmetics agree, and the error bounds are bounds: exact rationals are the oracle."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossmodal.synthetic.arithmetic import Ball, Bounded, Enclosure, Exact, Plain, root, transcendental
+
+exact, bounded, plain = Exact(), Bounded(), Plain()
+floats = st.floats(-1e3, 1e3, allow_subnormal=False)
+
+
+def matrices(rows: int, cols: int) -> st.SearchStrategy[list[list[float]]]:
+    return st.lists(st.lists(floats, min_size=cols, max_size=cols), min_size=rows, max_size=rows)
+
+
+def tensor(rows: list[list[float]]) -> torch.Tensor:
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def exactly(rows: list[list[float]]) -> np.ndarray:
+    return exact.array([[Fraction(v) for v in row] for row in rows])
+
+
+def contains(ball: Ball, truth: np.ndarray, shrink: float = 1.0) -> bool:
+    for mid, err, true in zip(ball.mid.reshape(-1), ball.err.reshape(-1), truth.reshape(-1), strict=True):
+        if abs(Fraction(float(mid)) - true) > Fraction(float(err)) * Fraction(shrink):
+            return False
+    return True
+
+
+EXPRESSIONS = {
+    "sum": lambda ops, a, b: a + b,
+    "difference": lambda ops, a, b: a - b,
+    "product": lambda ops, a, b: a * b,
+    "matrix product": lambda ops, a, b: a @ ops.T(b),
+    "long": lambda ops, a, b: (a @ ops.T(b)) @ (a - b) * ops.ratio(1, 3) + a,
+    "mean row": lambda ops, a, b: ops.mean_row(a) - ops.mean_row(b),
+    "total square": lambda ops, a, b: ops.total_square(a - b),
+    "inner": lambda ops, a, b: ops.inner(a, b),
+    "trace": lambda ops, a, b: ops.trace(a @ ops.T(b)),
+    "power": lambda ops, a, b: (a - b) ** 3,
+    "lower": lambda ops, a, b: ops.strictly_lower(a @ ops.T(b)) @ a,
+    "flat": lambda ops, a, b: ops.flatten(a) @ ops.T(ops.flatten(b)),
+    "maximum": lambda ops, a, b: ops.maximum(a, b) + ops.minimum(a, b) * ops.max_entry(a) + ops.absolute(b),
+}
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+@given(a=matrices(3, 2), b=matrices(3, 2))
+def test_error_bound_holds(name: str, a: list[list[float]], b: list[list[float]]) -> None:
+    f = EXPRESSIONS[name]
+    ball = f(bounded, bounded.array(tensor(a)), bounded.array(tensor(b)))
+    assert contains(ball, f(exact, exactly(a), exactly(b)))
+
+
+def test_the_bound_test_can_fail() -> None:
+    """With error bounds a hundred times too small the same test fails on ordinary numbers."""
+    rng = np.random.default_rng(0)
+    missed = 0
+    for _ in range(50):
+        a, b = rng.standard_normal((2, 3, 2))
+        f = EXPRESSIONS["long"]
+        ball = f(bounded, bounded.array(a), bounded.array(b))
+        truth = f(exact, exactly(a.tolist()), exactly(b.tolist()))
+        assert contains(ball, truth)
+        missed += not contains(ball, truth, shrink=0.01)
+    assert missed > 10
+
+
+@given(st.lists(st.lists(st.integers(-5, 5), min_size=3, max_size=3), min_size=3, max_size=3))
+def test_inverse(rows: list[list[int]]) -> None:
+    a = exact.array([[v + 12 * (i == j) for j, v in enumerate(row)] for i, row in enumerate(rows)])
+    inverse = exact.inv(a)
+    assert (a @ inverse == exact.eye(a)).all()
+    ball = bounded.inv(bounded.array(a))
+    assert contains(ball, inverse)
+    assert float(ball.err.max()) < 1e-12
+
+
+def test_inverse_of_a_singular_matrix() -> None:
+    with pytest.raises(ZeroDivisionError):
+        exact.inv(exact.array([[1, 2], [2, 4]]))
+
+
+@given(st.fractions(min_value=0, max_value=1000))
+def test_root_encloses(x: Fraction) -> None:
+    r = root(x)
+    if isinstance(r, Enclosure):
+        assert r.lo**2 <= x <= r.hi**2
+        assert r.hi - r.lo < Fraction(1, 10**60)
+    else:
+        assert r * r == x
+    ball = bounded.sqrt(bounded.array([[x]]))
+    low, high = (r.lo, r.hi) if isinstance(r, Enclosure) else (r, r)
+    mid, err = Fraction(float(ball.mid)), Fraction(float(ball.err))
+    assert mid - err <= low
+    assert high <= mid + err
+
+
+@given(st.fractions(min_value=Fraction(1, 50), max_value=20, max_denominator=1000))
+def test_exponential_and_logarithm_enclose(x: Fraction) -> None:
+    for name in ("exp", "log"):
+        e = transcendental(name, x)
+        value = getattr(math, name)(float(x))
+        assert abs(float(e.lo) - value) <= 1e-14 * max(1.0, abs(value))
+        assert e.hi - e.lo < Fraction(1, 10**60)
+        ball = getattr(bounded, name)(bounded.array([[x]]))
+        assert Fraction(float(ball.mid)) - Fraction(float(ball.err)) <= e.lo
+        assert e.hi <= Fraction(float(ball.mid)) + Fraction(float(ball.err))
+
+
+@given(st.fractions(), st.fractions(), st.fractions())
+def test_enclosures_contain(x: Fraction, y: Fraction, w: Fraction) -> None:
+    a, b = Enclosure(min(x, y), max(x, y)), Enclosure(w, w + 1)
+    for p in (x, y, (x + y) / 2):
+        for q in (w, w + 1):
+            for found, true in ((a + b, p + q), (a - b, p - q), (a * b, p * q), (2 - a, 2 - p), (a**2, p * p)):
+                assert found.lo <= true <= found.hi
+
+
+def test_smallest_eigenvalue_is_enclosed() -> None:
+    """Matrices with known rational eigenvalues: Q diag(v) Q' with a rational rotation Q."""
+    q = exact.array([["3/5", "-4/5"], ["4/5", "3/5"]])
+    for low in (Fraction(0), Fraction(-1, 7), Fraction(1, 3)):
+        a = q @ exact.array([[low, 0], [0, 1]]) @ q.T
+        found = bounded.smallest_eigenvalue(bounded.array(a))
+        assert abs(Fraction(float(found.mid)) - low) <= Fraction(float(found.err))
+        assert float(found.err) < 1e-13
+
+
+@given(a=matrices(3, 2), b=matrices(3, 2))
+def test_plain_agrees_with_bounded(a: list[list[float]], b: list[list[float]]) -> None:
+    for f in EXPRESSIONS.values():
+        fast = f(plain, plain.array(tensor(a)), plain.array(tensor(b)))
+        slow = f(bounded, bounded.array(tensor(a)), bounded.array(tensor(b)))
+        assert torch.allclose(torch.as_tensor(fast), slow.mid, rtol=1e-12, atol=1e-6)

@@ -1,0 +1,110 @@
+"""Every claim on exact models: it holds, its tightened bounds fall, its assumptions are needed."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, find, given, settings
+from hypothesis import strategies as st
+
+from crossmodal.synthetic.arithmetic import arithmetic
+from crossmodal.synthetic.check import assumptions_hold, exact_models, necessity, refuted, sweep, tightness
+from crossmodal.synthetic.draw import draw_batch, draw_exact
+from crossmodal.synthetic.evaluate import bound_values, judge, tightened
+from crossmodal.synthetic.strategies import models
+from crossmodal.theory import registry
+from crossmodal.theory.claim import Claim
+from crossmodal.theory.language import Relation
+
+ALL = list(registry.modules())
+TRUE = [c for c in ALL if registry.get(c).verdict != "REFUTED"]
+FALSE = [c for c in ALL if registry.get(c).verdict == "REFUTED"]
+exact = arithmetic("exact")
+
+
+def violated(claim: Claim, inputs: Any, relation: Relation) -> bool:
+    values = bound_values(claim, inputs, exact)
+    return assumptions_hold(claim, values, exact) and judge(relation, values, exact).status == "violated"
+
+
+@pytest.mark.parametrize("claim_id", TRUE)
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_holds_exactly(claim_id: str, data: st.DataObject) -> None:
+    claim = registry.get(claim_id)
+    inputs = data.draw(models(claim))
+    for relation in claim.statement.relations:
+        assert not violated(claim, inputs, relation)
+
+
+@pytest.mark.parametrize("claim_id", ALL)
+def test_tight_instances_are_tight(claim_id: str) -> None:
+    for note, ratio, holds, fails in tightness(registry.get(claim_id)):
+        assert holds, note
+        assert fails, f"{note}: one percent less still holds (ratio {ratio})"
+
+
+@pytest.mark.parametrize("claim_id", ALL)
+def test_assumptions_are_needed(claim_id: str) -> None:
+    for name, (broken, fails) in necessity(registry.get(claim_id)).items():
+        assert broken, f"the instance for {name} satisfies it"
+        assert fails, f"the claim holds without {name} on its instance"
+
+
+TIGHT = [
+    (claim_id, relation)
+    for claim_id in TRUE
+    for relation in sorted({i.relation for i in registry.get(claim_id).tight if i.relation})
+]
+
+
+@pytest.mark.parametrize(("claim_id", "relation"), TIGHT)
+def test_strategies_find_a_bound_tightened_by_one_percent(claim_id: str, relation: str) -> None:
+    """`find` raises unless the near-tight strategies do reach a case that kills the tightened bound."""
+    claim = registry.get(claim_id)
+    tighter = tightened(next(r for r in claim.statement.relations if r.name == relation))
+    found = find(
+        models(claim), lambda m: violated(claim, m, tighter),
+        settings=settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True),
+    )  # fmt: skip
+    assert violated(claim, found, tighter)
+
+
+@pytest.mark.parametrize("claim_id", FALSE)
+def test_refuted_claims_have_their_witness(claim_id: str) -> None:
+    assert refuted(registry.get(claim_id)) is not None
+
+
+@pytest.mark.parametrize("claim_id", TRUE)
+def test_float_sweep_finds_nothing_and_admits_most_models(claim_id: str) -> None:
+    found = sweep(registry.get(claim_id), 2000, seed=3, batch=1000)
+    assert found.witness is None
+    assert found.examples == 2000
+    assert found.within > 0
+
+
+def test_sweep_kills_a_tightened_quarter() -> None:
+    import dataclasses
+
+    claim = registry.get("T3.4")
+    tighter = tuple(tightened(r) if r.op != "==" else r for r in claim.statement.relations)
+    false = dataclasses.replace(claim, statement=dataclasses.replace(claim.statement, relations=tighter))
+    found = sweep(false, 20_000)
+    assert found.witness is not None
+    assert violated(false, found.witness.inputs, tighter[1])
+
+
+def test_same_seed_same_models() -> None:
+    claim = registry.get("T3.8")
+    assert draw_exact(claim, 5, 7) == draw_exact(claim, 5, 7) != draw_exact(claim, 5, 8)
+    a, b = draw_batch(claim, 1, 2, 10), draw_batch(claim, 1, 2, 10)
+    assert all(bool((a[k].mid == b[k].mid).all()) for k in a)
+
+
+def test_exact_models_reports_a_false_relation() -> None:
+    claim = registry.get("S5")
+    halved = tuple(Relation(r.name, r.lhs, r.op, r.rhs * Fraction(1, 2)) for r in claim.statement.relations)
+    _, _, witness = exact_models(claim, 200, relations=halved)
+    assert witness is not None

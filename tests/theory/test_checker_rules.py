@@ -1,0 +1,214 @@
+"""Each rule of the checker accepts what it should, and rejects every near miss that would be unsound."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from crossmodal.theory import checker
+from crossmodal.theory.checker import Rejected, check, check_text
+
+
+def certificate(symbols: dict[str, Any], hypotheses: dict[str, Any], steps: list[Any], goals: list[str], **more: Any) -> dict[str, Any]:
+    return {
+        "schema": checker.SCHEMA, "symbols": symbols, "steps": steps, "goals": goals,
+        "hypotheses": [{"name": k, "text": "", "fact": v} for k, v in hypotheses.items()], **more,
+    }  # fmt: skip
+
+
+def poly(relation: str, **terms: str) -> dict[str, Any]:
+    return {"poly": {k.replace("_", " "): v for k, v in terms.items()}, "is": relation}
+
+
+def step(name: str, fact: Any, /, **by: Any) -> dict[str, Any]:
+    return {"name": name, "text": "", "fact": fact, "by": by}
+
+
+AMGM = certificate(  # x^2 + y^2 - 2xy >= 0
+    {"scalars": ["x", "y"]}, {},
+    [step("goal", {"poly": {"x^2": "1", "y^2": "1", "x y": "-2"}, "is": ">=0"}, rule="positive",
+          terms=[{"coef": "1", "squares": [{"1": {"x": "1", "y": "-1"}}]}])],
+    ["goal"],
+)  # fmt: skip
+
+CAUCHY = certificate(  # |x|^2 |y|^2 - <x,y>^2 >= 0 by one tensor square
+    {"vectors": ["x", "y"]}, {},
+    [step("goal", {"poly": {"<x,x> <y,y>": "1", "<x,y>^2": "-1"}, "is": ">=0"}, rule="positive",
+          terms=[{"coef": "1/2", "squares": [{"x@y": {"1": "1"}, "y@x": {"1": "-1"}}]}])],
+    ["goal"],
+)  # fmt: skip
+
+ROOT = certificate(  # x <= y from x^2 <= y^2, y >= 0
+    {"scalars": ["x", "y"]},
+    {"sign": poly(">=0", y="1"), "squares": {"poly": {"y^2": "1", "x^2": "-1"}, "is": ">=0"}},
+    [step("goal", poly(">=0", y="1", x="-1"), rule="refute",
+          terms=[{"coef": "1", "facts": ["not", "not"]}, {"coef": "2", "facts": ["not", "sign"]}, {"coef": "1", "facts": ["squares"]}])],
+    ["goal"],
+)  # fmt: skip
+
+CASES = certificate(  # x^4 >= 0, needlessly, by the sign of x
+    {"scalars": ["x"]}, {},
+    [step("goal", {"poly": {"x^4": "1"}, "is": ">=0"}, rule="cases", on={"x": "1"}, **{
+        sign: [step(sign, {"poly": {"x^4": "1"}, "is": ">=0"}, rule="positive", terms=[{"coef": "1", "squares": [{"1": {"x^2": "1"}}]}])]
+        for sign in ("negative", "zero", "positive")})],
+    ["goal"],
+)  # fmt: skip
+
+VANISH = certificate(
+    {"vectors": ["x", "y"]}, {"null": poly("=0", **{"<x,x>": "1"})},
+    [step("goal", poly("=0", **{"<x,y>": "1"}), rule="vanish", fact="null", vector="x", **{"with": "y"})], ["goal"],
+)  # fmt: skip
+
+SUM = certificate(  # sum of k numbers a^2 is >= 0, for every k
+    {"scalars": ["S"]}, {},
+    [step("goal", poly(">=0", S="1"), rule="induction", recursion="sum",
+          base=[step("b", {"poly": {}, "is": ">=0"}, rule="positive", terms=[])],
+          step=[step("n", {"poly": {"S": "1", "a^2": "1"}, "is": ">=0"}, rule="positive",
+                     terms=[{"coef": "1", "facts": ["hypothesis"]}, {"coef": "1", "squares": [{"1": {"a": "1"}}]}])])],
+    ["goal"],
+    recursions={"sum": {"kind": "scalars", "start": {"S": {}}, "update": {"S": {"S": "1", "a^2": "1"}},
+                        "fresh": {"scalars": ["a"]}, "given": []}},
+)  # fmt: skip
+
+INVERSE_ROOT = certificate(  # for x > 0: sqrt(x) * sqrt(x) / x = 1
+    {"scalars": ["x"]}, {"x": poly(">0", x="1")},
+    [{"name": "r", "text": "", "by": {"rule": "sqrt", "of": "x", "as": "r"}},
+     {"name": "i", "text": "", "by": {"rule": "inverse", "of": "x", "as": "i"}},
+     step("goal", {"poly": {"r^2 i": "1", "1": "-1"}, "is": "=0"}, rule="ideal",
+          equalities=[{"times": {"i": "1"}, "fact": "r.square"}, {"times": {"1": "1"}, "fact": "i.product"}])],
+    ["goal"],
+)  # fmt: skip
+
+PROJECTOR = certificate(  # P = P' P is psd for a symmetric idempotent P
+    {"matrices": {"P": ["d", "d"]}, "symmetric": ["P"]},
+    {"idempotent": {"words": {"P P": "1", "P": "-1"}, "shape": ["d", "d"], "is": "=0"}},
+    [step("goal", {"words": {"P": "1"}, "shape": ["d", "d"], "is": "psd"}, rule="psd",
+          squares=[{"coef": "1", "word": {"P": "1"}, "rows": "d", "cols": "d"}],
+          terms=[{"fact": "idempotent", "left": {"1": "-1"}, "right": {"1": "1"}}])],
+    ["goal"],
+)  # fmt: skip
+
+CYCLE = certificate(  # tr(A B) = tr(B A), read as scalars
+    {"matrices": {"A": ["n", "m"], "B": ["m", "n"]}}, {},
+    [step("cycle", {"words": {"A B": "1", "B A": "-1"}, "is": "trace=0"}, rule="free", terms=[]),
+     {"name": "t", "text": "", "by": {"rule": "trace", "words": {"A B": "1"}, "shape": ["n", "n"], "as": "t"}},
+     step("goal", {"poly": {}, "is": "=0"}, rule="read", fact="cycle")],
+    ["goal"],
+)  # fmt: skip
+
+BLOCKS = certificate(  # G = A A' for a Gram matrix that grows row by row
+    {"matrices": {"A": ["T", "d"], "G": ["T", "T"]}}, {},
+    [{"name": "all", "text": "", "facts": [{"words": {"G": "1", "A A'": "-1"}, "shape": ["T", "T"], "is": "=0"}],
+      "by": {"rule": "blocks", "recursion": "rows", "base": [[]],
+             "step": [[[[{"fact": "hypothesis.1", "left": {"1": "1"}, "right": {"1": "1"}}], []], [[], []]]]}}],
+    ["all.1"],
+    recursions={"rows": {"kind": "blocks", "dim": "T", "by": "k", "fresh": {"matrices": {"a": ["k", "d"]}},
+                         "grow": {"A": [[{"A": "1"}], [{"a": "1"}]],
+                                  "G": [[{"G": "1"}, {"A a'": "1"}], [{"a A'": "1"}, {"a a'": "1"}]]},
+                         "start": {}, "update": {}, "given": []}},
+)  # fmt: skip
+
+GOOD = {
+    "positive": AMGM, "tensor": CAUCHY, "refute": ROOT, "cases": CASES, "vanish": VANISH, "induction": SUM, "sqrt": INVERSE_ROOT,
+    "psd": PROJECTOR, "trace": CYCLE, "blocks": BLOCKS,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_accepts(name: str) -> None:
+    assert check(GOOD[name]) == GOOD[name]["goals"]
+    assert check_text(json.dumps(GOOD[name])) == GOOD[name]["goals"]
+
+
+def changed(base: dict[str, Any], *path: Any, to: Any) -> dict[str, Any]:
+    out = copy.deepcopy(base)
+    node = out
+    for key in path[:-1]:
+        node = node[key]
+    if to is None:
+        del node[path[-1]]
+    else:
+        node[path[-1]] = to
+    return out
+
+
+BAD = {
+    "a sum of squares that is another polynomial": changed(AMGM, "steps", 0, "fact", "poly", "x y", to="2"),
+    "a negative weight": changed(AMGM, "steps", 0, "by", "terms", 0, "coef", to="-1"),
+    "a square called strictly positive": changed(AMGM, "steps", 0, "fact", "is", to=">0"),
+    "a floating-point coefficient": changed(AMGM, "steps", 0, "by", "terms", 0, "coef", to=1.0),
+    "a tensor square with a missing half": changed(CAUCHY, "steps", 0, "by", "terms", 0, "squares", 0, to={"x@y": {"1": "1"}}),
+    "tensors of different degree in one square": changed(CAUCHY, "steps", 0, "by", "terms", 0, "squares", 0, "x", to={"1": "1"}),
+    "Cauchy and Schwarz the wrong way round": changed(CAUCHY, "steps", 0, "fact", "poly", to={"<x,x> <y,y>": "-1", "<x,y>^2": "1"}),
+    "a refutation without a strict term": changed(ROOT, "steps", 0, "by", "terms", to=[]),
+    "a refutation of the wrong goal": changed(ROOT, "steps", 0, "fact", to=poly(">=0", x="1", y="-1")),
+    "a fact used with a relation it lacks": changed(ROOT, "hypotheses", 0, "fact", "is", to="=0"),
+    "a hypothesis that is not used": changed(AMGM, "hypotheses", to=[{"name": "h", "text": "", "fact": poly(">=0", x="1")}]),
+    "a goal that is assumed": changed(ROOT, "goals", to=["sign"]),
+    "no goal": changed(AMGM, "goals", to=[]),
+    "a goal nobody proved": changed(AMGM, "goals", to=["other"]),
+    "a case left out": changed(CASES, "steps", 0, "by", "zero", to=[]),
+    "a case that ends elsewhere": changed(CASES, "steps", 0, "by", "zero", 0, "fact", "poly", to={"x^2": "1"}),
+    "vanish without the vanishing": changed(VANISH, "hypotheses", 0, "fact", "is", to=">=0"),
+    "vanish for another vector": changed(VANISH, "steps", 0, "by", "vector", to="y"),
+    "an induction without its base": changed(SUM, "steps", 0, "by", "base", to=[]),
+    "an induction whose step proves another goal": changed(SUM, "recursions", "sum", "update", to={"S": {"S": "1", "a": "1"}}),
+    "a recursion that starts at its own state": changed(SUM, "recursions", "sum", "start", to={"S": {"S": "1"}}),
+    "a symbol moved by two recursions": changed(SUM, "recursions", "again", to=SUM["recursions"]["sum"]),
+    "the start below zero": changed(SUM, "recursions", "sum", "start", to={"S": {"1": "-1"}}),
+    "the root of what may be negative": changed(INVERSE_ROOT, "hypotheses", 0, "fact", to=poly("=0", x="1")),
+    "the inverse of what may vanish": changed(INVERSE_ROOT, "hypotheses", 0, "fact", "is", to=">=0"),
+    "a new symbol with an old name": changed(INVERSE_ROOT, "steps", 1, "by", "as", to="r"),
+    "idempotent but not symmetric": changed(PROJECTOR, "symbols", "symmetric", to=[]),
+    "psd of the negative": changed(PROJECTOR, "steps", 0, "fact", "words", to={"P": "-1"}),
+    "a trace of what does not close": changed(CYCLE, "steps", 0, "fact", "words", to={"A B": "1", "A": "-1"}),
+    "words that do not chain": changed(CYCLE, "steps", 0, "fact", "words", to={"A A": "1", "B A": "-1"}),
+    "a product called commutative": changed(CYCLE, "steps", 0, "fact", to={"words": {"A B": "1", "B A": "-1"}, "shape": ["n", "n"], "is": "=0"}),
+    "a corner block forgotten": changed(BLOCKS, "recursions", "rows", "grow", "G", 1, 1, to={}),
+    "a growing letter not grown": changed(BLOCKS, "recursions", "rows", "grow", "G", to=None),
+    "the new block as large as all": changed(BLOCKS, "recursions", "rows", "by", to="T"),
+    "a transposed block": changed(BLOCKS, "recursions", "rows", "grow", "G", 0, 1, to={"a A'": "1"}),
+    "another schema": changed(AMGM, "schema", to="crossmodal-certificate/0"),
+    "an undeclared symbol": changed(AMGM, "symbols", "scalars", to=["x"]),
+    "a symbol declared twice": changed(AMGM, "symbols", "vectors", to=["x"]),
+    "an unknown rule": changed(AMGM, "steps", 0, "by", "rule", to="trust me"),
+    "a step without a rule": changed(AMGM, "steps", 0, "by", to={}),
+    "a negative exponent": changed(AMGM, "steps", 0, "fact", "poly", to={"x^-2": "1"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_rejects(name: str) -> None:
+    with pytest.raises(Rejected):
+        check(BAD[name])
+
+
+def test_two_recursions_cannot_prove_a_contradiction() -> None:
+    """S = sum of squares from 0, and S = a constant -1: the second would contradict the first."""
+    bad = copy.deepcopy(SUM)
+    bad["recursions"]["other"] = {"kind": "scalars", "start": {"S": {"1": "-1"}}, "update": {"S": {"S": "1"}}, "fresh": {}, "given": []}
+    with pytest.raises(Rejected, match="twice"):
+        check(bad)
+
+
+def test_induction_does_not_see_facts_about_the_final_state() -> None:
+    """A hypothesis about S after the last step must not serve as a fact about S at every step."""
+    bad = certificate(
+        {"scalars": ["S"]}, {"final": poly(">=0", S="1")},
+        [step("goal", poly(">=0", S="1"), rule="induction", recursion="walk",
+              base=[step("b", {"poly": {}, "is": ">=0"}, rule="positive", terms=[])],
+              step=[step("n", {"poly": {"S": "1", "a": "1"}, "is": ">=0"}, rule="positive", terms=[{"coef": "1", "facts": ["final"]}])])],
+        ["goal"],
+        recursions={"walk": {"kind": "scalars", "start": {"S": {}}, "update": {"S": {"S": "1", "a": "1"}}, "fresh": {"scalars": ["a"]}, "given": []}},
+    )  # fmt: skip
+    with pytest.raises(Rejected, match="no fact 'final'"):
+        check(bad)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"schema": 1, "schema": 2}', '{"schema": "crossmodal-certificate/1"}', "null"])
+def test_malformed_text_is_rejected(text: str) -> None:
+    with pytest.raises(Rejected):
+        check_text(text)
