@@ -58,6 +58,7 @@ class View(Protocol):
     def image(self, env: int) -> Any: ...  # N_env x d
     def text(self, env: int) -> Any: ...
     def onehot(self, env: int) -> Any: ...  # N_env x C labels
+    def class_texts(self, env: int) -> Any: ...  # mean text of every class, one row a class; zero where it is absent
     def prototypes(self, env: int) -> Any: ...  # class means of the image features, one row a class
     def mean(self, x: Any) -> Any: ...  # mean row, as a vector (1 x d)
     def stack(self, vectors: Sequence[Any]) -> Any: ...  # vectors as rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -45,6 +46,13 @@ class FeaturesView:
 
     def onehot(self, env: int) -> Ball:
         return ops.array(torch.nn.functional.one_hot(self.labels(env), self._classes).double())
+
+    def class_texts(self, env: int) -> Ball:
+        """Mean text of every class, one row a class; zero where the class is absent."""
+        classes = self.onehot(env)
+        counts = classes.mid.sum(-2).clamp_min(1).tolist()
+        rows = ops.T(classes) @ self.text(env)
+        return self.stack([ops.row(rows, k) * Fraction(1, int(n)) for k, n in enumerate(counts)])
 
     def prototypes(self, env: int) -> Ball:
         """Means of the image features of every class that occurs in the environment, one row a class."""
