@@ -44,7 +44,9 @@ def get(claim_id: str) -> Claim:
             fix="`crossmodal show` lists the claims",
         )
     module = importlib.import_module(f"{__package__}.claims.{modules()[wanted]}")
-    claim: Claim = module.CLAIM
+    claim: Claim | None = getattr(module, "CLAIM", None)
+    if claim is None:
+        raise InputError(f"{modules()[wanted]}.py defines no CLAIM", expected="one `CLAIM = Claim(...)` in the file")
     if claim.id != wanted:
         raise InputError(f"{modules()[wanted]}.py defines {claim.id}, its name says {wanted}")
     return claim

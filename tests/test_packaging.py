@@ -1,0 +1,45 @@
+"""The package as it is installed: every folder listed, every data file shipped, no file in two places."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from crossmodal.theory import checker, registry
+
+ROOT = Path(__file__).parents[1]
+CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+
+
+def test_every_package_is_listed() -> None:
+    mapping = {folder: name for name, folder in CONFIG["package-dir"].items()}
+    found = set()
+    for folder, name in mapping.items():
+        for init in (ROOT / folder).rglob("__init__.py"):
+            found.add(".".join([name, *init.parent.relative_to(ROOT / folder).parts]))
+    assert found == set(CONFIG["packages"])
+
+
+def test_schema_names_the_rules_of_the_checker() -> None:
+    schema = json.loads((ROOT / "theory" / "certificate.schema.json").read_text(encoding="utf-8"))
+    rules = schema["$defs"]["step"]["properties"]["by"]["properties"]["rule"]["enum"]
+    assert set(rules) == set(checker.RULES) | set(checker.INTRODUCE)
+    assert schema["properties"]["schema"]["const"] == checker.SCHEMA
+
+
+@pytest.mark.parametrize("claim_id", list(registry.modules()))
+def test_stored_certificates_follow_the_schema(claim_id: str) -> None:
+    path = registry.CERTIFICATES / f"{claim_id}.json"
+    if registry.get(claim_id).derive is None:
+        assert not path.exists()
+        return
+    validator = pytest.importorskip("jsonschema").Draft202012Validator
+    schema = json.loads((ROOT / "theory" / "certificate.schema.json").read_text(encoding="utf-8"))
+    assert not [e.message for e in validator(schema).iter_errors(json.loads(path.read_text(encoding="utf-8")))]
+
+
+def test_no_stored_certificate_without_a_claim() -> None:
+    assert {p.stem for p in registry.CERTIFICATES.glob("*.json")} <= set(registry.modules())
