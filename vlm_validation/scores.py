@@ -16,7 +16,7 @@ Which interval (level 1 - delta for each score; `simultaneous=True` shares delta
 - `half_width`, s != t: claim S7, for any distribution on the unit sphere; wide, because it assumes nothing.
 - `half_width`, s = t: S7 needs two independent samples, and there is only one.  Exchanging one pair moves the
   U-statistic by at most 4/n (2(n-1) of the n(n-1) terms, each by at most 2), so McDiarmid's inequality holds with 4/n
-  where S7 has 1/n_s + 1/n_t: twice S7's half-width at 2n and 2n.  The interval is centred on `con_within`, not on `con`.
+  where S7 has 1/n_s + 1/n_t: twice S7's half-width at 2n and 2n.  It is centred on `con_within`, not on `con`.
 - `clv_half_width`: a mean of n terms in [-1, 1]; the same inequality with 1/n, which is S7's formula at 2n and 2n.
 - `standard_error`: no guarantee, but what to expect: the exact variance of S1 with sample moments put in.  For s = t
   its leading term, with matched pairs kept together.

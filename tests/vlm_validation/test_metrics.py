@@ -1,0 +1,161 @@
+"""Hand-computed values of every convention on one matrix, and of every OOD measure on one pair of samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from crossmodal.theory.errors import InputError
+from crossmodal.vlm_validation import metrics, ood
+from hypothesis import given
+from hypothesis import strategies as st
+
+# four environments; column 1 recovers, column 2 peaks before it is learned, column 3 is best at the end
+R = np.array([
+    [0.10, 0.20, 0.10, 0.20],
+    [0.80, 0.90, 0.20, 0.30],
+    [0.60, 0.70, 0.30, 0.20],
+    [0.90, 0.50, 0.60, 0.40],
+    [0.70, 0.40, 0.65, 0.90],
+])  # fmt: skip
+
+# worked out by hand from the definitions in the module's table
+HAND = {
+    "gem": {
+        "acc": 2.65 / 4,
+        "bwt": (-0.10 - 0.30 + 0.05) / 3,
+        "fwt": ((0.90 - 0.20) + (0.30 - 0.10) + (0.40 - 0.20)) / 3,
+        "forgetting": (0.10 + 0.30 - 0.05) / 3,
+    },
+    "chaudhry": {"acc": 2.65 / 4, "forgetting": ((0.90 - 0.70) + (0.90 - 0.40) + (0.60 - 0.65)) / 3},
+    "avalanche": {"acc": 2.65 / 4, "bwt": -0.35 / 3, "fwt": 1.10 / 3, "forgetting": 0.35 / 3},
+    "mammoth": {"acc": 2.65 / 4, "bwt": -0.35 / 3, "fwt": 1.10 / 3, "forgetting": (0.20 + 0.50 + 0.00) / 3},
+    "continuum": {
+        "acc": (0.80 + (0.60 + 0.70) + (0.90 + 0.50 + 0.60) + 2.65) / 10,
+        # k=3: j=1; k=4: j=1,2
+        "bwt": ((0.90 - 0.80) + (0.70 - 0.80) + (0.40 - 0.70)) / 6,
+        "fwt": (0.60 + (0.90 + 0.50) + (0.70 + 0.40 + 0.65)) / 6,
+        # j=1: best of rows 1, 2; j=2: row 2; j=3 left out; divided by 3
+        "forgetting": ((0.80 - 0.70) + (0.70 - 0.40)) / 3,
+    },
+    "paper": {"acc": 2.65 / 4, "bwt": -0.35 / 3, "fwt": 1.10 / 3, "forgetting": 0.35 / 3},
+}
+
+
+@pytest.mark.parametrize("convention", metrics.CONVENTIONS)
+def test_hand_computed(convention: str) -> None:
+    found = metrics.all_metrics(R, convention=convention)
+    hand = HAND[convention] | {"total forgetting": 3 * HAND[convention]["forgetting"]}
+    assert {name: float(metric) for name, metric in found.items()} == pytest.approx(hand)
+    assert {metric.convention for metric in found.values()} == {convention}
+    assert convention in str(found["forgetting"])
+
+
+def test_conventions_disagree() -> None:
+    values = [float(metrics.forgetting(R, convention=c)) for c in ("mammoth", "chaudhry", "continuum", "avalanche")]
+    assert len({round(v, 6) for v in values}) == 4
+
+
+def test_transfer_avg_last() -> None:
+    found = metrics.transfer_avg_last(R)
+    # columns 2, 3, 4 before their turn: .9 | .2 .3 | .3 .2 .4
+    assert float(found["transfer"]) == pytest.approx((0.9 + 0.25 + 0.3) / 3)
+    assert float(found["avg"]) == pytest.approx((2.2 + 1.8 + 2.4 + 2.65) / 16)
+    assert float(found["last"]) == pytest.approx(2.65 / 4)
+
+
+@pytest.mark.parametrize("convention", metrics.CONVENTIONS)
+def test_loss_is_negated(convention: str) -> None:
+    loss = metrics.all_metrics(-R, convention=convention, kind="loss")
+    accuracy = metrics.all_metrics(R, convention=convention)
+    assert {k: float(v) for k, v in loss.items()} == {k: float(v) for k, v in accuracy.items()}
+    assert loss["forgetting"].kind == "loss"
+
+
+def test_paper_forgetting_is_the_loss_increase() -> None:
+    losses = np.array([[2.0, 2.0], [0.5, 3.0], [4.5, 0.4]])
+    assert float(metrics.forgetting(losses, convention="paper", kind="loss")) == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"R": R[1:]}, "row 0, before training"),
+        ({"R": R[0]}, r"shape \(4,\)"),
+        ({"R": R * np.nan}, "NaN"),
+        ({"convention": "sklearn"}, "sklearn"),
+        ({"kind": "error"}, "error"),
+        ({"R": np.ones((2, 1))}, "T >= 2"),
+    ],
+)
+def test_wrong_input(wrong: dict[str, object], word: str) -> None:
+    arguments: dict[str, object] = {"R": R, "convention": "gem", "kind": "accuracy"} | wrong
+    with pytest.raises(InputError, match=word):
+        metrics.forgetting(arguments.pop("R"), **arguments)  # type: ignore[arg-type]
+
+
+def test_undefined_metrics_say_so() -> None:
+    for function in (metrics.bwt, metrics.fwt):
+        with pytest.raises(InputError, match="define forgetting and intransigence only"):
+            function(R, convention="chaudhry")
+
+
+# in: 5 4 4 3 1, out: 4 2 2 0 by hand:
+# pairs won: 5 beats 4; 4 beats 3 and ties 1 (twice); 3 beats 3; 1 beats 1 -> 4 + 3.5 + 3.5 + 3 + 1 = 15 of 20
+INSIDE, OUTSIDE = np.array([5.0, 4, 4, 3, 1]), np.array([4.0, 2, 2, 0])
+
+
+def test_ood_hand_computed() -> None:
+    assert ood.auroc(INSIDE, OUTSIDE) == 15 / 20
+    # thresholds 5, 4, 3, 1: recall steps 1/5, 2/5, 1/5, 1/5 at precision 1/1, 3/4, 4/5, 5/8
+    assert ood.aupr_in(INSIDE, OUTSIDE) == pytest.approx((1 * 1 + 2 * 3 / 4 + 4 / 5 + 5 / 8) / 5)
+    # found by low scores: thresholds 0, 2, 4: recall steps 1/4, 2/4, 1/4 at precision 1/1, 3/4, 4/8
+    assert ood.aupr_out(INSIDE, OUTSIDE) == pytest.approx((1 * 1 + 2 * 3 / 4 + 4 / 8) / 4)
+    # all 5 in-samples must be accepted: threshold 1 lets 3 of 4 out-samples in
+    assert ood.fpr95(INSIDE, OUTSIDE, orientation="in") == 3 / 4
+    # all 4 out-samples must be rejected: threshold 4 rejects 4 of 5 in-samples
+    assert ood.fpr95(INSIDE, OUTSIDE, orientation="out") == 4 / 5
+
+
+def test_fpr95_takes_the_twentieth_sample() -> None:
+    inside = np.arange(1.0, 21.0)
+    assert ood.fpr95(inside, np.array([1.5, 2.0, 2.5]), orientation="in") == 2 / 3
+    assert ood.fpr95(inside[:19], np.array([1.5, 2.0, 2.5]), orientation="in") == 1.0
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=8), st.lists(st.integers(0, 5), min_size=1, max_size=8))
+def test_ood_against_brute_force(a: list[int], b: list[int]) -> None:
+    inside, outside = np.array(a, dtype=float), np.array(b, dtype=float)
+    brute = np.mean([(x > y) + 0.5 * (x == y) for x in a for y in b])
+    assert ood.auroc(inside, outside) == pytest.approx(brute)
+    precision = recall = area = 0.0
+    for threshold in sorted(set(a + b), reverse=True):
+        accepted_in, accepted_out = (inside >= threshold).sum(), (outside >= threshold).sum()
+        precision = accepted_in / (accepted_in + accepted_out)
+        area += (accepted_in / len(a) - recall) * precision
+        recall = accepted_in / len(a)
+    assert ood.aupr_in(inside, outside) == pytest.approx(area)
+    report = ood.ood_report(inside, outside, {"name": "test"})
+    swapped = ood.ood_report(-outside, -inside, {"name": "test"})
+    assert (report.aupr_in, report.fpr95_in) == pytest.approx((swapped.aupr_out, swapped.fpr95_out))
+
+
+def test_mcm_by_hand() -> None:
+    image = np.array([[1.0, 0.0], [0.0, 1.0]])
+    prompts = np.array([[1.0, 0.0], [0.6, 0.8]])
+    expected = [np.exp(1) / (np.exp(1) + np.exp(0.6)), np.exp(0.8) / (1 + np.exp(0.8))]
+    np.testing.assert_allclose(ood.mcm_scores(image, prompts), expected)
+    sharp = ood.mcm_scores(image, prompts, temperature=0.01)
+    assert sharp.min() > 0.999
+    np.testing.assert_array_equal(ood.concept_scores(image, prompts[1]), [0.6, 0.8])
+
+
+def test_ood_wrong_input() -> None:
+    for a, b in (([], [1.0]), ([1.0], []), ([np.nan], [1.0])):
+        with pytest.raises(InputError, match="distribution scores"):
+            ood.auroc(np.array(a), np.array(b))
+    with pytest.raises(InputError, match="orientation"):
+        ood.fpr95(INSIDE, OUTSIDE, orientation="sklearn")
+    with pytest.raises(InputError, match="temperature"):
+        ood.mcm_scores(np.eye(2), np.eye(2), temperature=0)
+    with pytest.raises(InputError, match="another encoder"):
+        ood.mcm_scores(np.eye(2), np.eye(3))

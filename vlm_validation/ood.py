@@ -1,0 +1,146 @@
+"""Out-of-distribution detection: scores and what they separate.
+
+In-distribution is the positive class throughout, and a higher score means more in-distribution.  Ties count one half in the
+area under the ROC curve, and as one step in average precision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..theory.errors import InputError
+
+
+@dataclass(frozen=True)
+class OodReport:
+    """How well a score separates two samples; all rates in [0, 1].
+
+    Attributes:
+        auroc: P(score in > score out), ties one half.
+        aupr_in, aupr_out: average precision with in- (out-of-) distribution as the positive class.
+        fpr95_in: share of out-samples accepted where 95 % of in-samples are (the usual reading).
+        fpr95_out: share of in-samples rejected where 95 % of out-samples are.  Not the same number at all.
+        n_in, n_out: sample sizes.
+        score: what was scored, for example `{"name": "MCM", "temperature": 1.0, "template": "a photo of a {}"}`.
+    """
+
+    auroc: float
+    aupr_in: float
+    aupr_out: float
+    fpr95_in: float
+    fpr95_out: float
+    n_in: int
+    n_out: int
+    score: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def ood_report(inside: np.ndarray, outside: np.ndarray, score: dict[str, Any]) -> OodReport:
+    """All measures at once.
+
+    Args:
+        inside, outside: (n,), (m,) scores of in- and out-of-distribution samples.
+        score: name and settings of the score, kept with the result.
+
+    Raises:
+        InputError: an empty sample, NaN.
+    """
+    return OodReport(
+        auroc(inside, outside), aupr_in(inside, outside), aupr_out(inside, outside),
+        fpr95(inside, outside, orientation="in"), fpr95(inside, outside, orientation="out"),
+        len(inside), len(outside), score,
+    )  # fmt: skip
+
+
+def auroc(inside: np.ndarray, outside: np.ndarray) -> float:
+    """Mann-Whitney: the probability that an in-sample scores higher than an out-sample, ties one half."""
+    a, b = _checked(inside, outside)
+    b = np.sort(b)
+    below, upto = np.searchsorted(b, a, side="left"), np.searchsorted(b, a, side="right")
+    return float((below + upto).sum() / (2 * len(a) * len(b)))
+
+
+def aupr_in(inside: np.ndarray, outside: np.ndarray) -> float:
+    """Average precision of finding in-samples by high scores: sum over thresholds of (R_k - R_{k-1}) P_k."""
+    a, b = _checked(inside, outside)
+    return _average_precision(a, b)
+
+
+def aupr_out(inside: np.ndarray, outside: np.ndarray) -> float:
+    """Average precision of finding out-samples by low scores."""
+    a, b = _checked(inside, outside)
+    return _average_precision(-b, -a)
+
+
+def fpr95(inside: np.ndarray, outside: np.ndarray, *, orientation: str) -> float:
+    """False positive rate at 95 % true positives.
+
+    Args:
+        orientation: "in": threshold the largest that still accepts 95 % of in-samples; the share of out-samples accepted.
+            "out": threshold the smallest that still rejects 95 % of out-samples; the share of in-samples rejected.
+
+    Raises:
+        InputError: an empty sample, NaN, another orientation.
+    """
+    a, b = _checked(inside, outside)
+    if orientation not in ("in", "out"):
+        raise InputError(f"orientation {orientation!r}", expected="'in' (in-distribution positive) or 'out'")
+    positive, negative = (a, b) if orientation == "in" else (-b, -a)
+    needed = int(np.ceil(0.95 * len(positive) - 1e-9))
+    threshold = np.sort(positive)[len(positive) - needed]
+    return float((negative >= threshold).mean())
+
+
+def mcm_scores(image: np.ndarray, prompts: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
+    """Maximum concept matching (Ming et al., NeurIPS 2022): largest softmax entry of cosine / temperature.
+
+    Args:
+        image: (N, d) unit rows.
+        prompts: (C, d) unit rows, the in-distribution classes.
+        temperature: > 0; the original uses 1 on cosines (not CLIP's own 0.01).
+
+    Returns:
+        (N,) in [1/C, 1], higher: more in-distribution.
+
+    Raises:
+        InputError: temperature not positive, widths differ.
+    """
+    if not temperature > 0:
+        raise InputError(f"MCM temperature {temperature}", expected="a positive number", fix="temperature=1.0")
+    if image.ndim != 2 or prompts.ndim != 2 or image.shape[1] != prompts.shape[1]:
+        raise InputError(
+            f"image has shape {image.shape}, prompts {prompts.shape}", expected="(N, d) and (C, d)",
+            causes=("prompts of another encoder",),
+        )  # fmt: skip
+    logits = image.astype(np.float64) @ prompts.astype(np.float64).T / temperature
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(1 / shifted.sum(axis=1))
+
+
+def concept_scores(image: np.ndarray, concept: np.ndarray) -> np.ndarray:
+    """(N,) cosine with one concept vector, such as the mean text of an environment: the score of claim D2."""
+    return np.asarray(image.astype(np.float64) @ concept.astype(np.float64))
+
+
+def _checked(inside: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(inside, dtype=np.float64), np.asarray(outside, dtype=np.float64)
+    for name, x in (("in-distribution", a), ("out-of-distribution", b)):
+        if x.ndim != 1 or not len(x) or np.isnan(x).any():
+            raise InputError(
+                f"{name} scores: shape {x.shape}, {int(np.isnan(x).sum())} NaN",
+                expected="at least one number, no NaN", causes=("an environment without held-out samples",),
+            )  # fmt: skip
+    return a, b
+
+
+def _average_precision(positive: np.ndarray, negative: np.ndarray) -> float:
+    thresholds = np.unique(positive)  # only these raise the recall
+    hits = len(positive) - np.searchsorted(np.sort(positive), thresholds, side="left")
+    false = len(negative) - np.searchsorted(np.sort(negative), thresholds, side="left")
+    gained = np.diff(np.concatenate([hits, [0]])) * -1
+    return float((gained * hits / (hits + false)).sum() / len(positive))
