@@ -13,6 +13,8 @@ from crossmodal.kernels.ops.coalition_head.api import COALITIONS
 from crossmodal.kernels.packing import PackedLayout, packed
 from torch import Tensor, nn
 
+PASS_TOKENS = 65536  # more tokens than this are taken in several passes, so that memory stays bounded
+
 
 class FusedOutput(NamedTuple):
     """What `pack_coalitions` returns for K masks of B samples."""
@@ -156,19 +158,26 @@ def embed(core: Any, inputs: Mapping[str, Tensor]) -> FusedTokens:
 def _packed(
     core: Any, embeddings: Tensor, keep: Tensor, output_hidden_states: bool
 ) -> tuple[tuple[Tensor, ...] | None, Tensor]:
-    """One pass over all kept tokens; returns hidden states (K, B, L, D) and the pooled tokens (K, B, D)."""
+    """One pass over all kept tokens (several if they are very many); returns hidden states (K, B, L, D) and the pooled tokens (K, B, D)."""
     masks, batch, length = keep.shape
     rows, copies = _unique_rows(embeddings, keep)
-    layout = PackedLayout.of(keep.flatten(0, 1)[rows])
-    flat = embeddings if embeddings.ndim == 3 else embeddings.flatten(0, 1)
-    tokens = layout.pack(flat, rows % batch if embeddings.ndim == 3 else rows)
-    with route_self_attention(core.encoder), packed(layout):
-        result = core.encoder(tokens[None], output_hidden_states=output_hidden_states)
-    first = result.last_hidden_state[0, layout.starts][copies]
+    shared = embeddings.ndim == 3
+    flat = embeddings if shared else embeddings.flatten(0, 1)
+    first, layers = [], []
+    with route_self_attention(core.encoder):
+        for some in rows.split(max(1, PASS_TOKENS // length)):
+            layout = PackedLayout.of(keep.flatten(0, 1)[some])
+            tokens = layout.pack(flat, some % batch if shared else some)
+            with packed(layout):
+                result = core.encoder(tokens[None], output_hidden_states=output_hidden_states)
+            first.append(result.last_hidden_state[0, layout.starts])
+            if output_hidden_states:
+                layers.append([layout.unpack(h[0]) for h in result.hidden_states])
     states = None
     if output_hidden_states:
-        states = tuple(layout.unpack(h[0])[copies].view(masks, batch, length, -1) for h in result.hidden_states)
-    return states, first.view(masks, batch, -1)
+        whole = (torch.cat(parts)[copies] for parts in zip(*layers, strict=True))
+        states = tuple(h.view(masks, batch, length, -1) for h in whole)
+    return states, torch.cat(first)[copies].view(masks, batch, -1)
 
 
 def _unique_rows(embeddings: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:

@@ -125,6 +125,16 @@ def test_vilt_many_token_masks() -> None:
 
 
 @torch.no_grad()
+def test_many_masks_take_several_passes(monkeypatch) -> None:
+    model, inputs = vilt(), vilt_inputs()
+    whole = pack_coalitions(model, inputs, output_hidden_states=True)
+    monkeypatch.setattr(fused_module, "PASS_TOKENS", 60)
+    parts = pack_coalitions(model, inputs, output_hidden_states=True)
+    assert torch.allclose(whole.logits, parts.logits, atol=1e-5)
+    assert torch.allclose(whole.hidden_states[-1], parts.hidden_states[-1], atol=1e-4)
+
+
+@torch.no_grad()
 def test_vilt_image_tokens_are_in_reading_order() -> None:
     """ViLT draws patches in random order; masks must mean the same patches every time."""
     model, inputs = vilt(), vilt_inputs()

@@ -1,0 +1,81 @@
+"""Time and memory as functions of size: K0 over a file, K1 over the batch."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from crossmodal.kernels import moments, pair_lse, stream_moments
+from crossmodal.kernels.benchmarks.cpu_items import features
+from crossmodal.kernels.benchmarks.measure import PeakAnonymous, limits, once, peak_memory
+
+PATTERN = 65536  # rows of random features; longer files repeat them, which changes neither time nor memory
+
+
+def k1_curve(quick: bool) -> Iterator[dict[str, object]]:
+    """`pair_lse` from a thousand rows on: time grows as N^2, memory does not."""
+    d = 64 if quick else 512
+    for n in (512, 1024) if quick else (2048, 4096, 8192, 16384, 32768):
+        u, v = features(n, d), features(n, d)
+        if n <= 2048:
+            found = pair_lse(u, v, 100.0, impl="torch")
+            expected = pair_lse(u.double(), v.double(), 100.0, impl="naive")
+            error = float((found.row_lse - expected.row_lse).abs().max() / expected.row_lse.abs().max())
+            if not error <= 1e-6:
+                raise ArithmeticError(f"pair_lse is wrong by {error:.2g}; no curve is drawn")
+
+        def run(u: torch.Tensor = u, v: torch.Tensor = v) -> object:
+            return pair_lse(u, v, 100.0, impl="torch")
+
+        once(run, "cpu")
+        times = [once(run, "cpu") for _ in range(3)]
+        yield {"n": n, "d": d, "ms": min(times), "peak_mib": peak_memory(run, "cpu"), "matrix_mib": n * n * 4 / 2**20}
+
+
+def k0_curve(quick: bool, rows: int | None = None) -> Iterator[dict[str, object]]:
+    """`stream_moments` of two memory-mapped float16 files, up to 10^7 pairs of 512 dimensions."""
+    d = 32 if quick else 512
+    sizes = [20_000, 40_000] if quick else [100_000, 1_000_000, 10_000_000]
+    sizes = [n for n in sizes if rows is None or n <= rows]
+    rate, bandwidth = limits("cpu", torch.float32)
+    pattern = [features(PATTERN, d).half().numpy() for _ in range(2)]
+    few = [torch.from_numpy(p[:1000]) for p in pattern]
+    found, expected = stream_moments(*few), moments(*few, impl="naive")
+    if not abs(float(found.variance / expected.variance) - 1) <= 1e-5:
+        raise ArithmeticError("stream_moments is wrong; no curve is drawn")
+    with tempfile.TemporaryDirectory(dir=os.environ.get("CROSSMODAL_BENCH_TMP")) as folder:
+        for n in sizes:
+            paths = [_write(Path(folder) / f"{side}.npy", p, n) for side, p in zip("uv", pattern, strict=True)]
+            with PeakAnonymous() as peak:
+                start = time.perf_counter()
+                stream_moments(*paths)
+                seconds = time.perf_counter() - start
+            flops, size = 2.0 * n * d * (d + 1), 2.0 * n * d * 2
+            yield {
+                "n": n,
+                "d": d,
+                "seconds": seconds,
+                "file_gib": size / 2**30,
+                "gib_per_s": size / 2**30 / seconds,
+                "peak_anonymous_mib": peak.mib,
+                "copy_gib_per_s": bandwidth / 2**30,
+                "floor_seconds_products": flops / rate,
+                "floor_seconds_bytes": size / bandwidth,
+            }
+
+
+def _write(path: Path, pattern: np.ndarray, n: int) -> Path:
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=pattern.dtype, shape=(n, pattern.shape[1]))
+    for start in range(0, n, len(pattern)):
+        stop = min(start + len(pattern), n)
+        out[start:stop] = pattern[: stop - start]
+    out.flush()
+    return path
+
+
+CURVES = {"k0-curve": k0_curve, "k1-curve": k1_curve}

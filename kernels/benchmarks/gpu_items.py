@@ -1,0 +1,190 @@
+"""The items of the GPU targets table.  Peers that are not installed are recorded as such, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from crossmodal.kernels import GraphedCall, autotune, coalition_head, pair_lse, segment_attention
+from crossmodal.kernels.benchmarks.cpu_items import clip_loss, features, our_clip_loss, torch_linear_loss
+from crossmodal.kernels.benchmarks.measure import Case, Run, largest_error
+from torch.nn.functional import scaled_dot_product_attention
+
+DTYPE = torch.bfloat16
+
+
+def peer(make: Callable[[], Run | str]) -> Run | str:
+    """The peer's callable, or why there is none."""
+    try:
+        run = make()
+        if callable(run):
+            run()
+    except ImportError as error:
+        return f"not installed: {error.name or error}"
+    except Exception as error:  # a peer that cannot run here is a line in the table, not the end of it
+        return f"does not run here: {type(error).__name__}: {error}"[:160]
+    return run
+
+
+def tuned(op: str, shape: tuple[int, ...], candidates: Any, run: Callable[[dict[str, int]], object]) -> str:
+    """Tune once, and say what was chosen and how long compiling took."""
+    entry = autotune.tune(op, shape, DTYPE, torch.device("cuda"), candidates, run)
+    seconds = sum(t.get("compile_s", 0.0) for t in entry["tried"])
+    return f"tuned: {entry['config']}, {len(entry['tried'])} candidates compiled in {seconds:.1f} s"
+
+
+def k1(quick: bool) -> Case:
+    """CLIP loss of a very large batch in bfloat16."""
+    from crossmodal.kernels.ops.pair_lse import triton as kernel
+
+    n, d, scale = (4096 if quick else 65536), 512, 100.0
+    u, v = features(n, d, DTYPE, "cuda"), features(n, d, DTYPE, "cuda")
+    labels = torch.arange(n, device="cuda")
+    note = tuned("pair_lse", (n, n, d), kernel.CANDIDATES, lambda c: kernel.pair_lse_triton(u, v, scale, c))
+
+    def inf_clip() -> Run:
+        from inf_cl import cal_flash_loss
+
+        tau = torch.tensor(scale, device="cuda")
+        return lambda: cal_flash_loss(u, v, labels, tau) + cal_flash_loss(v, u, labels, tau)
+
+    def cut() -> Run:
+        from cut_cross_entropy import linear_cross_entropy
+
+        return lambda: linear_cross_entropy(u * scale, v, labels) + linear_cross_entropy(v * scale, u, labels)
+
+    def error() -> tuple[float, float]:
+        rows, cols = u[:2048], v[:3072]
+        found = pair_lse(rows, cols, scale, impl="triton")
+        expected = pair_lse(rows.double(), cols.double(), scale, impl="naive")
+        return max(largest_error(a, b) for a, b in zip(found, expected, strict=True)), 1e-4
+
+    return Case(
+        shape=f"N={n}, d={d}",
+        dtype="bfloat16",
+        ours=lambda: our_clip_loss(u, v, scale, "triton"),
+        peers={
+            "torch.mm": peer(lambda: lambda: u @ v.T),
+            "open_clip-style loss": peer(lambda: lambda: clip_loss(u, v, scale)),
+            "Inf-CLIP, both ways": peer(inf_clip),
+            "cut-cross-entropy, both ways": peer(cut),
+            "F.linear_cross_entropy, both ways": peer(lambda: torch_linear_loss(u, v, scale)),
+        },
+        error=error,
+        flops=2.0 * n * n * d,
+        bytes=2.0 * n * d * 2,
+        targets={} if quick else {"torch.mm": 1 / 1.5, "open_clip-style loss": 3.0},
+        note=note,
+    )
+
+
+def k2(quick: bool) -> Case:
+    """A linear head under four coalitions for a million samples in bfloat16."""
+    from crossmodal.kernels.ops.coalition_head import triton as kernel
+
+    n, d, classes = (8192 if quick else 1_000_000), 256, 1000
+    image, text = (torch.randn(n, d, device="cuda").to(DTYPE) for _ in range(2))
+    w_image, w_text = ((torch.randn(classes, d, device="cuda") / d**0.5).to(DTYPE) for _ in range(2))
+    labels = torch.randint(classes, (n,), device="cuda")
+    zero_bias, zero = w_image.new_zeros(classes), w_image.new_zeros(d)
+    both, weight = torch.cat([image, text], 1), torch.cat([w_image, w_text], 1)
+    arguments = (image, text, w_image, w_text, labels, zero_bias, zero, zero)
+    note = tuned(
+        "coalition_head",
+        (n, classes, d),
+        kernel.CANDIDATES,
+        lambda c: kernel.coalition_head_triton(*arguments, c),
+    )
+
+    def eager() -> None:
+        for with_image, with_text in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            parts = [image if with_image else torch.zeros_like(image), text if with_text else torch.zeros_like(text)]
+            logits = torch.cat(parts, 1) @ weight.T
+            logits.float().logsumexp(1)
+            logits.gather(1, labels[:, None])
+            logits.argmax(1)
+
+    def liger() -> Run:
+        from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
+
+        return lambda: [liger_fused_linear_cross_entropy(both, weight, labels) for _ in range(4)]
+
+    def error() -> tuple[float, float]:
+        few = slice(0, 4096)
+        found = coalition_head(image[few], text[few], w_image, w_text, labels[few], impl="triton")
+        doubles = (x.double() for x in (image[few], text[few], w_image, w_text))
+        expected = coalition_head(*doubles, labels[few], impl="naive")
+        return max(largest_error(a, b) for a, b in zip(found[:2], expected[:2], strict=True)), 1e-4
+
+    return Case(
+        shape=f"N={n}, d={d}+{d}, C={classes}",
+        dtype="bfloat16",
+        ours=lambda: coalition_head(image, text, w_image, w_text, labels, impl="triton"),
+        peers={
+            "four eager passes": peer(lambda: eager),
+            "one GEMM": peer(lambda: lambda: both @ weight.T),
+            "Liger fused linear CE, four times": peer(liger),
+        },
+        error=error,
+        flops=4.0 * n * d * classes,
+        bytes=4.0 * n * d,
+        targets={} if quick else {"four eager passes": 4.0, "one GEMM": 1 / 1.7},
+        note=note,
+    )
+
+
+def k3(quick: bool) -> Case:
+    """Attention of a ViT-B layer over 257 image and 77 text tokens in bfloat16; launch cost rules, so as a graph."""
+    from crossmodal.kernels.ops.segment_attention import triton as kernel
+
+    batch, heads, width, bounds = (4 if quick else 64), 12, 64, (0, 256, 334)
+    tokens = bounds[-1]
+    q, k, v = (torch.randn(batch, heads, tokens, width, device="cuda").to(DTYPE) for _ in range(3))
+    subsets = ((), (0,), (1,), (0, 1))
+    note = tuned(
+        "segment_attention",
+        (batch * heads, tokens, tokens, width),
+        kernel.CANDIDATES,
+        lambda c: kernel.segment_attention_triton(q, k, v, bounds, subsets, None, width**-0.5, c),
+    )
+    is_image = torch.arange(tokens, device="cuda") < bounds[1]
+    masks = [torch.zeros_like(is_image), is_image, ~is_image, torch.ones_like(is_image)]
+
+    def flex() -> Run:
+        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+        compiled = torch.compile(flex_attention)
+        blocks = [create_block_mask(lambda b, h, i, j, m=m: m[j], None, None, tokens, tokens) for m in masks[1:]]
+        return lambda: [compiled(q, k, v, block_mask=block) for block in blocks]
+
+    def error() -> tuple[float, float]:
+        few = slice(0, 2)
+        found = segment_attention(q[few], k[few], v[few], bounds, impl="triton")
+        doubles = (x[few].double() for x in (q, k, v))
+        expected = segment_attention(*doubles, bounds, impl="naive")
+        plain = scaled_dot_product_attention(q[few], k[few], v[few])
+        own, other = (largest_error(x, expected.output[3]) for x in (found.output[3], plain))
+        return max(largest_error(found.lse, expected.lse) / 1e-4, own / (2 * other)), 1.0
+
+    graph = GraphedCall(lambda *x: tuple(segment_attention(*x, bounds, impl="triton")[:2]), q, k, v)
+    return Case(
+        shape=f"B={batch}, H={heads}, tokens=256+78 (class token with the text), D={width}",
+        dtype="bfloat16",
+        ours=lambda: graph(q, k, v),
+        peers={
+            "four masked SDPA": peer(
+                lambda: lambda: [scaled_dot_product_attention(q, k, v, attn_mask=m[None, None, None]) for m in masks]
+            ),
+            "FlexAttention, three masks": peer(flex),
+            "ours without a graph": lambda: segment_attention(q, k, v, bounds, impl="triton"),
+        },
+        error=error,
+        flops=4.0 * batch * heads * tokens * tokens * width,
+        bytes=(3.0 + 4) * batch * heads * tokens * width * 2,
+        targets={} if quick else {"four masked SDPA": 2.2},
+        note=note,
+    )
+
+
+ITEMS = {"k1": k1, "k2": k2, "k3": k3}
