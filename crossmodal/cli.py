@@ -48,9 +48,8 @@ seed_option = click.option("--seed", default=0, show_default=True, help="The sam
 @normalise_option
 @seed_option
 @click.option("--models", default=32, show_default=True, help="Exact rational models per claim.")
-@click.option(
-    "--mutants", default=24, show_default=True, help="Mutants of every certificate that the checker must reject."
-)
+@click.option("--mutants-each", default=24, show_default=True, help="Mutants of every certificate to be rejected.")
+@click.option("--mutants", "report", is_flag=True, help="Mutate the statements too, and list who kills the mutants.")
 @click.option("--jobs", type=int, help="Processes; default: one a core.")
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Write every field to a JSON file ('-': print it)."
@@ -59,7 +58,7 @@ seed_option = click.option("--seed", default=0, show_default=True, help="The sam
     "--certificates", type=click.Path(path_type=Path), help="Run the checker alone over a folder of certificates."
 )
 @click.option("--rewrite", is_flag=True, help="Derive the certificates again and store them.")
-def verify(claims: tuple[str, ...], features: Path | None, normalise: bool, seed: int, models: int, mutants: int,
+def verify(claims: tuple[str, ...], features: Path | None, normalise: bool, seed: int, models: int, mutants_each: int, report: bool,
            jobs: int | None, json_path: Path | None, certificates: Path | None, rewrite: bool) -> None:  # fmt: skip
     """Derive, certify, attack and measure claims (default: all of them).
 
@@ -73,7 +72,8 @@ def verify(claims: tuple[str, ...], features: Path | None, normalise: bool, seed
         sys.exit(job.rewrite(claims))
     from crossmodal.dashboard import Settings
 
-    settings = Settings(models, mutants, seed, str(features) if features else None, normalise)
+    path = str(features) if features else None
+    settings = Settings(models, mutants_each, seed, path, normalise, statements=report)
     sys.exit(job.verify(claims, settings, jobs, json_path))
 
 

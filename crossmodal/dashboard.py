@@ -31,6 +31,7 @@ class Settings:
         seed: of models and mutants.
         features: path of a features file, or None for the generated set.
         normalise: rescale features to unit length (and say so).
+        statements: also mutate the statements, and say who kills each mutant.
     """
 
     models: int = 32
@@ -38,6 +39,7 @@ class Settings:
     seed: int = 0
     features: str | None = None
     normalise: bool = False
+    statements: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Row:
     necessity: dict[str, tuple[bool, bool]]
     trust: tuple[str, ...]
     measurement: dict[str, Any]
+    statement_mutants: dict[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = field(default_factory=tuple)
 
     @property
@@ -93,6 +96,14 @@ def check_claim(claim_id: str, settings: Settings) -> Row:
             problems.append(f"violated exactly on a drawn model: {numbers.witness.relation}")
     problems += [f"not tight: {note}" for note, _, holds, fails in numbers.tight if not (holds and fails)]
     problems += [f"no witness that '{name}' is needed" for name, both in numbers.necessity.items() if not all(both)]
+    killers: dict[str, int] = {}
+    if settings.statements:
+        from crossmodal.synthetic.mutation import statement_report
+
+        for mutant in statement_report(claim, settings.seed):
+            killers[mutant.killer or "survived"] = killers.get(mutant.killer or "survived", 0) + 1
+            if not mutant.killer:
+                problems.append(f"statement mutant survived: {mutant.change}")
     if witness is not None:
         verdict = "REFUTED"
     elif accepted and not alive:
@@ -114,6 +125,7 @@ def check_claim(claim_id: str, settings: Settings) -> Row:
         necessity=dict(numbers.necessity),
         trust=tuple(f.name for f in claim.trust),
         measurement=measure(claim, features(settings)).to_json(),
+        statement_mutants=killers,
         problems=tuple(problems),
     )
 

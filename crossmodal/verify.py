@@ -61,6 +61,8 @@ def verify(claims: tuple[str, ...], settings: dashboard.Settings, jobs: int | No
         terminal.write_json(json_path, record)
     if json_path is None or str(json_path) != "-":
         print_rows(rows, measured)
+        if settings.statements:
+            print_mutants(rows)
     failed = [row for row in rows if not row.as_registered]
     if str(json_path) != "-":
         counts = {v: sum(r.verdict == v for r in rows) for v in ("PROVED", "REFUTED", "UNDECIDED")}
@@ -74,6 +76,17 @@ def verify(claims: tuple[str, ...], settings: dashboard.Settings, jobs: int | No
             for problem in row.problems or (f"{row.verdict}, registered as {row.registered}",):
                 print(f"{row.claim}: {problem}")
     return 1 if failed else 0
+
+
+def print_mutants(rows: list[dashboard.Row]) -> None:
+    """Who killed the mutants: the checker those of certificates, witnesses and property tests those of statements."""
+    killers = ("witness", "property test", "equivalent", "survived")
+    columns = [("claim", "left"), ("checker", "right"), *((k, "right") for k in killers)]
+    cells = [[row.claim, row.mutants[1], *(row.statement_mutants.get(k, 0) for k in killers)] for row in rows]
+    for row, cell in zip(rows, cells, strict=True):
+        cell[-1] += row.mutants[0] - row.mutants[1]
+    total = ["all", *(sum(c[k] for c in cells) for k in range(1, 6))]
+    terminal.table("mutants by who killed them ('equivalent': proved to be true as well)", columns, [*cells, total])
 
 
 def print_rows(rows: list[dashboard.Row], measured: object) -> None:

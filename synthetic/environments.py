@@ -37,11 +37,14 @@ def teach(image: Any, text: Any, teacher: Any, p: Any, q: Any) -> Environment:
     return Environment(image, text, (image * p + text * q) @ teacher)
 
 
-def rational_environments(seed: int, count: int, n: int, d: int, teacher: Any, p: Any, q: Any, ops: Any) -> list[Environment]:
+def rational_environments(
+    seed: int, count: int, n: int, d: int, teacher: Any, p: Any, q: Any, ops: Any
+) -> list[Environment]:
     """`count` exact environments of `n` pairs in R^d with rational unit features (degenerate ones included)."""
     rng = random.Random(seed)
     return [
-        teach(ops.array(draw_unit_rows(rng, n, d)), ops.array(draw_unit_rows(rng, n, d)), teacher, p, q) for _ in range(count)
+        teach(ops.array(draw_unit_rows(rng, n, d)), ops.array(draw_unit_rows(rng, n, d)), teacher, p, q)
+        for _ in range(count)
     ]
 
 

@@ -21,7 +21,7 @@ from crossmodal.vlm_validation.features import save_features
 from crossmodal.vlm_validation.generated import generated_features
 
 CROSSMODAL = [sys.executable, "-m", "crossmodal.cli"]
-FAST = ["--jobs", "1", "--models", "4", "--mutants", "6"]
+FAST = ["--jobs", "1", "--models", "4", "--mutants-each", "6"]
 
 
 def run(*args: str, status: int = 0) -> str:
@@ -68,6 +68,12 @@ def test_verify_on_real_features(coco500: Path) -> None:
     out = run("verify", "S1", "S3", "S5", "T3.4", "T3.8", *FAST, "--features", str(coco500))
     assert out.count("PROVED") >= 5
     assert "'unit' violated by 2.0e-04" in out  # half-precision features: reported, not repaired
+
+
+def test_mutation_report_names_the_killers() -> None:
+    out = run("verify", "T3.4", *FAST, "--mutants")
+    assert "witness" in out
+    assert out.split("\nall\t")[1].split("\n")[0].endswith("\t0")  # nothing survived
 
 
 def test_check_finds_nothing_true_and_kills_the_tightened() -> None:
