@@ -156,7 +156,7 @@ class Proof:
             for s in expr.free_symbols - sizes:
                 if isinstance(s, Vector):
                     self.known_vectors.add(str(s))
-                elif isinstance(s, Symbol) and s.is_commutative:
+                elif isinstance(s, Symbol) and s.is_commutative and not str(s).startswith("<"):
                     self.symbols.add(str(s))
 
     def _put(self, name: str, fact: dict[str, Any], expr: Any = None, shape: tuple[str, str] | None = None) -> None:
