@@ -1,0 +1,185 @@
+"""`crossmodal paper`: every figure from computed results, as vector PDF, PNG, SVG and its data as JSON.
+
+A figure is a file in `figures/`; its name is the file's.  The same seed and features give the same bytes: no date, no
+path and no random id is written.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ..theory.errors import InputError
+from .results import Data, caption
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIGURES = Path(__file__).parent / "figures"
+FORMATS = ("pdf", "png", "svg")
+_METADATA: dict[str, dict[str, Any]] = {
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+}
+
+
+@dataclass(frozen=True)
+class Built:
+    """One figure, computed and drawn, before it is written.
+
+    Args:
+        name: of its file.
+        data: what it shows.
+        caption: filled from the data.
+        template: the caption before it was filled.
+        images: suffix -> bytes.
+    """
+
+    name: str
+    data: Data
+    caption: str
+    template: str
+    images: dict[str, bytes]
+
+    def record(self) -> dict[str, Any]:
+        return {"figure": self.name, "caption": self.caption, **self.data.to_json()}
+
+
+@cache
+def registry() -> tuple[str, ...]:
+    """Names of all figures, sorted; imports none of them."""
+    return tuple(sorted(path.stem for path in FIGURES.glob("*.py") if not path.stem.startswith("_")))
+
+
+def module(name: str) -> ModuleType:
+    """The file of a figure.
+
+    Raises:
+        InputError: no such figure.
+    """
+    if name not in registry():
+        raise InputError(f"no figure {name!r}", expected=f"one of {', '.join(registry())}")
+    return importlib.import_module(f"{__package__}.figures.{name}")
+
+
+def read_features(path: Path | None) -> Any:
+    """Checked features of a file, or the generated set."""
+    from ..vlm_validation.features import load_features
+    from ..vlm_validation.generated import generated_features
+
+    return load_features(path) if path is not None else generated_features()
+
+
+def render(figure: Figure, suffix: str, dpi: int = 300) -> bytes:
+    """A drawn figure as bytes of that format, without anything that changes from run to run."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format=suffix, metadata=_METADATA[suffix], dpi=dpi)
+    return stream.getvalue()
+
+
+def make(name: str, features: Any, seed: int, formats: Sequence[str] = FORMATS, dpi: int = 300) -> Built:
+    """Compute and draw one figure; `dpi` is that of the PNG.
+
+    Raises:
+        InputError: no such figure, or features it cannot be drawn from.
+        ValueError: a caption that is missing, quotes what was not computed, or has a number typed in it.
+    """
+    import matplotlib
+
+    from . import style
+
+    source = module(name)
+    data: Data = source.compute(features, seed)
+    text = caption(source.CAPTION, data)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a reader's matplotlibrc must not change the figure
+        style.apply()
+        figure = source.draw(data)
+        images = {suffix: render(figure, suffix, dpi) for suffix in formats}
+    return Built(name, data, text, source.CAPTION, images)
+
+
+def write(built: Built, output: Path) -> list[Path]:
+    """Write the images and the data of a figure, each whole or not at all."""
+    paths = []
+    for suffix, content in built.images.items():
+        paths.append(write_bytes(output / f"{built.name}.{suffix}", content))
+    text = json.dumps(built.record(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    paths.append(write_bytes(output / f"{built.name}.json", text.encode()))
+    return paths
+
+
+def build(names: Sequence[str], features: Path | None, output: Path, seed: int) -> list[Path]:
+    """Build figures into a folder.
+
+    Args:
+        names: of figures; empty for all.
+        features: a features file, or None for the generated set.
+        output: created if missing; files of the same name are replaced.
+        seed: the same seed gives the same bytes.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        InputError: an unknown figure (before any work), a bad features file, a folder that cannot be written.
+    """
+    from .. import terminal
+
+    wanted = list(dict.fromkeys(names)) or list(registry())
+    for name in wanted:
+        module(name)
+    output = writable(output)
+    measured = read_features(features)
+    paths: list[Path] = []
+    with terminal.progress() as bar:
+        task = bar.add_task("figures", total=len(wanted))
+        for name in wanted:
+            bar.update(task, description=name)
+            paths += write(make(name, measured, seed), output)
+            bar.advance(task)
+    return paths
+
+
+def writable(folder: Path) -> Path:
+    """The folder, created.
+
+    Raises:
+        InputError: it cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be created ({error.strerror})", expected="a folder to write to",
+                         fix="pass another --output") from None  # fmt: skip
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{folder}: no permission to write there", fix="pass another --output")
+    return folder
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all; an equal one is left as it is."""
+    if path.is_file() and path.read_bytes() == content:
+        return path
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path

@@ -1,0 +1,40 @@
+"""The small images of the README, by the code of the paper's figures: `python -m crossmodal.paper.gallery [FOLDER]`."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+from .build import make, read_features, writable, write_bytes
+
+GALLERY = {"two_environments": "t3_4_two_environments", "score_heatmaps": "score_heatmaps"}
+FOLDER = Path(__file__).parent / "gallery"
+COLOURS = 128  # of a palette image, a third of the size of a true-colour one; no figure here uses a photograph
+
+
+def shrink(png: bytes) -> bytes:
+    """The same picture with a palette."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(stream, format="PNG", optimize=True)
+    return stream.getvalue()
+
+
+def main(folder: Path = FOLDER, seed: int = 0) -> list[Path]:
+    """Write every image of the gallery, from the generated features."""
+    features = read_features(None)
+    folder = writable(folder)
+    return [
+        write_bytes(
+            folder / f"{short}.png", shrink(make(name, features, seed, formats=("png",), dpi=200).images["png"])
+        )
+        for short, name in GALLERY.items()
+    ]
+
+
+if __name__ == "__main__":
+    for path in main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER):
+        print(path)

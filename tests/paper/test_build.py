@@ -1,0 +1,150 @@
+"""The build: registry, bytes, provenance, captions, bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from crossmodal.paper import build, gallery
+from crossmodal.paper.results import Data, caption, plain, provenance, typed_numbers
+from crossmodal.theory import registry
+from crossmodal.theory.errors import InputError
+
+EXPERIMENTS = re.compile(r"E\d$")
+
+
+@pytest.fixture
+def data() -> Data:
+    return Data({"x": 0.125, "n": 3}, provenance(("T3.4",), None, 0))
+
+
+@pytest.mark.parametrize("name", build.registry())
+def test_every_figure_has_a_caption_without_typed_numbers(name: str) -> None:
+    source = build.module(name)
+    assert typed_numbers(source.CAPTION) == []
+    assert len(source.CAPTION) > 80
+
+
+@pytest.mark.parametrize("name", build.registry())
+def test_data_of_every_figure(name: str, compute: Any) -> None:
+    """JSON-serialisable, from claims or experiments that exist, and quoted in the caption without a gap."""
+    found = compute(name)
+    json.dumps(found.to_json(), allow_nan=False)
+    assert found.provenance.sources
+    for source in found.provenance.sources:
+        assert source in registry.modules() or EXPERIMENTS.match(source), source
+    assert "{" not in caption(build.module(name).CAPTION, found)
+
+
+def test_same_seed_same_bytes(tmp_path: Path) -> None:
+    """Two builds into two folders agree byte for byte, in every format."""
+    name = "t3_4_two_environments"
+    one, two = (build.build([name], None, tmp_path / x, 0) for x in ("one", "two"))
+    assert {p.suffix for p in one} == {".pdf", ".png", ".svg", ".json"}
+    for a, b in zip(one, two, strict=True):
+        assert a.name == b.name
+        assert a.read_bytes() == b.read_bytes(), a.name
+    other = build.build([name], None, tmp_path / "three", 1)
+    assert other[-1].read_bytes() != one[-1].read_bytes()
+
+
+@pytest.mark.parametrize("stamp", [b"CreationDate", b"Matplotlib v", b"dc:date", str(Path.cwd()).encode()])
+def test_no_stamp_in_the_files(stamp: bytes, features: Any) -> None:
+    for content in build.make("t3_4_two_environments", features, 0).images.values():
+        assert stamp not in content
+
+
+def test_fonts_are_embedded(features: Any) -> None:
+    pdf = build.make("t3_4_two_environments", features, 0, formats=("pdf",)).images["pdf"]
+    assert b"/FontFile2" in pdf  # TrueType, embedded
+    assert b"/Type3" not in pdf
+
+
+def test_a_users_style_changes_nothing(features: Any) -> None:
+    import matplotlib
+
+    name = "t3_4_two_environments"
+    before = build.make(name, features, 0, formats=("svg",)).images
+    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "lines.linewidth": 9}):
+        assert build.make(name, features, 0, formats=("svg",)).images == before
+        assert matplotlib.rcParams["font.size"] == 20
+
+
+def test_unknown_figure_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no figure 'nosuch'") as caught:
+        build.build(["t3_4_two_environments", "nosuch"], None, tmp_path / "out", 0)
+    assert all(name in str(caught.value) for name in build.registry())
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="--output"):
+        build.build(["t3_4_two_environments"], None, tmp_path / "file" / "out", 0)
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = build.write_bytes(tmp_path / "a.png", b"old")
+
+    def fail(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(build.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        build.write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("text", ["at most 0.25", "all 120 orders", "$c = 0.25$", "a factor of 2", "$12 c$"])
+def test_typed_numbers_are_refused(text: str, data: Data) -> None:
+    with pytest.raises(ValueError, match="without provenance"):
+        caption(text, data)
+
+
+@pytest.mark.parametrize("text", ["claim T3.4 says {x:.2f}", "$c^2 (1 - c^2)$ is {x}", "see P7, E3 and {n}"])
+def test_names_and_formulas_are_not_numbers(text: str, data: Data) -> None:
+    assert "{" not in caption(text, data)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "the value {y}"])
+def test_caption_that_cannot_be_filled(text: str, data: Data) -> None:
+    with pytest.raises(ValueError, match="caption"):
+        caption(text, data)
+
+
+def test_plain_values() -> None:
+    found = plain({"a": np.array([1.5, np.nan]), 2: (np.int64(3), "x", None, True), "inf": float("inf")})
+    assert found == {"a": [1.5, None], "2": [3, "x", None, True], "inf": "inf"}
+    with pytest.raises(TypeError, match="not data"):
+        plain({"a": object()})
+
+
+def test_provenance_names_no_folder(features: Any, tmp_path: Path) -> None:
+    from crossmodal.vlm_validation.features import load_features, save_features
+
+    save_features(tmp_path / "mine.npz", features)
+    found = provenance(("S1",), load_features(tmp_path / "mine.npz"), 7)
+    assert found.features_source == "mine.npz"
+    assert found.features == features.content_hash()
+    assert found.line() == f"S1; features {found.features[:12]} (mine.npz); seed 7; crossmodal {found.version}"
+
+
+def test_gallery_is_current_and_small(tmp_path: Path) -> None:
+    """The images in the README are what the code draws now; each is light."""
+    for path in gallery.main(tmp_path):
+        stored = gallery.FOLDER / path.name
+        assert stored.stat().st_size < 150_000
+        # Another processor may round a curve into another shade of its edge; another curve changes far more pixels.
+        change = np.abs(pixels(stored) - pixels(path)).max(axis=-1)
+        assert (change > 32).mean() < 1e-4, f"run `python -m crossmodal.paper.gallery` ({path.name})"
+
+
+def pixels(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(path).convert("RGB"), dtype=np.int16)
