@@ -77,7 +77,8 @@ def check_claim(claim_id: str, settings: Settings) -> Row:
 
     claim = registry.get(claim_id)
     problems = [f"missing: {gap}" for gap in claim.missing()]
-    certificate, tried, alive = "none", 0, []
+    certificate, tried = "none", 0
+    alive: list[mutants.Mutant] = []
     accepted = False
     if claim.derive is not None:
         found = certify(claim)

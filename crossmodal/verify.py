@@ -82,11 +82,14 @@ def print_mutants(rows: list[dashboard.Row]) -> None:
     """Who killed the mutants: the checker those of certificates, witnesses and property tests those of statements."""
     killers = ("witness", "property test", "equivalent", "survived")
     columns = [("claim", "left"), ("checker", "right"), *((k, "right") for k in killers)]
-    cells = [[row.claim, row.mutants[1], *(row.statement_mutants.get(k, 0) for k in killers)] for row in rows]
-    for row, cell in zip(rows, cells, strict=True):
-        cell[-1] += row.mutants[0] - row.mutants[1]
-    total = ["all", *(sum(c[k] for c in cells) for k in range(1, 6))]
-    terminal.table("mutants by who killed them ('equivalent': proved to be true as well)", columns, [*cells, total])
+    counts = []
+    for row in rows:
+        tried, rejected = row.mutants
+        *killed, survived = (row.statement_mutants.get(k, 0) for k in killers)
+        counts.append([rejected, *killed, survived + tried - rejected])
+    cells: list[list[object]] = [[row.claim, *count] for row, count in zip(rows, counts, strict=True)]
+    cells.append(["all", *map(sum, zip(*counts, strict=True))])
+    terminal.table("mutants by who killed them ('equivalent': proved to be true as well)", columns, cells)
 
 
 def print_rows(rows: list[dashboard.Row], measured: object) -> None:

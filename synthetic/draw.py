@@ -50,7 +50,7 @@ def unit_row(rng: random.Random, d: int) -> list[Fraction]:
         axis = rng.randrange(d)
         return [Fraction(rng.choice((-1, 1)) if k == axis else 0) for k in range(d)]
     t = [Fraction(rng.randint(-6, 6), rng.randint(1, 4)) for _ in range(d - 1)]
-    square = sum(x * x for x in t)
+    square = sum((x * x for x in t), Fraction(0))
     row = [2 * x / (square + 1) for x in t] + [(square - 1) / (square + 1)]
     rng.shuffle(row)
     return row

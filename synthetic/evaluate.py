@@ -207,7 +207,7 @@ def judge(relation: Relation, values: Mapping[str, Any], ops: Any, among: torch.
         status = "holds"
     else:
         status = "within error"
-    return Judgement(relation.name, status, worst, bound, *(scalar(x, k) for x in (lhs, rhs)), index=k)
+    return Judgement(relation.name, status, worst, bound, scalar(lhs, k), scalar(rhs, k), k)
 
 
 def slacks(relation: Relation, lhs: Any, rhs: Any, ops: Any) -> tuple[torch.Tensor, torch.Tensor]:

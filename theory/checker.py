@@ -557,7 +557,8 @@ def substitute(poly: Poly, subst: Subst) -> Poly:
 
 def free_sum(by: Mapping[str, Any], scope: Scope, shape: tuple[str, str], *, trace: bool = False) -> Words:
     """``sum_j left_j e_j right_j`` of matrix facts ``e_j = 0`` (transposed where asked)."""
-    context, total = scope.context, {}
+    context = scope.context
+    total: Words = {}
     for term in by.get("terms", ()):
         fact = scope.get(term["fact"], "=0")
         if fact.kind != "words" or fact.shape is None:
@@ -583,7 +584,8 @@ def by_free(goal: Fact, by: Mapping[str, Any], scope: Scope) -> None:
 
 
 def hermitian_sum(by: Mapping[str, Any], scope: Scope, shape: tuple[str, str], *, trace: bool = False) -> Words:
-    context, total = scope.context, {}
+    context = scope.context
+    total: Words = {}
     for item in by.get("squares", ()):
         c, middle = rational(item["coef"]), item.get("fact")
         if c <= 0:

@@ -43,7 +43,7 @@ class Term:
 class Tensor:
     """A combination of tensor words, ``{(x, y): 1, (y, x): -1}`` for ``x@y - y@x``."""
 
-    terms: Mapping[tuple[Vector, ...], Any]
+    terms: Mapping[Any, Any]  # tuple of vectors -> coefficient
 
 
 def square(*expressions: Any, coef: Any = 1, facts: Iterable[str] = ()) -> Term:
@@ -371,8 +371,8 @@ class Proof:
         with _Inside(self, local):
             for k, (_, _, shape) in enumerate(goals):
                 self.shape[f"hypothesis.{k + 1}"] = shape
-            for k, fact in given.items():
-                self.shape[k] = shape_of(fact)
+            for label, fact in given.items():
+                self.shape[label] = shape_of(fact)
             names = [*using, *local]
             for _, expr, shape in goals:
                 sides = [[r.dim, r.by] if s == r.dim else [s] for s in shape]
