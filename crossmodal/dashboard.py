@@ -58,6 +58,7 @@ class Row:
     witness: dict[str, Any] | None
     tight: tuple[tuple[str, float, bool, bool], ...]
     necessity: dict[str, tuple[bool, bool]]
+    identity: bool
     trust: tuple[str, ...]
     measurement: dict[str, Any]
     statement_mutants: dict[str, int] = field(default_factory=dict)
@@ -124,6 +125,7 @@ def check_claim(claim_id: str, settings: Settings) -> Row:
         witness=witness.to_json() if witness else None,
         tight=numbers.tight,
         necessity=dict(numbers.necessity),
+        identity=all(r.op == "==" for r in claim.statement.relations),
         trust=tuple(f.name for f in claim.trust),
         measurement=measure(claim, features(settings)).to_json(),
         statement_mutants=killers,

@@ -93,17 +93,28 @@ def print_mutants(rows: list[dashboard.Row]) -> None:
 
 
 def print_rows(rows: list[dashboard.Row], measured: object) -> None:
-    columns = [("claim", "left"), ("theorem", "left"), ("verdict", "left"), ("mutants killed", "right"),
-               ("exact models", "right"), ("tight", "right"), ("trusts", "left"), ("on your features", "left")]  # fmt: skip
-    cells = []
-    for row in rows:
-        ratios = [ratio for _, ratio, holds, fails in row.tight if holds and fails]
-        cells.append([
-            row.claim, row.title, terminal.verdict(row.verdict), f"{row.mutants[1]}/{row.mutants[0]}" if row.mutants[0] else "-",
-            row.models, "yes" if ratios else "identity" if not row.tight else "no", ", ".join(row.trust) or "-",
-            row.measurement["summary"],
-        ])  # fmt: skip
+    """The verdicts; a narrow terminal gets three columns, with the measurement under the title."""
     source = getattr(measured, "source", "features")
-    terminal.table(f"verdicts; measured on {source}", columns, cells)
+    title = f"verdicts; measured on {source}"
+    if terminal.console.is_terminal and terminal.console.width < 110:
+        narrow = [("claim", "left"), ("verdict", "left"), ("theorem, and on your features", "left")]
+        terminal.table(
+            title, narrow, [[r.claim, terminal.verdict(r.verdict), f"{r.title}\n  {r.measurement['summary']}"] for r in rows]
+        )
+    else:
+        wide = [
+            ("claim", "left"), ("theorem", "left"), ("verdict", "left"), ("mutants killed", "right"), ("exact models", "right"),
+            ("tight", "left"), ("trusts", "left"), ("on your features", "left"),
+        ]  # fmt: skip
+        terminal.table(title, wide, [wide_cells(row) for row in rows])
     for note in getattr(measured, "notes", ()):
         print(f"note: {note}")
+
+
+def wide_cells(row: dashboard.Row) -> list[object]:
+    tight = "yes" if row.tight and all(a and b for _, _, a, b in row.tight) else "identity" if row.identity else "no"
+    mutants = f"{row.mutants[1]}/{row.mutants[0]}" if row.mutants[0] else "-"
+    return [
+        row.claim, row.title, terminal.verdict(row.verdict), mutants, row.models, tight, ", ".join(row.trust) or "-",
+        row.measurement["summary"],
+    ]  # fmt: skip
