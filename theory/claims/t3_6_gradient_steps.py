@@ -1,0 +1,123 @@
+"""T3.6: the same as T3.5 for gradient steps of size eta instead of projections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..claim import Assumption, Claim, Statement
+from ..language import BlockRecursion, Input, Instance, Relation, identity, matrix, scalars, unit
+from ..proof import Proof
+
+A, L, M, G = matrix("A", "T", "d"), matrix("L", "T", "T"), matrix("M", "T", "T"), matrix("G", "T", "T")
+e0, e, r, s = matrix("e_0", "d", 1), matrix("e", "d", 1), matrix("r", "T", 1), matrix("s", "T", 1)
+a = matrix("a", "k", "d")  # the directions of the next environment
+eye_t, eye_k = identity("T"), identity("k")
+
+eta = scalars("eta")
+
+STATEMENT = Statement(
+    text="Environments with orthonormal feature rows a_t (rank one: unit fused directions) are learnt one after the other, each by "
+    "one gradient step of size eta on its squared loss, from initial error e_0.  With A their rows in order, L the strictly "
+    "lower (block) part of the Gram matrix G = A A', the residuals on all of them after the last are "
+    "r = A e_0 - eta G (I + eta L)^{-1} A e_0; eta = 1 is T3.5.",
+    relations=(
+        Relation("gram", G, "==", eye_t + L + L.T),
+        Relation("inverse", M * (eye_t + eta * L), "==", eye_t),
+        Relation("residuals", r, "==", A * e0 - eta * G * M * A * e0),
+    ),
+    assumptions=(
+        Assumption("orthonormal", "the feature rows of every environment are orthonormal (rank one: unit length)"),
+        Assumption("residual", "r = A e is the residual on all environments after the last", (Relation("", r, "==", A * e),), True),
+        Assumption("scores", "G = A A' holds the contribution scores of the fused features (T1.1)", (Relation("", G, "==", A * A.T),), True),
+    ),
+    symbols={
+        "A": "feature rows of all environments in order", "G": "their scores", "L": "strictly lower part of G",
+        "M": "inverse of I + eta L", "e_0": "initial error w_0 - w*", "e": "error after the last environment",
+        "r": "residuals after the last", "s": "residual of each environment just before its step", "eta": "step size",
+        "a": "feature rows of the next environment",
+    },
+    recursions={
+        "learning": BlockRecursion(
+            dim="T", by="k", fresh=(a,), given={"orthonormal": Relation("", a * a.T, "==", eye_k)},
+            grow={
+                A: [[A], [a]],
+                L: [[L, 0 * A * a.T], [a * A.T, 0 * eye_k]],
+                M: [[M, 0 * A * a.T], [-eta * a * A.T * M, eye_k]],
+                s: [[s], [a * e]],
+            },
+            start={e: e0}, update={e: e - eta * a.T * a * e},
+        ),
+    },
+)  # fmt: skip
+
+
+def derive(p: Proof) -> None:
+    p.blocks(
+        "pass",
+        [
+            Relation("", e, "==", e0 - eta * A.T * s),
+            Relation("", A * e0, "==", (eye_t + eta * L) * s),
+            Relation("", A * A.T, "==", eye_t + L + L.T),
+            Relation("", M * (eye_t + eta * L), "==", eye_t),
+        ],
+        recursion="learning",
+        text="by induction on the number of environments: what has been learnt is eta A's, and s solves (I + eta L) s = A e_0",
+    )
+    p.free("gram", using=[("scores", "G"), ("pass.3", "A A'")], text="the Gram matrix splits into I + L + L'")
+    p.free("inverse", using=[("pass.4", "M L")], text="I + eta L is unit lower triangular, and M inverts it")
+    p.free(
+        "solved",
+        Relation("", s, "==", M * A * e0),
+        using=[("pass.2", "A e_0"), ("pass.4", "M L")],
+        text="so s = M A e_0",
+    )
+    p.free(
+        "residuals",
+        using=[("residual", "r"), ("pass.1", "e"), ("scores", "G"), ("solved", "s")],
+        text="r = A e_0 - eta A A' s",
+    )
+
+
+def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
+    rows, error = x["A"], x["e_0"]
+    for t in range(ops.rows(rows)):
+        step = ops.slice_row(rows, t)
+        error = error - x["eta"] * (ops.T(step) @ (step @ error))  # one gradient step on |step w - y|^2 / 2
+    gram = rows @ ops.T(rows)
+    lower = ops.strictly_lower(gram)
+    inverse = ops.inv(ops.eye(gram) + x["eta"] * lower)
+    return {
+        "eta": x["eta"],
+        "A": rows,
+        "e_0": x["e_0"],
+        "e": error,
+        "r": rows @ error,
+        "G": gram,
+        "L": lower,
+        "M": inverse,
+    }
+
+
+def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    target = view.mean(view.stack([view.mean(view.text(t)) for t in view.environments]))
+    for label, order in (("file order", view.environments), ("reversed", view.environments[::-1])):
+        rows = view.normalise(view.stack([view.mean(view.image(t)) for t in order]))
+        yield f"mean image directions, {label}", {"A": rows, "e_0": view.column(target), "eta": [["1/2"]]}
+
+
+CLAIM = Claim(
+    id="T3.6",
+    title="Forgetting of any sequence of gradient steps",
+    family="forgetting and order",
+    source="new; the case eta = 1 is T3.5",
+    paper="Forgetting and environment order are governed by the contributions.",
+    statement=STATEMENT,
+    inputs=(Input("A", "unit_rows", "T", "d"), Input("e_0", "column", "d"), Input("eta", "real", low="0", high="2")),
+    bind=bind,
+    derive=derive,
+    tight_note="an identity: both sides agree on every instance",
+    necessity={"orthonormal": Instance({"A": unit([2, 0], [1, 0]), "e_0": [[1], [0]], "eta": [[1]]}, "a direction of length 2", "gram")},
+    on_features=on_features,
+    notes=("k steps on one environment are one step of size 1 - (1 - eta)^k, because its rows are orthonormal.",),
+)  # fmt: skip
