@@ -62,7 +62,15 @@ STATEMENT = Statement(
 def derive(p: Proof) -> None:
     p.free(
         "split",
-        using=[("gradient", "G"), ("parts_z", "Z"), ("parts_r", "R"), ("covariance", "Cov"), "centred_z", "centred_r", ("weights", "one' one")],
+        using=[
+            ("gradient", "G"),
+            ("parts_z", "Z"),
+            ("parts_r", "R"),
+            ("covariance", "Cov"),
+            "centred_z",
+            "centred_r",
+            ("weights", "one' one"),
+        ],
         text="deviations sum to zero, so only the product of the means and the covariance are left",
     )
     p.ideal("decoupled", using=["gradients", "kernel", "residuals", "outer.1"], eliminate=[gram, kernel, rho, Inner(m_s, m_t)],
