@@ -43,6 +43,7 @@ class Built:
         caption: filled from the data.
         template: the caption before it was filled.
         images: suffix -> bytes.
+        narrow: whether it fills one column of a two-column page.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Built:
     caption: str
     template: str
     images: dict[str, bytes]
+    narrow: bool
 
     def record(self) -> dict[str, Any]:
         return {"figure": self.name, "caption": self.caption, **self.data.to_json()}
@@ -106,7 +108,8 @@ def make(name: str, features: Any, seed: int, formats: Sequence[str] = FORMATS, 
         style.apply()
         figure = source.draw(data)
         images = {suffix: render(figure, suffix, dpi) for suffix in formats}
-    return Built(name, data, text, source.CAPTION, images)
+        narrow = figure.get_figwidth() < (style.COLUMN + style.TEXT) / 2
+    return Built(name, data, text, source.CAPTION, images, narrow)
 
 
 def write(built: Built, output: Path) -> list[Path]:
@@ -120,10 +123,10 @@ def write(built: Built, output: Path) -> list[Path]:
 
 
 def build(names: Sequence[str], features: Path | None, output: Path, seed: int) -> list[Path]:
-    """Build figures into a folder.
+    """Build figures into a folder, and the document when all of them are built.
 
     Args:
-        names: of figures; empty for all.
+        names: of figures; empty for all and the document.
         features: a features file, or None for the generated set.
         output: created if missing; files of the same name are replaced.
         seed: the same seed gives the same bytes.
@@ -141,14 +144,41 @@ def build(names: Sequence[str], features: Path | None, output: Path, seed: int) 
         module(name)
     output = writable(output)
     measured = read_features(features)
+    built: list[Built] = []
     paths: list[Path] = []
     with terminal.progress() as bar:
-        task = bar.add_task("figures", total=len(wanted))
+        task = bar.add_task("figures", total=len(wanted) + (not names))
         for name in wanted:
             bar.update(task, description=name)
-            paths += write(make(name, measured, seed), output)
+            built.append(make(name, measured, seed))
+            paths += write(built[-1], output)
+            bar.advance(task)
+        if not names:
+            bar.update(task, description="document")
+            paths += write_document(built, measured, seed, output)
             bar.advance(task)
     return paths
+
+
+def write_document(figures: Sequence[Built], features: Any, seed: int, output: Path) -> list[Path]:
+    """The page, its LaTeX, the origin of every number, and a PDF where a LaTeX engine is installed.
+
+    Without the packages of the extra `paper` the figures are left as they are and a note says what is missing.
+    """
+    from .. import terminal
+    from . import document, trace
+
+    paths = [write_bytes(output / trace.FILE, trace.dumps(figures).encode())]
+    try:
+        paths.append(write_bytes(output / "index.html", document.page(figures, features, seed).encode()))
+        source = write_bytes(output / "paper.tex", document.paper_tex(figures, features, seed).encode())
+    except InputError as missing:
+        terminal.errors.print(f"no document: {missing}")
+        return paths
+    pdf, note = document.typeset(source)
+    if note:
+        terminal.errors.print(note)
+    return [*paths, source, *([pdf] if pdf else [])]
 
 
 def writable(folder: Path) -> Path:

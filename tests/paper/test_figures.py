@@ -93,3 +93,59 @@ def test_score_heatmaps_show_the_estimates(compute: Any, features: Any) -> None:
         by_hand = [[u @ v for v in means[key[1]]] for u in means[key[0]]]
         np.testing.assert_allclose(matrix, by_hand, rtol=0, atol=ROUNDING)
         np.testing.assert_array_equal(matrix, data["con"][key])
+
+
+def test_verdicts_are_the_dashboards(compute: Any, features: Any) -> None:
+    from crossmodal.paper import verdicts as shared
+    from crossmodal.theory import registry
+
+    data = compute("verdicts")
+    rows = shared.rows(features, 0)
+    assert data["claims"] == [r.claim for r in rows] == list(shared.claims())
+    assert data["verdicts"] == [r.verdict for r in rows]
+    assert data["proved"] + data["refuted"] + data["undecided"] == data["count"]
+    for row, cells in zip(rows, data["cells"], strict=True):
+        assert (-1 in cells) <= (row.verdict != registry.get(row.claim).verdict or bool(row.problems))
+
+
+def test_a_failure_is_shown_as_one(compute: Any, features: Any) -> None:
+    from dataclasses import replace
+
+    from crossmodal.paper import verdicts as shared
+    from crossmodal.paper.figures import verdicts
+
+    row = next(r for r in shared.rows(features, 0) if r.tight and r.mutants[0])
+    fine = verdicts.cells(row)
+    column = {name: k for k, name in enumerate(verdicts.COLUMNS)}
+    note, ratio, *_ = row.tight[0]
+    broken = {
+        "mutants": replace(row, mutants=(24, 23)),
+        "exact models": replace(row, witness={"relation": "x"}),
+        "tight": replace(row, tight=((note, ratio, True, False),)),
+        "certificate": replace(row, certificate="stored certificate differs", verdict="UNDECIDED"),
+        "features": replace(row, measurement={"instances": 3, "violations": 1, "assumptions_violated": {}}),
+    }
+    for name, wrong in broken.items():
+        assert fine[column[name]] != verdicts.FAILED
+        assert verdicts.cells(wrong)[column[name]] == verdicts.FAILED
+
+
+def test_no_bound_is_exceeded_and_instances_attain_it(compute: Any) -> None:
+    data = compute("tightness")
+    assert len(data["names"]) == data["bounds"] == len(data["quantiles"]) == len(data["instance"])
+    assert np.nanmax(data["quantiles"]) <= 1 + 1e-6  # ratios of numbers as small as 1e-9
+    assert np.nanmax(data["instance"]) <= 1
+    assert data["attained"] >= 0.8 * data["with_instance"]
+
+
+def test_half_a_bound_is_noticed() -> None:
+    """A claim whose right side is halved shows ratios above one."""
+    from crossmodal.paper.figures import tightness
+    from crossmodal.theory import registry
+    from crossmodal.theory.language import Relation
+
+    claim = registry.get("T3.4")
+    quarter = next(r for r in claim.statement.relations if r.name == "quarter")
+    half = Relation("half", quarter.lhs, quarter.op, quarter.rhs / 2)
+    found = tightness.ratios(claim, [quarter, half], 0)
+    assert found["quarter"].max() <= 1 + ROUNDING < found["half"].max()

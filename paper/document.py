@@ -1,0 +1,223 @@
+"""The document: one HTML page that needs nothing beside it, and the same in LaTeX.
+
+Every claim is stated in full from its object in `theory/claims/` and its proof from the certificate derived now, so that
+text and code cannot disagree.  Numbers come from the figures' data and the dashboard's rows; each carries its origin.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..show import sections
+from ..theory import registry
+from ..theory.certify import derive
+from ..theory.claim import Claim
+from ..theory.errors import InputError
+from . import verdicts
+from .build import Built
+from .mathml import fact_latex, prose, readable, to_mathml
+from .results import provenance, quoted
+
+TEMPLATES = Path(__file__).parent
+TITLE = "Cross-modal contributions in continual vision-language models"
+SUBTITLE = "Every claim with its proof, its verdict and what it measures"
+INTRODUCTION = (
+    "A vision-language model learns one environment after another.  How alike the images and texts of two environments are, "
+    "their contribution scores, is said to govern loss drift, forgetting and the best order of learning (Sekeh and Wisell, "
+    "Understanding Cross-Modal Contributions in Continual Vision-Language Models: A Theoretical Perspective).  This "
+    "document states each claim exactly and gives its verdict.  PROVED: a small independent checker accepts the certificate, "
+    "in exact rationals, given the facts listed as its trust base.  REFUTED: an exact witness violates the claim.  UNDECIDED: "
+    "neither.  Statements, proofs, tables and figures are generated from the same objects that are checked."
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a proof: its name, rule and reason, and what it establishes (LaTeX; "" where too long)."""
+
+    name: str
+    rule: str
+    reason: str
+    formulas: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A claim as the templates see it."""
+
+    claim: Claim
+    row: Any
+    steps: tuple[Step, ...]
+    sections: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def tight(self) -> str:
+        """One word for the table; the section `tight` says more."""
+        if self.row.tight:
+            return "yes"
+        return "identity" if all(r.op == "==" for r in self.claim.statement.relations) else "see claim"
+
+    @property
+    def anchor(self) -> str:
+        return self.claim.id.replace(".", "-")
+
+
+def entries(features: Any, seed: int) -> list[Entry]:
+    """Every claim with its dashboard row and proof."""
+    return [entry(row) for row in verdicts.rows(features, seed)]
+
+
+def entry(row: Any) -> Entry:
+    claim = registry.get(row.claim)
+    steps, rest = proof(claim.id)
+    return Entry(claim, row, steps, rest)
+
+
+@cache
+def proof(claim_id: str) -> tuple[tuple[Step, ...], tuple[tuple[str, tuple[str, ...]], ...]]:
+    """Steps and all other sections of a claim."""
+    claim = registry.get(claim_id)
+    certificate = derive(claim) if claim.derive is not None else None
+    steps = []
+    for step in certificate["steps"] if certificate else ():
+        facts = step.get("facts") or [step.get("fact", {})]
+        found = tuple(text for fact in facts if (text := fact_latex(fact)))
+        steps.append(Step(step["name"], step["by"]["rule"], step["text"], found))
+    rest = tuple((title, tuple(body)) for title, body in sections(claim, certificate) if title != "proof")
+    return tuple(steps), rest
+
+
+# -- the page --------------------------------------------------------------------------------------------------
+
+
+def page(figures: Sequence[Built], features: Any, seed: int) -> str:
+    """The HTML page.
+
+    Args:
+        figures: to embed, each with its SVG.
+        features, seed: what the verdicts are measured on; see `crossmodal.paper.verdicts`.
+
+    Raises:
+        InputError: an optional package is not installed.
+    """
+    return fill("page.html.j2", figures, features, seed)
+
+
+def fill(template: str, figures: Sequence[Built], features: Any, seed: int) -> str:
+    found = entries(features, seed)
+    engine = environment(html_page=template.endswith(".html.j2"))
+    text = engine.get_template(template).render(
+        title=TITLE, subtitle=SUBTITLE, introduction=INTRODUCTION, entries=found, figures=figures, counts=counts(found),
+        origin=provenance([e.claim.id for e in found], features, seed), version=__version__,
+    )  # fmt: skip
+    return str(text)
+
+
+def counts(found: Sequence[Entry]) -> dict[str, int]:
+    return {v: sum(e.row.verdict == v for e in found) for v in ("PROVED", "REFUTED", "UNDECIDED")}
+
+
+def environment(*, html_page: bool) -> Any:
+    """The template engine; on the page everything is escaped, in LaTeX the filter `tex` does it."""
+    try:
+        import jinja2
+        from markupsafe import Markup
+    except ImportError:
+        raise InputError("jinja2 is not installed", expected="the extra of the document",
+                         fix="pip install 'crossmodal[paper]'") from None  # fmt: skip
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    strict = jinja2.StrictUndefined
+    if html_page:
+        out = jinja2.Environment(loader=loader, autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True)
+        page_filters: dict[str, Callable[[Any], Any]] = {
+            "block": lambda latex: Markup(to_mathml(latex, display=True)),
+            "caption": lambda built: Markup(caption_html(built)),
+            "image": image,
+            "prose": lambda text: Markup(prose(text)),
+        }
+        out.filters |= page_filters
+        return out
+    out = jinja2.Environment(
+        loader=loader, undefined=strict, trim_blocks=True, lstrip_blocks=True, block_start_string="<%", block_end_string="%>",
+        variable_start_string="<<", variable_end_string=">>", comment_start_string="<#", comment_end_string="#>",
+    )  # fmt: skip
+    out.filters |= {"tex": tex, "caption": lambda built: tex(built.caption, formulas=True), "readable": readable}
+    return out
+
+
+def image(built: Built) -> str:
+    """A figure as a URI that holds the whole picture."""
+    return "data:image/svg+xml;base64," + base64.b64encode(built.images["svg"]).decode()
+
+
+def caption_html(built: Built) -> str:
+    """A caption with formulas as MathML and every quoted number marked with its origin."""
+    values: Mapping[str, Any] = built.data.values
+    origin = html.escape(f"{built.name}: {built.data.provenance.line()}", quote=True)
+    parts = []
+    for piece in re.split(r"(\$[^$]*\$|\{[^}]*\})", built.template):
+        if piece.startswith("$"):
+            parts.append(to_mathml(piece[1:-1]))
+        elif piece.startswith("{"):
+            ((name, _),) = quoted(piece)
+            text = html.escape(piece.format(**values))
+            parts.append(f'<data value="{html.escape(name, quote=True)}" title="{name} of {origin}">{text}</data>')
+        else:
+            parts.append(html.escape(piece))
+    return "".join(parts)
+
+
+# -- LaTeX -----------------------------------------------------------------------------------------------------
+
+_TEX = {
+    "\\": r"\textbackslash{}", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "^": r"\^{}", "~": r"\~{}", "{": r"\{",
+    "}": r"\}", "$": r"\$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"\(\pm\)", "λ": r"\(\lambda\)",
+    "μ": r"\(\mu\)", "≤": r"\(\le\)", "…": r"\ldots{}",
+}  # fmt: skip
+
+
+def tex(text: str, formulas: bool = False) -> str:
+    """Plain text for LaTeX; with `formulas`, what stands between dollar signs stays."""
+    pieces = re.split(r"(\$[^$]*\$)", text) if formulas else [text]
+    return "".join(p if formulas and p.startswith("$") else "".join(_TEX.get(c, c) for c in p) for p in pieces)
+
+
+def paper_tex(figures: Sequence[Built], features: Any, seed: int) -> str:
+    """The LaTeX source, arguments as of `page`; it includes the figures' PDF files from its own folder."""
+    return fill("paper.tex.j2", figures, features, seed)
+
+
+def typeset(source: Path) -> tuple[Path | None, str]:
+    """PDF of a LaTeX file by latexmk or tectonic: (path, "") or (None, why not).
+
+    The date inside is fixed, so that the same source gives the same bytes.
+    """
+    pdf = source.with_suffix(".pdf")
+    if shutil.which("latexmk"):
+        command = ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-quiet", source.name]
+    elif shutil.which("tectonic"):
+        command = ["tectonic", "--chatter", "minimal", source.name]
+    else:
+        return None, f"no PDF of the document: install latexmk or tectonic, then run it on {source}"
+    clock = {"SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1"}
+    done = subprocess.run(command, cwd=source.parent, env={**os.environ, **clock}, capture_output=True, text=True)
+    for suffix in (".aux", ".fdb_latexmk", ".fls", ".log", ".out", ".toc"):
+        if done.returncode == 0:
+            source.with_suffix(suffix).unlink(missing_ok=True)
+    if done.returncode != 0:
+        return (
+            None,
+            f"no PDF of the document: {command[0]} failed on {source}; {source.with_suffix('.log').name} says why",
+        )
+    return pdf, ""
