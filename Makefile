@@ -14,7 +14,7 @@ verify: $(VENV)/.core      ## install what is needed, then derive, certify, chec
 test: $(VENV)/.test        ## install what tests need, then run every test
 	@$(BIN)/pytest -n 2
 
-paper: $(VENV)/.core       ## draw every figure from computed results into paper/build/
+paper: $(VENV)/.paper      ## draw every figure and write the document into paper/build/
 	@$(BIN)/crossmodal paper
 
 bench: $(VENV)/.test       ## speed and memory of the kernels beside their peers
@@ -40,7 +40,10 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	@touch $@
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.core
 	@echo "installing what the tests need"
-	@$(PIP) --editable '.[test,vlm,cluster]'
+	@$(PIP) --editable '.[test,vlm,cluster,paper]'
+	@touch $@
+$(VENV)/.paper: pyproject.toml constraints.txt | $(VENV)/.core
+	@$(PIP) --editable '.[paper]'
 	@touch $@
 $(VENV)/.check: pyproject.toml constraints.txt | $(VENV)/.test
 	@$(PIP) --editable '.[check]' 'setuptools>=77'
