@@ -149,3 +149,106 @@ def test_half_a_bound_is_noticed() -> None:
     half = Relation("half", quarter.lhs, quarter.op, quarter.rhs / 2)
     found = tightness.ratios(claim, [quarter, half], 0)
     assert found["quarter"].max() <= 1 + ROUNDING < found["half"].max()
+
+
+def follows_the_fourth_order_law(data: Data) -> None:
+    """Medians: exponent two for the order-free part, four for the spread; the spread is within what the claim allows."""
+    low = slice(0, 4)  # the law is a limit: the four smallest similarities
+    x = np.log(data["similarity"][low])
+    for key, exponent in (("leading", 2), ("spread", 4)):
+        slope = np.polyfit(x, np.log(np.median(data[key][low], axis=1)), 1)[0]
+        assert abs(slope - exponent) < 0.1, key  # the next term is of fifth order: a few percent at these cosines
+    assert (data["spread"] <= data["allowed"] + ROUNDING).all()
+    assert data["equal"] < ROUNDING
+
+
+def test_order_spread(compute: Any) -> None:
+    follows_the_fourth_order_law(compute("t3_7_order_spread"))
+
+
+@pytest.mark.parametrize("power", [0.75, 1.25])
+def test_another_law_is_noticed(power: float, compute: Any) -> None:
+    data = compute("t3_7_order_spread")
+    mutant = Data({**data.values, "spread": data["spread"] ** power}, data.provenance)
+    with pytest.raises(AssertionError):
+        follows_the_fourth_order_law(mutant)
+
+
+def test_order_spread_against_a_learner() -> None:
+    """Forgetting of every order by an independent run: one projection after another, residuals squared and summed."""
+    from itertools import permutations
+
+    from crossmodal.paper.figures import t3_7_order_spread as spread
+    from crossmodal.theory import registry
+
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((4, 4))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    totals = []
+    for order in permutations(range(4)):
+        error = np.eye(4)
+        for t in order:
+            error -= np.outer(rows[t], rows[t] @ error)
+        totals.append(((rows @ error) ** 2).sum())
+    leading, found, allowed = spread.over_orders(registry.get("T3.7"), rows)
+    assert found == pytest.approx(max(totals) - min(totals), abs=ROUNDING)
+    assert leading == pytest.approx((np.tril(rows @ rows.T, -1) ** 2).sum(), abs=ROUNDING)
+    assert found <= allowed
+
+
+def shows_a_failure_of_the_rule(data: Data) -> None:
+    rule, best = data["rule_index"], data["best_index"]
+    assert data["cost"][rule] <= data["cost"].min() + ROUNDING
+    assert data["total"][best] == data["total"].min()
+    assert data["total"][rule] > 2 * data["total"][best]
+    assert (data["family_ratio"] >= data["family_bound"] * (1 - ROUNDING)).all()
+    assert data["rule_steps"][-1].sum() == pytest.approx(data["total"][rule], abs=ROUNDING)
+    assert data["best_steps"][-1].sum() == pytest.approx(data["total"][best], abs=ROUNDING)
+
+
+def test_ordering_rule(compute: Any) -> None:
+    from crossmodal.paper.figures import t3_9_ordering_rule as figure
+    from crossmodal.synthetic.arithmetic import arithmetic
+    from crossmodal.synthetic.evaluate import bound_values
+    from crossmodal.theory import registry
+    from crossmodal.theory.claims.t3_9_four_environments import F
+
+    data = compute("t3_9_ordering_rule")
+    shows_a_failure_of_the_rule(data)
+    values = bound_values(registry.get("T3.9"), {"s": [[figure.SHOWN]]}, arithmetic("plain"))
+    for order, symbol in F.items():  # the claim's own forgetting, for the orders it names
+        k = data["names"].index(", ".join(map(str, order)))
+        assert data["total"][k] == pytest.approx(float(values[str(symbol)]), abs=ROUNDING)
+
+
+def test_a_rule_that_works_is_noticed(compute: Any) -> None:
+    data = compute("t3_9_ordering_rule")
+    with pytest.raises(AssertionError):
+        shows_a_failure_of_the_rule(Data({**data.values, "best_index": data["rule_index"]}, data.provenance))
+
+
+def bounds_hold(data: Data) -> None:
+    for key in ("scores", "moments", "tails"):
+        assert (data[key] <= data["auroc"]).all(), key
+    assert (data["scores"] <= data["moments"] + ROUNDING).all()  # moments know more than scores
+
+
+def test_separation(compute: Any, features: Any) -> None:
+    data = compute("d2_separation")
+    bounds_hold(data)
+    count = len(features.environments)
+    assert data["pairs"] == count * (count - 1) == len(data["auroc"]) + data["excluded"]
+    assert (data["low"] <= data["auroc"]).all()
+    assert (data["auroc"] <= data["high"]).all()
+    first, second = features.environments[:2]  # by hand: images of the first against the second, texts of the first
+    concept = features.text[features.rows(first)].astype(float).mean(0)
+    inside, outside = (features.image[features.rows(k)].astype(float) @ concept for k in (first, second))
+    assert data["auroc"][0] == pytest.approx((inside[:, None] > outside).mean(), abs=ROUNDING)
+    gap, spread = inside.mean() - outside.mean(), inside.var() + outside.var()
+    assert data["moments"][0] == pytest.approx(gap**2 / (gap**2 + spread), abs=ROUNDING)
+
+
+def test_a_bound_above_its_auroc_is_noticed(compute: Any) -> None:
+    data = compute("d2_separation")
+    with pytest.raises(AssertionError):
+        bounds_hold(Data({**data.values, "moments": data["moments"] * 1.3}, data.provenance))
