@@ -82,7 +82,7 @@ def candidates(certificate: dict[str, Any]) -> list[tuple[str, Path, Callable[[d
         if last == "coef":
             out.append(("term weight + 1", path, _set(path, str(Fraction(node) + 1))))
             out.append(("term weight negated", path, _set(path, str(-Fraction(node)))))
-        if last == "is" and node == ">=0" and not {"hypotheses", "given"} & set(path):
+        if last == "is" and node == ">=0" and is_goal(certificate, path):
             out.append(("made strict", path, _set(path, ">0")))
         if last == "is" and node == "=0" and not {"hypotheses", "given"} & set(path):
             out.append(("relation exchanged", path, _set(path, ">0")))
@@ -91,6 +91,11 @@ def candidates(certificate: dict[str, Any]) -> list[tuple[str, Path, Callable[[d
         if len(path) >= 2 and path[-2] in ("terms", "equalities", "given", "squares") and isinstance(last, int):
             out.append((f"{path[-2]} entry dropped", path, _drop(path)))
     return out
+
+
+def is_goal(certificate: dict[str, Any], path: Path) -> bool:
+    """Whether the path lies in the fact of a goal; an auxiliary step may well be true in a stronger form."""
+    return path[0] == "steps" and len(path) == 4 and certificate["steps"][path[1]]["name"] in certificate["goals"]
 
 
 def _change(path: Path, key: str, f: Callable[[Fraction], Fraction]) -> Callable[[dict[str, Any]], None]:

@@ -184,6 +184,9 @@ class Proof:
                 self.note(*getattr(r, part), *getattr(r, part).values())
             self.recursions[name] = {"kind": "scalars", "fresh": fresh, **moves, "given": given}
         else:
+            self.note(
+                *r.start.values(), *r.update.values(), *(b for rows in r.grow.values() for row in rows for b in row)
+            )
             matrices = [m for m in r.fresh if isinstance(m, MatrixSymbol)]
             fresh["matrices"] = {m.name: [str(s) for s in m.shape] for m in matrices}
             fresh["scalars"] = [str(s) for s in r.fresh if not isinstance(s, MatrixSymbol)]
