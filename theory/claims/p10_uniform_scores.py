@@ -1,0 +1,91 @@
+"""P10: the paper: where contributions are nearly uniform the predictor carries no information."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sympy import Abs
+
+from ..claim import Assumption, Claim, Statement
+from ..language import Input, Instance, Recursion, Relation, scalars, unit
+from ..proof import Proof, square
+
+cost, other, count, spread, c, x, y = scalars("C C_other n e c x y")
+
+STATEMENT = Statement(
+    text="If every score lies within e of a common value c, the cumulative costs of any two orders with n consecutive pairs differ by at most "
+    "2 n e: at e = 0 the rule cannot tell the orders apart.",
+    relations=(Relation("blind", Abs(cost - other), "<=", 2 * count * spread),),
+    assumptions=(Assumption("uniform", "every score lies within e of c"),),
+    symbols={"C": "cumulative consecutive contribution of an order", "C_other": "of another order", "n": "number of consecutive pairs",
+             "x": "a score on the first order", "y": "the score at the same place of the other order"},
+    recursions={
+        "pairs": Recursion(
+            start={cost: 0, other: 0, count: 0}, update={cost: cost + x, other: other + y, count: count + 1}, fresh=(x, y),
+            given={"above_x": Relation("", x, "<=", c + spread), "below_x": Relation("", c - spread, "<=", x),
+                   "above_y": Relation("", y, "<=", c + spread), "below_y": Relation("", c - spread, "<=", y)},
+        ),
+    },
+)  # fmt: skip
+
+
+def derive(p: Proof) -> None:
+    for k, sign in ((1, 1), (2, -1)):
+        high, low = ("above_x", "below_y") if sign > 0 else ("above_y", "below_x")
+        p.induction(
+            f"blind.{k}", 2 * count * spread - sign * (cost - other), recursion="pairs", relation=">=0",
+            base=lambda p, name, goal: p.positive(name, goal, terms=[], text="nothing is summed yet"),
+            step=lambda p, name, goal, high=high, low=low: p.positive(
+                name, goal, terms=[square(facts=["hypothesis"]), square(facts=[high]), square(facts=[low])], text="one more pair adds at most 2 e"
+            ),
+            text="by induction on the number of pairs",
+        )  # fmt: skip
+
+
+def bind(v: Mapping[str, Any], ops: Any) -> dict[str, Any]:
+    gram = v["A"] @ ops.T(v["A"])
+    size = ops.rows(gram)
+    order, reverse = (
+        list(range(size)),
+        [k for pair in zip(range(0, size, 2), range(1, size + 1, 2), strict=False) for k in reversed(pair) if k < size],
+    )
+    one = ops.ones(1, 1, gram)
+    pairs = [ops.entry(gram, i, j) for i in range(size) for j in range(i)]
+    low = high = pairs[0] if pairs else one * 0
+    for value in pairs[1:]:
+        low, high = -ops.maximum(-low, -value), ops.maximum(high, value)
+
+    def total(path: list[int]) -> Any:
+        out = one * 0
+        for i, j in zip(path, path[1:], strict=False):
+            out = out + ops.entry(gram, i, j)
+        return out
+
+    half = ops.ratio(1, 2)
+    return {"C": total(order), "C_other": total(reverse), "n": one * (size - 1), "c": (low + high) * half,
+            "e": v["e"] if "e" in v else (high - low) * half}  # fmt: skip
+
+
+def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    yield (
+        "mean image directions",
+        {"A": view.normalise(view.stack([view.mean(view.image(t)) for t in view.environments]))},
+    )
+
+
+CLAIM = Claim(
+    id="P10",
+    title="Uniform contributions carry no information on the order",
+    family="the paper's claims",
+    source="arXiv 2606.14883, discussion of the low-dispersion data set",
+    paper="Where contributions are nearly uniform the predictor carries no information.",
+    statement=STATEMENT,
+    inputs=(Input("A", "unit_rows", "T", "d"),),
+    bind=bind,
+    derive=derive,
+    tight_note="a sum of worst cases; it is attained when one order meets only the largest scores and the other only the smallest",
+    necessity={"uniform": Instance({"A": unit([1, 0], [0, 1], [1, 0]), "e": [["1/10"]]}, "scores 0 and 1, e = 1/10")},
+    on_features=on_features,
+    notes=("Forgetting itself then depends on the order only through the quartic term of T3.7, and not at all for equal scores (O3).",),
+)  # fmt: skip

@@ -1,0 +1,50 @@
+"""P11: the paper's summary: robust to task order and similarity.  Exactly so for two environments only; T3.7 says how nearly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..claim import Assumption, Claim, Statement
+from ..language import Input, Instance, Relation, scalars, unit
+
+f_123, f_132 = scalars("F_123 F_132")
+
+STATEMENT = Statement(
+    text="The total forgetting of three environments does not depend on their order: F(1,2,3) = F(1,3,2).",
+    relations=(Relation("robust", f_123, "==", f_132),),
+    assumptions=(Assumption("unit", "directions have unit length"),),
+    symbols={"F_123": "d times the expected forgetting of the order 1, 2, 3"},
+)
+
+
+def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
+    rows = x["A"]
+    out = {}
+    for order in ((1, 2, 3), (1, 3, 2)):
+        error = ops.eye(ops.T(rows) @ rows)
+        for t in order:
+            step = ops.slice_row(rows, t - 1)
+            error = error - ops.T(step) @ (step @ error)
+        out["F_" + "".join(map(str, order))] = ops.total_square(rows @ error)
+    return out
+
+
+CLAIM = Claim(
+    id="P11",
+    title="Contributions are robust to task order and similarity",
+    family="the paper's claims",
+    source="arXiv 2606.14883, summary",
+    paper="Contributions are robust to task order and to inter-task similarity; generalisation improves.",
+    statement=STATEMENT,
+    inputs=(Input("A", "unit_rows", "3", "d"),),
+    bind=bind,
+    witness=Instance({"A": unit([1, 0], [1, 0], ["3/5", "4/5"])}, "scores 1, 3/5, 3/5"),
+    tight_note="refuted as an equality",
+    necessity_note="refuted with the assumption in force",
+    features_note="see T3.7, measured over orders",
+    verdict="REFUTED",
+    notes=("What holds: the order-free part of forgetting is quadratic in the scores and all order dependence is one quartic term (T3.7); two "
+           "environments forget the same in either order, between 0 and 1/4 depending on their similarity (T3.4); swapping neighbours moves "
+           "the head by a commutator (O1).  Generalisation is G1 and G2.",),
+)  # fmt: skip

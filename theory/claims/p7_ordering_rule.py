@@ -1,0 +1,78 @@
+"""P7: the paper: the order with the least cumulative contribution forgets least.  True for T = 3, false for T = 4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import pairwise, permutations
+from typing import Any
+
+from sympy import Min
+
+from ..claim import Assumption, Claim, Statement
+from ..language import Input, Instance, Relation, scalars, unit
+
+ORDERS = tuple(permutations((1, 2, 3, 4)))
+F = {o: scalars("F_" + "".join(map(str, o))) for o in ORDERS}
+C = {pair: scalars(f"c_{pair[0]}{pair[1]}") for pair in ((1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (3, 4))}
+RULE = (1, 2, 3, 4)
+
+
+def cost(order: tuple[int, ...]) -> Any:
+    return sum(C[min(pair), max(pair)] for pair in pairwise(order))
+
+
+STATEMENT = Statement(
+    text="For four environments with nonnegative scores, an order of least cumulative consecutive contribution forgets no more than any other.",
+    relations=(Relation("rule", F[RULE], "<=", Min(*(F[o] for o in ORDERS if o != RULE))),),
+    assumptions=(
+        Assumption("nonnegative", "scores are not negative", tuple(Relation("", 0, "<=", c) for c in C.values())),
+        Assumption("cheapest", "1, 2, 3, 4 has the least cumulative contribution", (
+            Relation("", cost(RULE), "<=", Min(*(cost(o) for o in ORDERS if o != RULE and o[0] < o[-1]))),)),
+    ),
+    symbols={"F_1234": "d times the expected forgetting of the order 1, 2, 3, 4", "c_12": "score of environments 1 and 2"},
+)  # fmt: skip
+
+
+def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
+    rows = x["A"]
+    gram = rows @ ops.T(rows)
+    out = {str(c): ops.entry(gram, i - 1, j - 1) for (i, j), c in C.items()}
+    for order, f in F.items():
+        error = ops.eye(ops.T(rows) @ rows)
+        for t in order:
+            step = ops.slice_row(rows, t - 1)
+            error = error - ops.T(step) @ (step @ error)
+        out[str(f)] = ops.total_square(rows @ error)
+    return out
+
+
+def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    means = {t: view.mean(view.image(t)) for t in view.environments}
+    for four in permutations(view.environments, 4):
+        (rows,) = view.span(view.normalise(view.stack([means[t] for t in four])))
+        gram = rows.mid @ rows.mid.mT
+        costs = {o: sum(float(gram[i - 1, j - 1]) for i, j in pairwise(o)) for o in ORDERS}
+        if min(costs, key=lambda o: (costs[o], o)) == RULE:
+            yield f"cheapest order {', '.join(view.name(t) for t in four)}", {"A": rows}
+
+
+CLAIM = Claim(
+    id="P7",
+    title="The least cumulative contribution minimises forgetting",
+    family="the paper's claims",
+    source="arXiv 2606.14883, ordering rule",
+    paper="The order with the least cumulative contribution cost minimises total forgetting.",
+    statement=STATEMENT,
+    inputs=(Input("A", "unit_rows", "4", "d"),),
+    bind=bind,
+    witness=Instance(
+        {"A": unit([0, 0, 1], [0, 1, 0], [0, 0, 1], ["1/3", "2/3", "2/3"])},
+        "scores 0, 2/3 and 1: the cheapest orders forget 8/81 or more, another order 52/729",
+    ),
+    tight_note="refuted; T3.9 shows that no constant bounds the loss",
+    necessity_note="refuted with all assumptions in force",
+    on_features=on_features,
+    verdict="REFUTED",
+    notes=("PROVED for three environments (T3.8); REFUTED for four, by this witness and by the family of T3.9.  On features the column shows "
+           "whether the rule happens to be right for the mean directions of your environments.",),
+)  # fmt: skip
