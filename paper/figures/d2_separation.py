@@ -24,7 +24,7 @@ CAPTION = (
     "{most} images a side).  Left: AUROC against Con$_{{IT}}(s,t)$, bars: {level:.0%} bootstrap intervals; Spearman correlation "
     "{rho:.2f}.  Right: AUROC against the bounds.  Contribution scores alone (D2) guarantee {scores_least:.2f} to "
     "{scores_most:.2f}; measured means and variances (D1) {moments_least:.2f} to {moments_most:.2f}; sub-Gaussian tails "
-    "(D1) {tails_least:.2f} to {tails_most:.2f}; no bound is above its AUROC.  {excluded} pairs are outside the assumption that "
+    "(D1) {tails_least:.2f} to {tails_most:.2f}; {above} bounds are above their AUROC.  {excluded} pairs are outside the assumption that "
     "in-scores are higher on average."
 )
 
@@ -60,10 +60,12 @@ def compute(features: Any, seed: int) -> Data:
         f"{key}_{end}": float(getattr(table[key], f)()) for key in ("moments", "scores", "tails") for end, f in (("least", "min"), ("most", "max"))
     }  # fmt: skip
     rho = float(spearmanr(table["con"], table["auroc"]).statistic) if len(rows) > 2 else float("nan")
+    above = sum(int((table[key] > table["auroc"]).sum()) for key in ("moments", "scores", "tails"))
     return Data(
         values={
             **table,
             **ends,
+            "above": above,
             "pairs": len(rows) + excluded,
             "excluded": excluded,
             "rho": rho,
@@ -118,7 +120,7 @@ def draw(data: Data) -> Any:
     left.set_xlabel("Con$_{IT}(s,t)$: images of $s$, texts of $t$")
     left.set_ylabel("AUROC")
     left.set_ylim(-0.02, 1.03)
-    left.legend(loc="center left", borderaxespad=0)
+    left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
     for key, marker, colour, label in (("scores", "v", style.RED, "scores (D2)"), ("moments", "s", style.GREEN, "moments (D1)"),
                                        ("tails", "^", style.ORANGE, "bounded scores (D1)")):  # fmt: skip
         right.plot(data[key], data["auroc"], marker, color=colour, label=label, markersize=3.2)
@@ -135,5 +137,7 @@ def draw(data: Data) -> Any:
     )
     right.set_xlim(-0.02, 1.03)
     right.set_xlabel("certified lower bound of the AUROC")
-    right.legend(loc="lower right", borderaxespad=0)
+    right.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, columnspacing=0.9, handletextpad=0.2
+    )
     return figure

@@ -74,7 +74,7 @@ def residuals(rows: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
     return out
 
 
-def ratios(relation: Any, order: tuple[int, ...], values: Any, ops: Any) -> np.ndarray:
+def ratios(relation: Any, order: tuple[int, int, int, int], values: Any, ops: Any) -> np.ndarray:
     """(2, n) F(rule)/F(better) and what the claim's relation makes of it: ``a F(better) <= b F(rule)``, so at least a/b."""
     better, rule = source.F[source.BETTER], source.F[order]
     a, b = sympy.sympify(relation.lhs) / better, sympy.sympify(relation.rhs) / rule

@@ -252,3 +252,36 @@ def test_a_bound_above_its_auroc_is_noticed(compute: Any) -> None:
     data = compute("d2_separation")
     with pytest.raises(AssertionError):
         bounds_hold(Data({**data.values, "moments": data["moments"] * 1.3}, data.provenance))
+
+
+def bounds_the_rest(data: Data) -> None:
+    assert (data["delta"] >= -ROUNDING).all()
+    assert (data["delta"] <= data["bounds"] * (1 + 1e3 * ROUNDING) + ROUNDING).all()
+
+
+def test_linear_reading(compute: Any, features: Any) -> None:
+    data = compute("t1_5_linear_reading")
+    bounds_the_rest(data)
+    u, v = (side[features.rows(features.environments[0])].astype(float) for side in (features.image, features.text))
+    for k in (0, 14, 28):  # by hand, from the definition of the loss
+        logits = data["tau"][k] * (u @ v.T)
+        loss = (np.log(np.exp(logits).sum(1)) - np.diag(logits)).mean() - np.log(len(u))
+        linear = data["tau"][k] * ((u @ v.T).mean() - (u * v).sum(1).mean())
+        # the loss is a difference of numbers as large as tau, in float64
+        assert data["delta"][0, k] == pytest.approx(loss - linear, abs=ROUNDING * max(1, data["tau"][k]) * 10)
+
+
+def test_linear_reading_bounds_by_hand() -> None:
+    from crossmodal.paper.figures import t1_5_linear_reading as figure
+    from crossmodal.theory import registry
+
+    tau, b, width, variance = 20.0, 0.2, 0.35, 0.006
+    found = figure.least_bound(registry.get("T1.5"), *(np.array(x) for x in (tau, b, width, variance)))
+    bennett = np.log(1 + variance / b**2 * (np.exp(tau * b) - 1 - tau * b))
+    assert found == pytest.approx(min(tau**2 * width**2 / 8, tau * b, bennett), rel=ROUNDING)
+
+
+def test_a_bound_that_is_too_small_is_noticed(compute: Any) -> None:
+    data = compute("t1_5_linear_reading")
+    with pytest.raises(AssertionError):
+        bounds_the_rest(Data({**data.values, "bounds": data["bounds"] / 3}, data.provenance))
