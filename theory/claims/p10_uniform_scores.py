@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -58,7 +59,7 @@ def bind(v: Mapping[str, Any], ops: Any) -> dict[str, Any]:
 
     def total(path: list[int]) -> Any:
         out = one * 0
-        for i, j in zip(path, path[1:], strict=False):
+        for i, j in itertools.pairwise(path):
             out = out + ops.entry(gram, i, j)
         return out
 

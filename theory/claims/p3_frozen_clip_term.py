@@ -44,7 +44,7 @@ def derive(p: Proof) -> None:
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     clip = -x["drop"]
     return {
-        "D_CE": x["rise"], "D_CLIP": clip, "CLIP_1": clip, "CLIP_2": x["other"] if "other" in x else clip, "lambda": x["lambda"],
+        "D_CE": x["rise"], "D_CLIP": clip, "CLIP_1": clip, "CLIP_2": x.get("other", clip), "lambda": x["lambda"],
         "D": x["rise"] + x["lambda"] * clip,
     }  # fmt: skip
 

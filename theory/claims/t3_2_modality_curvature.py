@@ -64,7 +64,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     ratio = x["t"] if "t" in x else one  # unit features: a = b = 1
     return {
         "Z": z, "U": u, "V": w, "H": ops.T(z) @ z * share, "S_II": ops.T(u) @ u * share, "S_IT": ops.T(u) @ w * share,
-        "S_TT": ops.T(w) @ w * share, "h": one * share, "p": x["p"], "q": x["q"], "a": x["a"] if "a" in x else one,
+        "S_TT": ops.T(w) @ w * share, "h": one * share, "p": x["p"], "q": x["q"], "a": x.get("a", one),
         "t": ratio, "v": ops.reciprocal(ratio),
     }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -91,7 +92,7 @@ def bind(v: Mapping[str, Any], ops: Any) -> dict[str, Any]:
 
 def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
     envs = view.environments
-    for s, t in zip(envs, envs[1:], strict=False):
+    for s, t in itertools.pairwise(envs):
         a, b, end, here, there = view.span(
             view.image(s), view.image(t), view.mean(view.image(envs[-1])), view.mean(view.image(s)), view.mean(view.image(t))
         )
