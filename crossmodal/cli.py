@@ -140,5 +140,18 @@ def paper(names: tuple[str, ...], features: Path | None, output: Path, seed: int
         click.echo(path)
 
 
+@main.command()
+@click.option("--only", multiple=True, help="Only this item (repeatable), such as k1; default: all.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("build/bench"), show_default=True)
+@click.option("--threads", type=int, help="Threads; default: what each item's target names.")
+@click.option("--quick", is_flag=True, help="Small shapes and few rounds: does it run, not how fast.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+def bench(only: tuple[str, ...], output: Path, threads: int | None, quick: bool, device: str) -> None:
+    """Speed and memory of the kernels beside their peers; refuses to print speed where correctness fails."""
+    from crossmodal import bench as job
+
+    job.bench(only, output, threads, quick, device)
+
+
 if __name__ == "__main__":
     main()

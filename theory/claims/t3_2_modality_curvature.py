@@ -61,7 +61,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     share = ops.ratio(1, ops.rows(u))
     one = ops.ones(1, 1, u)
     z = u * x["p"] + w * x["q"]
-    ratio = x["t"] if "t" in x else one  # unit features: a = b = 1
+    ratio = x.get("t", one)  # unit features: a = b = 1
     return {
         "Z": z, "U": u, "V": w, "H": ops.T(z) @ z * share, "S_II": ops.T(u) @ u * share, "S_IT": ops.T(u) @ w * share,
         "S_TT": ops.T(w) @ w * share, "h": one * share, "p": x["p"], "q": x["q"], "a": x.get("a", one),
