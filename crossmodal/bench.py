@@ -20,7 +20,7 @@ def bench(only: Sequence[str], output: Path, threads: int | None, quick: bool, d
 
         found = main(output, only or None, threads, quick, device, tell)
     rows = [
-        [item, row.get("contender", ""), row.get("status", ""), shown(row.get("ms_p50")), shown(row.get("peak_mib"))]
+        [item, row.get("contender", ""), row.get("status", ""), shown(row.get("p50_ms")), shown(row.get("peak_mib"))]
         for item, many in found.items()
         for row in many
     ]
