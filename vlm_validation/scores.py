@@ -174,6 +174,16 @@ def estimate_scores(
     )
 
 
+def score_matrices(features: Features) -> dict[str, np.ndarray]:
+    """'II', 'IT', 'TI', 'TT' -> (T, T) V-statistics alone, by claim S1 in O(N d)."""
+    rows = [features.rows(k) for k in features.environments]
+    means = {
+        "I": np.stack([features.image[r].mean(axis=0, dtype=np.float64) for r in rows]),
+        "T": np.stack([features.text[r].mean(axis=0, dtype=np.float64) for r in rows]),
+    }
+    return {a + b: means[a] @ means[b].T for a, b in PAIRS}
+
+
 def _claim_s7() -> HalfWidth:
     from ..theory.claims.s7_finite_samples import half_width
 

@@ -1,0 +1,191 @@
+"""What the theory says about the forgetting of an order before anything is trained.
+
+Every predictor maps orders (M, T) of positions 0..T-1 to M numbers, lower meaning less forgetting.  All read contribution
+scores only: of environments, or (`blocks`, `span_forgetting`) of class prototypes.  Claims T3.5, T3.6, T3.7, T3.10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .features import Features
+
+
+def consecutive_cost(con: np.ndarray, orders: np.ndarray, *, power: int = 1) -> np.ndarray:
+    """The paper's cumulative cost: sum over consecutive environments of Con(previous, next) to `power`; (M,)."""
+    return np.asarray((con[orders[:, :-1], orders[:, 1:]] ** power).sum(axis=1))
+
+
+def unit_gram(con: np.ndarray) -> np.ndarray:
+    """(T, T) cosines of the environments' mean directions, from their intra-modal scores."""
+    scale = np.sqrt(np.diag(con))
+    return np.asarray(con / np.outer(scale, scale))
+
+
+def fourth_order(gram: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    """T3.7: ||L||^2 - ||L' L||^2, L the strictly lower part of the Gram matrix in the given order; (M,)."""
+    lower = np.tril(_ordered(gram, orders), -1)
+    return np.asarray((lower**2).sum(axis=(1, 2)) - ((np.swapaxes(lower, 1, 2) @ lower) ** 2).sum(axis=(1, 2)))
+
+
+def rank_one(gram: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    """T3.5 with an isotropic target: tr(R G R'), R = -L'(I + L)^{-1}; environments as unit directions; (M,)."""
+    g = _ordered(gram, orders)
+    lower = np.tril(g, -1)
+    R = -np.swapaxes(lower, 1, 2) @ np.linalg.inv(np.eye(gram.shape[0]) + lower)
+    return np.einsum("mij,mjk,mik->m", R, g, R)
+
+
+def rank_one_steps(gram: np.ndarray, orders: np.ndarray, *, step: float) -> np.ndarray:
+    """T3.6 with an isotropic target: the same for one gradient step of size `step` in (0, 1] an environment; (M,).
+
+    The residual of environment s just after its own step is subtracted, so that this too is forgetting.
+    """
+    g = _ordered(gram, orders)
+    T = gram.shape[0]
+    lower = np.tril(g, -1)
+    solve = np.linalg.inv(np.eye(T) + step * lower)
+    final = np.eye(T) - step * g @ solve
+    # after its own step an environment keeps the share 1 - step of the residual it met
+    learned = (1 - step) * solve
+    return np.einsum("mij,mjk,mik->m", final, g, final) - np.einsum("mij,mjk,mik->m", learned, g, learned)
+
+
+def blocks(prototypes: np.ndarray, environment: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    """T3.5 in block form with an isotropic target: each environment the span of its class prototypes; (M,).
+
+    Args:
+        prototypes: (K, r) coordinates of the class prototypes (any isometric ones).
+        environment: (K,) position of each prototype's environment.
+    """
+    T = orders.shape[1]
+    bases = []
+    for t in range(T):
+        u, s, _ = np.linalg.svd(prototypes[environment == t].T, full_matrices=False)
+        bases.append(u[:, s > 1e-10 * s[0]])
+    projectors = np.stack([q @ q.T for q in bases])
+    identity = np.eye(prototypes.shape[1])
+    total = np.zeros(len(orders))
+    for m, order in enumerate(orders):
+        error = identity
+        for t in order:
+            error = error - projectors[t] @ error
+        total[m] = sum(((bases[t].T @ error) ** 2).sum() for t in order[:-1])
+    return total
+
+
+@dataclass(frozen=True, eq=False)
+class Prototypes:
+    """Class prototypes of every environment: all that the span predictor T3.10 may see.
+
+    Attributes:
+        gram: (K, K) their inner products: image-to-image contribution scores at class granularity.
+        environment: (K,) position of the environment.
+        label: (K,) class.
+        weight: (K,) share of the environment's samples.
+        classes: C.
+    """
+
+    gram: np.ndarray
+    environment: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+    classes: int
+
+    def coordinates(self) -> np.ndarray:
+        """(K, r) vectors with this Gram matrix."""
+        values, vectors = np.linalg.eigh(self.gram)
+        keep = values > 1e-12 * values[-1]
+        return np.asarray(vectors[:, keep] * np.sqrt(values[keep]))
+
+
+def class_prototypes(features: Features, *, rows: np.ndarray | None = None) -> Prototypes:
+    """The mean image feature of every class in every environment.
+
+    Args:
+        rows: indices with repetition, as a bootstrap draws them; default: every row once.
+    """
+    rows = np.arange(len(features)) if rows is None else rows
+    place = np.searchsorted(features.environments, features.environment[rows])
+    keys, member = np.unique(np.stack([place, features.label[rows]], axis=1), axis=0, return_inverse=True)
+    counts = np.bincount(member)
+    sums = np.zeros((len(keys), features.dimension))
+    np.add.at(sums, member, features.image[rows].astype(np.float64))
+    means = sums / counts[:, None]
+    weight = counts / np.bincount(place)[keys[:, 0]]
+    return Prototypes(means @ means.T, keys[:, 0], keys[:, 1], weight, features.classes)
+
+
+def span_forgetting(prototypes: Prototypes, orders: np.ndarray, *, steps: int = 200, step: float = 5.0) -> np.ndarray:
+    """T3.10: forgetting of a head trained on prototypes instead of samples, in nats; (M,).
+
+    Mean loss increase of the first T-1 environments, convention "paper".
+    """
+    each = span_forgetting_by_environment(prototypes, orders, steps=steps, step=step)
+    return np.asarray(each.sum(axis=1) / (orders.shape[1] - 1))
+
+
+def span_forgetting_by_environment(
+    prototypes: Prototypes, orders: np.ndarray, *, steps: int = 200, step: float = 5.0
+) -> np.ndarray:
+    """T3.10 by environment: (M, T) loss increase since learning, in nats, columns by position, not by turn.
+
+    The trajectory of the logits at the prototypes needs their Gram matrix only: a gradient step on environment t moves
+    the K x C logits by -step * Gram[:, t] (weights * (softmax - onehot))[t].  Common prefixes are trained once.
+    """
+    p = prototypes
+    T = orders.shape[1]
+    onehot = np.eye(p.classes)[p.label]
+    members = [np.flatnonzero(p.environment == t) for t in range(T)]
+    logits: dict[tuple[int, ...], np.ndarray] = {(): np.zeros((len(p.label), p.classes))}
+    losses: dict[tuple[int, ...], np.ndarray] = {}
+    for length in range(1, T + 1):
+        prefixes = sorted({tuple(order[:length]) for order in orders.tolist()})
+        state = np.stack([logits[prefix[:-1]] for prefix in prefixes])
+        for t in range(T):
+            chosen = [i for i, prefix in enumerate(prefixes) if prefix[-1] == t]
+            if chosen:
+                state[chosen] = _train_span(state[chosen], p, members[t], onehot, steps, step)
+        logits = dict(zip(prefixes, state, strict=True))
+        losses.update(zip(prefixes, _span_losses(state, p, members, onehot), strict=True))
+    out = np.empty((len(orders), T))
+    for m, order in enumerate(orders.tolist()):
+        final = losses[tuple(order)]
+        for k, t in enumerate(order):
+            out[m, t] = final[t] - losses[tuple(order[: k + 1])][t]
+    return out
+
+
+def _train_span(
+    state: np.ndarray, p: Prototypes, members: np.ndarray, onehot: np.ndarray, steps: int, step: float
+) -> np.ndarray:
+    B, K, C = state.shape
+    weight = (step * p.weight[members])[None, :, None]
+    target = onehot[members]
+    pull = p.gram[:, members]
+    flat = np.ascontiguousarray(state.transpose(0, 2, 1)).reshape(B * C, K)  # one matrix product a step
+    # Only the environment's own logits feed back; the others follow from the summed residuals at the end.
+    own = flat[:, members].reshape(B, C, -1)
+    inner = pull[members]
+    summed = np.zeros_like(own)
+    for _ in range(steps):
+        residual = np.exp(own - own.max(axis=1, keepdims=True))
+        residual /= residual.sum(axis=1, keepdims=True)
+        residual -= target.T[None]
+        residual *= weight.transpose(0, 2, 1)
+        summed += residual
+        own = own - residual @ inner
+    flat = flat - summed.reshape(B * C, -1) @ pull.T
+    return flat.reshape(B, C, K).transpose(0, 2, 1)
+
+
+def _span_losses(state: np.ndarray, p: Prototypes, members: list[np.ndarray], onehot: np.ndarray) -> np.ndarray:
+    top = state.max(axis=2, keepdims=True)
+    entropy = np.log(np.exp(state - top).sum(axis=2)) + top[..., 0] - (state * onehot).sum(axis=2)
+    return np.stack([(entropy[:, rows] * p.weight[rows]).sum(axis=1) for rows in members], axis=1)
+
+
+def _ordered(gram: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    return np.asarray(gram[orders[:, :, None], orders[:, None, :]])
