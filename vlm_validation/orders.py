@@ -162,6 +162,7 @@ def train_orders(
     )  # fmt: skip
 
 
+Heads = dict[tuple[int, ...], torch.Tensor]
 Rows = dict[tuple[int, ...], np.ndarray]
 
 
@@ -175,9 +176,9 @@ def _walk(
     _record(judged, [()], head[None], losses, accuracies)
     with progress_bar(sum(math.perm(T, k) for k in range(1, T + 1)), "training orders", progress) as advance:
         for first in range(T):  # one subtree at a time: a T-th of the memory
-            level = {(first,): head}
+            level: Heads = {(first,): head}
             while level:
-                trained: dict[tuple[int, ...], torch.Tensor] = {}
+                trained: Heads = {}
                 for last in range(T):
                     prefixes = [p for p in level if p[-1] == last]
                     if not prefixes:
