@@ -10,6 +10,7 @@ import importlib
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,8 +60,16 @@ class Built:
 
 @cache
 def registry() -> tuple[str, ...]:
-    """Names of all figures, sorted; imports none of them."""
-    return tuple(sorted(path.stem for path in FIGURES.glob("*.py") if not path.stem.startswith("_")))
+    """Names of all figures in the order of the paper (scores, claims by number, the rest); imports none of them."""
+    return tuple(sorted((path.stem for path in FIGURES.glob("*.py") if not path.stem.startswith("_")), key=place))
+
+
+def place(name: str) -> tuple[int, int, list[int], str]:
+    """Where a figure stands: `t3_4_words` is about claim T3.4."""
+    found = re.match(r"([stogdce])((?:\d+_)+)", name)
+    if found is None:
+        return (0 if name.startswith("score") else 2, 0, [], name)
+    return (1, "stogdce".index(found[1]), [int(k) for k in found[2].split("_") if k], name)
 
 
 def module(name: str) -> ModuleType:

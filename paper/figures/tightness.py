@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import sympy
-import torch
 
-from ...synthetic.arithmetic import arithmetic
+from ...synthetic.arithmetic import Ball, arithmetic, ball
 from ...synthetic.check import tightness
 from ...synthetic.draw import draw_batch
 from ...synthetic.evaluate import admitted, bound_values, sides
@@ -22,7 +21,7 @@ BATCHES, SIZE = 4, 1024
 CAPTION = (
     "How tight every bound is: left side over right side, one bound a row; {bounds} bounds of {claims} claims.  Bar: the "
     "middle {coverage:.0%} of up to {models} random small models that satisfy the assumptions; tick: their median; dot: the largest "
-    "ratio drawn; diamond: the claim's own instance of equality, in exact arithmetic.  {attained} of the {with_instance} "
+    "ratio drawn (lower ends of intervals that hold the exact ratio); diamond: the claim's own instance of equality, in exact arithmetic.  {attained} of the {with_instance} "
     "bounds with such an instance attain it.  Of a matrix inequality, largest eigenvalues.  Bounds of another form, such as those between two quantities of either sign, have no ratio: "
     "{left_out}."
 )
@@ -58,37 +57,39 @@ def compute(features: Any, seed: int) -> Data:
 
 
 def ratios(claim: Claim, bounds: list[Relation], seed: int) -> dict[str, np.ndarray]:
-    """Relation -> ratios of its sides on random models within the assumptions, where the right side is positive."""
-    plain, bounded = arithmetic("plain"), arithmetic("bounded")
+    """Relation -> ratios of its sides on random models within the assumptions, where both sides are positive.
+
+    Each is the lower end of an interval that holds the exact ratio, so a true bound never shows more than 1.
+    """
+    ops = arithmetic("bounded")
     found: dict[str, list[np.ndarray]] = {relation.name: [] for relation in bounds}
     for index in range(BATCHES):
-        inputs = draw_batch(claim, seed, index, SIZE)
-        among = admitted(claim, bound_values(claim, inputs, bounded), bounded, SIZE).numpy()
-        values = bound_values(claim, {k: v.mid for k, v in inputs.items()}, plain)
+        values = bound_values(claim, draw_batch(claim, seed, index, SIZE), ops)
+        among = admitted(claim, values, ops, SIZE).numpy()
         for relation in bounds:
-            lhs, rhs = two_sides(relation, values, plain)
-            if lhs is None or len(lhs) != SIZE:
+            pair = two_sides(relation, values, ops)
+            if pair is None or pair[0].mid.numel() != SIZE:
                 continue
-            use = among & (rhs > 1e-9) & (lhs >= 0)  # below this the quotient is rounding
-            found[relation.name].append(lhs[use] / rhs[use])
+            (lhs, lhs_error), (rhs, rhs_error) = ((x.mid.reshape(-1).numpy(), x.err.reshape(-1).numpy()) for x in pair)
+            lhs, lhs_error, rhs, rhs_error = np.broadcast_arrays(lhs, lhs_error, rhs, rhs_error)
+            use = among & (rhs > rhs_error) & (lhs > lhs_error)  # both sides surely positive
+            found[relation.name].append((lhs[use] - lhs_error[use]) / (rhs[use] + rhs_error[use]))
     return {name: np.concatenate(x) if x else np.empty(0) for name, x in found.items()}
 
 
-def two_sides(relation: Relation, values: Any, ops: Any) -> tuple[np.ndarray | None, np.ndarray]:
-    """(n,) both sides as numbers; None where the relation has no ratio."""
-    none = None, np.empty(0)
+def two_sides(relation: Relation, values: Any, ops: Any) -> tuple[Ball, Ball] | None:
+    """Both sides as numbers with error bounds, (n, 1, 1); None where the relation has no ratio."""
     lhs, rhs = sympy.sympify(relation.lhs), sympy.sympify(relation.rhs)
     if rhs == 0 or lhs == 0 or getattr(lhs, "is_zero_matrix", False):
-        return none
-    left, right = sides(relation, values, ops)
+        return None
+    left, right = (ball(x) for x in sides(relation, values, ops))
     if lhs.is_number:  # -1 <= x is read as -x <= 1
         left, right = -right, -left
     if relation.op == "loewner<=":
         if rhs.atoms(sympy.MatrixSymbol):
-            return none
-        left, right = (torch.linalg.eigvalsh((x + x.mT) / 2)[..., -1] for x in (left, right))
-    left, right = (torch.as_tensor(x, dtype=torch.float64).reshape(-1) for x in (left, right))
-    return left.numpy(), np.broadcast_to(right.numpy(), left.shape)
+            return None
+        left, right = (-ops.smallest_eigenvalue(-x) for x in (left, right))
+    return left, right
 
 
 def tight_ratios(claim: Claim) -> dict[str, float]:

@@ -10,8 +10,8 @@ from .. import style
 from .. import verdicts as dashboard
 from ..results import Data, provenance
 
-COLUMNS = ("certificate", "mutants", "exact models", "tight", "assumptions", "features")
-LEFT = -7.6  # where titles begin, in columns
+COLUMNS = ("certificate", "mutants", "exact models", "tight", "assumptions", "features", "witness")
+LEFT = -10.6  # where titles begin, in columns
 PASSED, EMPTY, FAILED = 1, 0, -1
 CAPTION = (
     "Every claim and what it withstood: {proved} PROVED, {refuted} REFUTED, {undecided} UNDECIDED of {count}.  Filled: passed; "
@@ -19,7 +19,7 @@ CAPTION = (
     "failed.  certificate: the checker accepts what was derived now and it equals what is stored.  mutants: {killed} of "
     "{tried} altered certificates rejected.  exact models: no violation on {models} models in rationals.  tight: a bound one "
     "percent smaller fails.  assumptions: each one dropped has an exact counterexample.  features: no violation beyond its "
-    "proven rounding error."
+    "proven rounding error.  witness: a false claim has an exact counterexample, for which it is REFUTED."
 )
 
 
@@ -31,7 +31,7 @@ def compute(features: Any, seed: int) -> Data:
             "claims": [r.claim for r in found], "titles": [r.title for r in found], "verdicts": [r.verdict for r in found],
             "cells": [cells(r) for r in found], "columns": list(COLUMNS), "count": len(found), "proved": count["PROVED"],
             "refuted": count["REFUTED"], "undecided": count["UNDECIDED"], "tried": sum(r.mutants[0] for r in found),
-            "killed": sum(r.mutants[1] for r in found), "models": sum(r.models for r in found),
+            "killed": sum(r.mutants[1] for r in found), "models": sum(r.models for r in found if r.registered != "REFUTED"),
         },
         provenance=provenance([r.claim for r in found], features, seed),
     )  # fmt: skip
@@ -43,14 +43,17 @@ def cells(row: Any) -> list[int]:
     def mark(applies: object, passed: bool) -> int:
         return (PASSED if passed else FAILED) if applies else EMPTY
 
-    measured = row.measurement
+    measured, refuted = row.measurement, row.registered == "REFUTED"
     return [
         mark(row.registered == "PROVED", row.certificate == "accepted" or row.verdict == "PROVED"),
         mark(row.mutants[0], row.mutants[0] == row.mutants[1]),
-        mark(row.models, row.registered == "REFUTED" or row.witness is None),
+        mark(row.models and not refuted, row.witness is None),
         mark(row.tight, all(holds and fails for _, _, holds, fails in row.tight)),
         mark(row.necessity, all(all(both) for both in row.necessity.values())),
-        mark(measured["instances"], not measured["violations"] or bool(measured["assumptions_violated"])),
+        mark(
+            measured["instances"] and not refuted, not measured["violations"] or bool(measured["assumptions_violated"])
+        ),
+        mark(refuted, row.witness is not None),
     ]
 
 
@@ -78,12 +81,12 @@ def draw(data: Data) -> Any:
     for k in y:
         verdict = data["verdicts"][k]
         axes.text(LEFT + 0.05, k, data["claims"][k], va="center", weight="bold")
-        axes.text(LEFT + 0.75, k, data["titles"][k], va="center", fontsize=7.5)
+        axes.text(LEFT + 1.15, k, data["titles"][k], va="center", fontsize=7)
         axes.text(
             len(COLUMNS) - 0.4, k, verdict, va="center", color=style.VERDICTS[verdict], weight="bold", fontsize=7.5
         )
-    axes.hlines(y + 0.5, LEFT, len(COLUMNS) + 0.9, color="black", linewidth=0.15)
-    axes.set_xlim(LEFT, len(COLUMNS) + 0.9)
+    axes.hlines(y + 0.5, LEFT, len(COLUMNS) + 1.3, color="black", linewidth=0.15)
+    axes.set_xlim(LEFT, len(COLUMNS) + 1.3)
     axes.set_ylim(n - 0.5, -0.5)
     axes.set_yticks([])
     axes.set_xticks(range(len(COLUMNS)), data["columns"], rotation=30, ha="left", rotation_mode="anchor")

@@ -78,6 +78,12 @@ def test_a_users_style_changes_nothing(features: Any) -> None:
         assert matplotlib.rcParams["font.size"] == 20
 
 
+def test_figures_stand_in_the_order_of_the_theory() -> None:
+    names = ["verdicts", "e3_orders", "d2_x", "t3_10_x", "t3_9_x", "t1_5_x", "score_heatmaps"]
+    shown = ["score_heatmaps", "t1_5_x", "t3_9_x", "t3_10_x", "d2_x", "e3_orders", "verdicts"]
+    assert sorted(names, key=build.place) == shown
+
+
 def test_unknown_figure_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no figure 'nosuch'") as caught:
         build.build(["t3_4_two_environments", "nosuch"], None, tmp_path / "out", 0)
