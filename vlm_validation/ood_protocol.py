@@ -1,0 +1,192 @@
+"""E5 and E6: how well one environment is told from another, beside the contribution scores and the bounds D1 and D2.
+
+Two scores are measured, because the theorem speaks of one and the paper of the other: MCM over the class prompts of the
+in-distribution environment, and the concept score `<u, mean text of the environment>`, whose means are contribution
+scores (D2).  Bounds are lowered from the statements of the claims, not written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import sympy
+
+from ..theory.claim import Claim
+from .features import Features
+from .ood import OodReport, concept_scores, mcm_scores, ood_report
+from .scores import score_matrices
+
+
+@dataclass(frozen=True)
+class OodPair:
+    """One ordered pair of environments.
+
+    Attributes:
+        inside, outside: environment ids; the first is in-distribution.
+        mcm: MCM over the prompts of the in-distribution classes.
+        concept: the concept score of D2.
+        con_IT: Con_IT(outside, inside).
+        bound_D1: lower bound on the concept score's AUROC from its means and variances; 0 where the means are reversed.
+        bound_D2: the same from contribution scores alone.
+    """
+
+    inside: int
+    outside: int
+    mcm: OodReport
+    concept: OodReport
+    con_IT: float
+    bound_D1: float
+    bound_D2: float
+
+
+@dataclass(frozen=True)
+class OodTable:
+    """E5: every ordered pair, and how AUROC goes with Con_IT.
+
+    Attributes:
+        pairs: T(T-1) of them.
+        prompts: where the concept vectors of MCM came from.
+        temperature: of MCM.
+        pearson_mcm, pearson_concept: correlation of Con_IT with the AUROC of either score over pairs; NaN if one is constant.
+    """
+
+    pairs: tuple[OodPair, ...]
+    prompts: str
+    temperature: float
+    pearson_mcm: float
+    pearson_concept: float
+
+    @property
+    def mean_auroc(self) -> dict[str, float]:
+        return {
+            "MCM": float(np.mean([pair.mcm.auroc for pair in self.pairs])),
+            "concept": float(np.mean([pair.concept.auroc for pair in self.pairs])),
+        }
+
+
+def pairwise_ood(features: Features, *, temperature: float = 1.0) -> OodTable:
+    """E5 on frozen features.
+
+    Args:
+        features: T >= 2 environments; with `prompts`, or class texts are averaged from the captions instead.
+        temperature: of MCM, on cosines.
+
+    Raises:
+        InputError: a single environment; temperature not positive.
+    """
+    features.require_environments(2, "a pair needs two environments")
+    prompts, origin = concept_vectors(features)
+    con = score_matrices(features)
+    ids = features.environments
+    pairs = []
+    for i, inside in enumerate(ids):
+        own = np.unique(features.label[features.rows(inside)])
+        concept = features.text[features.rows(inside)].mean(axis=0, dtype=np.float64)
+        for j, outside in enumerate(ids):
+            if i == j:
+                continue
+            x, y = features.image[features.rows(inside)], features.image[features.rows(outside)]
+            a, b = concept_scores(x, concept), concept_scores(y, concept)
+            gap = float(con["IT"][i, i] - con["IT"][j, i])
+            spread = 2 * con["TT"][i, i] - con["IT"][i, i] ** 2 - con["IT"][j, i] ** 2
+            settings = {"name": "MCM", "temperature": temperature, "prompts": origin}
+            pairs.append(OodPair(
+                inside, outside,
+                ood_report(mcm_scores(x, prompts[own], temperature=temperature),
+                           mcm_scores(y, prompts[own], temperature=temperature), settings),
+                ood_report(a, b, {"name": "concept score (D2)"}),
+                float(con["IT"][j, i]),
+                lower_bound_d1(gap, float(a.var() + b.var())),
+                lower_bound_d2(gap, float(spread)),
+            ))  # fmt: skip
+    scores = [pair.con_IT for pair in pairs]
+    return OodTable(
+        tuple(pairs),
+        origin,
+        temperature,
+        _pearson(scores, [pair.mcm.auroc for pair in pairs]),
+        _pearson(scores, [pair.concept.auroc for pair in pairs]),
+    )
+
+
+def cumulative_ood(features: Features, order: Sequence[int], *, temperature: float = 1.0) -> list[OodReport]:
+    """E6: after each environment of the order but the last, MCM over all classes seen so far against all that is to come.
+
+    Args:
+        order: environment ids, each once.
+
+    Returns:
+        T-1 reports.
+
+    Raises:
+        InputError: a single environment.
+    """
+    features.require_environments(2, "something must be left to come")
+    prompts, origin = concept_vectors(features)
+    reports = []
+    for k in range(1, len(order)):
+        seen = np.isin(features.environment, list(order[:k]))
+        classes = np.unique(features.label[seen])
+        score = mcm_scores(features.image, prompts[classes], temperature=temperature)
+        settings = {"name": "MCM", "temperature": temperature, "prompts": origin, "environments seen": k}
+        reports.append(ood_report(score[seen], score[~seen], settings))
+    return reports
+
+
+def concept_vectors(features: Features) -> tuple[np.ndarray, str]:
+    """(C, d) unit concept vectors and where they came from: the file's prompts, or mean captions of every class."""
+    if features.prompts is not None:
+        return features.prompts, f"class prompts, template {features.metadata.get('template', 'not recorded')!r}"
+    vectors = np.zeros((features.classes, features.dimension))
+    np.add.at(vectors, features.label, features.text.astype(np.float64))
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(norms > 0, norms, 1), "mean caption of every class (the file has no prompts)"
+
+
+def lower_bound_d1(gap: float, variance: float) -> float:
+    """AUROC >= this, from the gap of the mean scores and the sum of their variances (claim D1); 0 where gap <= 0."""
+    return _d1()(gap, variance) if gap > 0 else 0.0
+
+
+def lower_bound_d2(gap: float, spread: float) -> float:
+    """AUROC >= this, from contribution scores alone (claim D2); 0 where gap <= 0.
+
+    Args:
+        gap: Con_IT(t,t) - Con_IT(s,t).
+        spread: 2 Con_TT(t,t) - Con_IT(t,t)^2 - Con_IT(s,t)^2.
+    """
+    return _d2()(gap, spread) if gap > 0 else 0.0
+
+
+@cache
+def _d1() -> Callable[[float, float], float]:
+    from ..theory.claims.d1_auroc_from_moments import CLAIM
+
+    return _solved(CLAIM, "cantelli")
+
+
+@cache
+def _d2() -> Callable[[float, float], float]:
+    from ..theory.claims.d2_concept_score import CLAIM
+
+    return _solved(CLAIM, "separation")
+
+
+def _solved(claim: Claim, name: str) -> Callable[[float, float], float]:
+    """The relation `D^2 <= AUROC * (D^2 + rest)` of a claim as AUROC's lower bound, a function of D and rest."""
+    relation = next(r for r in claim.statement.relations if r.name == name)
+    D, auroc, rest = sympy.Symbol("D", real=True), sympy.Symbol("AUROC", real=True), sympy.Symbol("rest", real=True)
+    others = sympy.expand(relation.rhs / auroc - D**2)
+    if others.has(D) or others.has(auroc):
+        raise AssertionError(f"{claim.id}: '{name}' no longer reads D^2 <= AUROC (D^2 + rest)")
+    found: Callable[[float, float], float] = sympy.lambdify((D, rest), relation.lhs / (D**2 + rest), "math")
+    return found
+
+
+def _pearson(x: Sequence[float], y: Sequence[float]) -> float:
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    return float(np.corrcoef(x, y)[0, 1])
