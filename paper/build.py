@@ -106,11 +106,17 @@ def make(name: str, features: Any, seed: int, formats: Sequence[str] = FORMATS, 
         ValueError: a caption that is missing, quotes what was not computed, or has a number typed in it.
     """
     import matplotlib
+    import torch
 
     from . import style
 
     source = module(name)
-    data: Data = source.compute(features, seed)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in one order, whatever the machine: the same seed gives the same bytes
+    try:
+        data: Data = source.compute(features, seed)
+    finally:
+        torch.set_num_threads(threads)
     text = caption(source.CAPTION, data)
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a reader's matplotlibrc must not change the figure
@@ -135,7 +141,7 @@ def build(names: Sequence[str], features: Path | None, output: Path, seed: int) 
     """Build figures into a folder, and the document when all of them are built.
 
     Args:
-        names: of figures; empty for all and the document.
+        names: of figures; empty for all and the document (figures that these features do not allow are left out, with a note).
         features: a features file, or None for the generated set.
         output: created if missing; files of the same name are replaced.
         seed: the same seed gives the same bytes.
@@ -144,7 +150,8 @@ def build(names: Sequence[str], features: Path | None, output: Path, seed: int) 
         The paths written.
 
     Raises:
-        InputError: an unknown figure (before any work), a bad features file, a folder that cannot be written.
+        InputError: an unknown figure (before any work), a bad features file, a folder that cannot be written, a named
+            figure that these features do not allow.
     """
     from .. import terminal
 
@@ -159,8 +166,14 @@ def build(names: Sequence[str], features: Path | None, output: Path, seed: int) 
         task = bar.add_task("figures", total=len(wanted) + (not names))
         for name in wanted:
             bar.update(task, description=name)
-            built.append(make(name, measured, seed))
-            paths += write(built[-1], output)
+            try:
+                built.append(make(name, measured, seed))
+            except InputError as error:
+                if names:
+                    raise
+                terminal.errors.print(f"no {name}: {error}")  # the other figures need not suffer
+            else:
+                paths += write(built[-1], output)
             bar.advance(task)
         if not names:
             bar.update(task, description="document")

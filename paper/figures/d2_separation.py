@@ -31,6 +31,7 @@ CAPTION = (
 
 def compute(features: Any, seed: int) -> Data:
     """Both sides of the claims' relations on every pair."""
+    features.require_environments(2, "separation needs an inside and an outside")
     ops = arithmetic("plain")
     d1, d2 = registry.get("D1"), registry.get("D2")
     view = FeaturesView(features)

@@ -35,6 +35,7 @@ MARKS = (1.0, 10.0, 100.0)
 
 def compute(features: Any, seed: int) -> Data:
     """Measured parts of the loss, and bounds; nothing is random here."""
+    features.require_environments(2, "a change of the loss needs two")
     claim = registry.get("T1.5")
     view = FeaturesView(features)
     tau = np.geomspace(0.03, 300, POINTS)

@@ -158,3 +158,22 @@ def pixels(path: Path) -> np.ndarray:
     from PIL import Image
 
     return np.asarray(Image.open(path).convert("RGB"), dtype=np.int16)
+
+
+def test_features_that_do_not_allow_a_figure(tmp_path: Path, features: Any, monkeypatch: pytest.MonkeyPatch,
+                                             capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """One environment: named figures are refused, the default build leaves them out and says so."""
+    from dataclasses import replace
+
+    from crossmodal.vlm_validation.features import save_features
+
+    one = replace(features.select(features.rows(0)), environment_names=None, notes=())
+    save_features(tmp_path / "one.npz", one)
+    for name in ("d2_separation", "t1_5_linear_reading", "e3_orders"):
+        with pytest.raises(InputError, match="at least 2"):
+            build.build([name], tmp_path / "one.npz", tmp_path / "out", 0)
+    monkeypatch.setattr(build, "registry", lambda: ("score_heatmaps", "d2_separation"))
+    monkeypatch.setattr(build, "write_document", lambda *_: [])
+    paths = build.build([], tmp_path / "one.npz", tmp_path / "out", 0)
+    assert {p.stem for p in paths} == {"score_heatmaps"}
+    assert "no d2_separation" in capsys.readouterr().err

@@ -286,3 +286,50 @@ def test_a_bound_that_is_too_small_is_noticed(compute: Any) -> None:
     data = compute("t1_5_linear_reading")
     with pytest.raises(AssertionError):
         bounds_the_rest(Data({**data.values, "bounds": data["bounds"] / 3}, data.provenance))
+
+
+def ranks_as_claimed(data: Data) -> None:
+    from scipy.stats import spearmanr
+
+    for key in ("rule", "span"):
+        assert data[f"{key}_spearman"] == pytest.approx(spearmanr(data[key], data["trained"]).statistic, abs=ROUNDING)
+        chosen = data["trained"][data[key] == data[key].min()].mean()
+        assert data[f"{key}_regret"] == pytest.approx(chosen / data["trained"].min() - 1, abs=ROUNDING)
+    assert (
+        (data["spearman"][:, 1] <= data["spearman"][:, 0]) & (data["spearman"][:, 0] <= data["spearman"][:, 2])
+    ).all()
+
+
+def test_orders(compute: Any, features: Any) -> None:
+    data = compute("e3_orders")
+    ranks_as_claimed(data)
+    assert data["orders"] == len({tuple(o) for o in data["order"].tolist()}) == 120
+    k = 37  # one order by hand: gradient descent on cross entropy, float64
+    head = np.zeros((features.dimension, features.classes))
+    learnt, losses = [], []
+
+    def loss(environment: int) -> tuple[float, np.ndarray]:
+        rows = features.rows(environment)
+        x, y = features.image[rows].astype(float), features.label[rows]
+        logits = x @ head
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        value = -np.log(p[np.arange(len(y)), y]).mean()
+        p[np.arange(len(y)), y] -= 1
+        return float(value), x.T @ p / len(y)
+
+    order = [features.environments[i] for i in data["order"][k]]
+    for environment in order:
+        for _ in range(200):
+            head = head - 5.0 * loss(environment)[1]
+        learnt.append(loss(environment)[0])
+    losses = [loss(environment)[0] for environment in order]
+    by_hand = np.mean([after - before for after, before in zip(losses[:-1], learnt[:-1], strict=True)])
+    # one thousand steps in float32: each adds a relative rounding of 2^-24 to weights of size ten or so
+    assert data["trained"][k] == pytest.approx(by_hand, abs=1000 * 2.0**-24 * 10)
+
+
+def test_shuffled_predictions_are_noticed(compute: Any) -> None:
+    data = compute("e3_orders")
+    with pytest.raises(AssertionError):
+        ranks_as_claimed(Data({**data.values, "span": data["span"][::-1]}, data.provenance))
