@@ -1,0 +1,133 @@
+"""Two solvers attack the claims: they must fail on the claim and succeed on every weakened or tightened variant."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from crossmodal.synthetic import refuters
+from crossmodal.synthetic.refuters import Encoding, Problem, Worker, attack, problems
+from crossmodal.theory import registry
+from crossmodal.theory.certify import derive
+from crossmodal.theory.errors import InputError
+from crossmodal.theory.language import Relation
+
+pytest.importorskip("z3")
+pytest.importorskip("cvc5")
+
+
+def attackable() -> list[str]:
+    """Claims that declare a vector or nothing but scalars; the rest have no goal for a solver."""
+    return [c.id for c in registry.all_claims() if problems(c)]
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    with Worker() as w:
+        yield w
+
+
+ALL = attackable()
+
+
+def test_there_is_something_to_attack() -> None:
+    assert {"S3", "S4", "S5", "S6", "T1.6", "T3.8"} <= set(ALL)
+    assert "T3.4" not in ALL  # matrices only
+
+
+@pytest.mark.parametrize("claim_id", ALL)
+def test_z3_refutes_every_variant_and_not_the_claim(claim_id: str, worker: Worker) -> None:
+    claim = registry.get(claim_id)
+    for found in attack(claim, 2.0, ("z3",), worker):
+        if found.variant == "the claim":
+            assert (found.outcome == "refuted") == (claim.verdict == "REFUTED"), found
+        else:
+            assert found.outcome == "refuted", found
+            assert found.confirmed, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("claim_id", [c for c in ALL if c in ("S3", "S4", "S5", "S7", "S8")])
+def test_the_second_opinion_agrees(claim_id: str, worker: Worker) -> None:
+    """cvc5 may run out of time; what it does say agrees with z3, and its witnesses are confirmed."""
+    refuted = 0
+    for found in attack(registry.get(claim_id), 1.0, ("cvc5",), worker):
+        if found.variant == "the claim":
+            assert found.outcome != "refuted", found
+        else:
+            assert found.outcome != "not refuted", found
+            assert found.confirmed or found.outcome == "gave up", found
+            refuted += found.confirmed
+    assert refuted
+
+
+def test_a_false_claim_is_refuted(worker: Worker) -> None:
+    """S5 with half of its bound; and a problem whose witness is wrong is not confirmed."""
+    claim = registry.get("S5")
+    halved = tuple(Relation(r.name, r.lhs, r.op, r.rhs * Fraction(1, 2)) for r in claim.statement.relations)
+    false = replace(claim, statement=replace(claim.statement, relations=halved), derive=None)
+    found = attack(false, 5.0, ("z3",), worker)[0]
+    assert (found.variant, found.outcome, found.confirmed) == ("the claim", "refuted", True)
+
+
+def problem(goal: dict[str, str], relation: str, *hypotheses: tuple[str, dict[str, str], str]) -> Problem:
+    facts = tuple((name, {"poly": poly, "is": rel}) for name, poly, rel in hypotheses)
+    return Problem(facts, "goal", {"poly": goal, "is": relation}, {}, ("u", "v"))
+
+
+def test_confirmation_is_exact() -> None:
+    """A point off the hypothesis by 1e-30, and one on which the goal is only just true, are no witnesses."""
+    unit = ("unit", {"<u,u>": "1", "1": "-1"}, "=0")
+    e = Encoding(problem({"1": "1", "<u,v>": "-1"}, ">=0", unit), 2, 0)  # false: <u,v> <= 1 for any v
+    point = {"u[0]": Fraction(1), "v[0]": Fraction(2), "v[1]": Fraction(0)}
+    assert e.confirm(point) is not None
+    assert e.confirm({**point, "v[0]": Fraction(1)}) is None
+    assert e.confirm({**point, "u[0]": 1 + Fraction(1, 10**30)}) is None
+    assert e.confirm({**point, "v[0]": 1 + Fraction(1, 10**30)}) is not None
+
+
+def test_an_irrational_model_is_moved_to_a_rational_one() -> None:
+    """|u|^2 = 1 and u_0 > v_0 > 0 have irrational models; the witness is rational all the same."""
+    p = problem(
+        {"<u,v>": "-1"}, ">=0", ("unit", {"<u,u>": "1", "1": "-1"}, "=0"), ("half", {"<v,v>": "1", "1": "-1/2"}, "=0")
+    )
+    answer, witness, confirmed = refuters.solve(p, 2, 0, refuters.Solver("z3"), refuters.time.monotonic() + 10)
+    assert answer == "sat"
+    assert confirmed
+    assert witness is not None
+    assert sum(Fraction(x) ** 2 for x in witness["v"]) == Fraction(1, 2)
+
+
+def test_sums_of_any_length_are_unrolled() -> None:
+    """``s = sum x_i`` with ``x_i >= 0``: ``s >= 0`` stands, ``s <= 1`` falls, with as many terms as are needed."""
+    step = {
+        "kind": "scalars", "fresh": {"scalars": ["x"], "vectors": []}, "start": {"s": {}}, "update": {"s": {"s": "1", "x": "1"}},
+        "given": [{"name": "sign", "fact": {"poly": {"x": "1"}, "is": ">=0"}}, {"name": "small", "fact": {"poly": {"1": "2/3", "x": "-1"}, "is": ">=0"}}],
+    }  # fmt: skip
+
+    def answer(goal: dict[str, str], n: int) -> Any:
+        p = Problem((), "goal", {"poly": goal, "is": ">=0"}, {"sum": step}, ())
+        return refuters.solve(p, 1, n, refuters.Solver("z3"), refuters.time.monotonic() + 10)[::2]
+
+    assert answer({"s": "1"}, 3) == ("unsat", False)
+    assert answer({"1": "1", "s": "-1"}, 1) == ("unsat", False)
+    assert answer({"1": "1", "s": "-1"}, 2) == ("sat", True)
+
+
+def test_goals_proved_with_matrices_are_left_alone() -> None:
+    certificate = derive(registry.get("S8"))
+    assert {"synergy", "bound"} <= refuters.without_matrices(certificate)
+    assert not {"matrix", "trace"} & refuters.without_matrices(certificate)
+
+
+def test_a_missing_solver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    with pytest.raises(InputError, match=r"cvc5 is not installed(.|\n)*crossmodal\[test\]"):
+        refuters.Solver("cvc5")
