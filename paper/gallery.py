@@ -10,7 +10,7 @@ from .build import make, read_features, writable, write_bytes
 
 GALLERY = {"two_environments": "t3_4_two_environments", "score_heatmaps": "score_heatmaps"}
 FOLDER = Path(__file__).parent / "gallery"
-COLOURS = 128  # of a palette image, a third of the size of a true-colour one; no figure here uses a photograph
+COLOURS = 256  # of a palette image, a third of the size of a true-colour one; no figure here uses a photograph
 
 
 def shrink(png: bytes) -> bytes:

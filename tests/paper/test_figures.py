@@ -333,3 +333,48 @@ def test_shuffled_predictions_are_noticed(compute: Any) -> None:
     data = compute("e3_orders")
     with pytest.raises(AssertionError):
         ranks_as_claimed(Data({**data.values, "span": data["span"][::-1]}, data.provenance))
+
+
+def drifts_are_within_their_remainders(data: Data) -> None:
+    assert (np.abs(data["drift"] - data["predicted"]) <= data["remainder"] + ROUNDING).all()
+    np.testing.assert_allclose(data["parts"].sum(axis=0), data["remainder"], rtol=0, atol=ROUNDING)
+    assert data["outside"] == 0
+
+
+def test_drift(compute: Any, features: Any) -> None:
+    from itertools import permutations
+
+    from crossmodal.paper.figures import t1_4_drift as figure
+    from crossmodal.vlm_validation.view import FeaturesView
+
+    data = compute("t1_4_drift")
+    drifts_are_within_their_remainders(data)
+    s, t = list(permutations(features.environments, 2))[5]  # by hand: one step of gradient descent on the squared loss
+    rows = {k: features.rows(k) for k in (s, t)}
+    fused = {k: 0.5 * features.image[r].astype(float) + 0.5 * features.text[r].astype(float) for k, r in rows.items()}
+    target = {k: np.eye(features.classes)[features.label[r]] for k, r in rows.items()}
+    head = FeaturesView(features).class_texts(s).mid.numpy().T
+
+    def loss(w: np.ndarray) -> float:
+        return float(((fused[s] @ w - target[s]) ** 2).sum(axis=1).mean() / 2)
+
+    moved = head - figure.ETA * fused[t].T @ (fused[t] @ head - target[t]) / len(rows[t])
+    assert data["drift"][5] == pytest.approx(loss(moved) - loss(head), abs=ROUNDING)
+    con = {a + b: features_mean(features, a, s) @ features_mean(features, b, t) for a in "IT" for b in "IT"}
+    mean = {k: fused[k].mean(axis=0) @ head - target[k].mean(axis=0) for k in (s, t)}
+    c = figure.middle(features)
+    by_hand = -figure.ETA * 0.25 * (mean[s] @ mean[t]) * (con["IT"] + con["TI"] + c["c_I"] + c["c_T"])
+    assert data["predicted"][5] == pytest.approx(by_hand, abs=ROUNDING)
+
+
+def features_mean(features: Any, modality: str, environment: int) -> np.ndarray:
+    side = features.image if modality == "I" else features.text
+    return np.asarray(side[features.rows(environment)].astype(float).mean(axis=0))
+
+
+def test_a_remainder_that_is_too_small_is_noticed(compute: Any) -> None:
+    data = compute("t1_4_drift")
+    off = np.abs(data["drift"] - data["predicted"])
+    mutant = Data({**data.values, "remainder": off * 0.99}, data.provenance)
+    with pytest.raises(AssertionError):
+        drifts_are_within_their_remainders(mutant)
