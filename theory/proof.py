@@ -72,6 +72,7 @@ class Proof:
         self.hypotheses: list[dict[str, Any]] = []
         self.steps: list[dict[str, Any]] = []
         self.replaced: dict[Any, Any] = {}
+        self.automatic: set[str] = set()  # facts that define roots and reciprocals: kept only where used
         self.recursions: dict[str, Any] = {}
         for assumption in statement.assumptions:
             many = len(assumption.relations) > 1
@@ -113,6 +114,7 @@ class Proof:
             root = Symbol(f"root{len(self.replaced) + 1}", real=True)
             self.replaced[base] = root
             text = f"{root} is the square root of {base}"
+            self.automatic |= {f"{root}.sign", f"{root}.square"}
             self._hypothesis(f"{root}.sign", text, Relation("", 0, "<=", root))
             self._hypothesis(f"{root}.square", text, Relation("", self.clean(base), "==", root**2))
         return self.replaced[base] ** exponent
@@ -563,6 +565,7 @@ class Proof:
         unproved = [g for g in self.goal_names if g not in self.exprs]
         if unproved:
             raise DerivationError(f"{self.claim.id}: not proved: {', '.join(unproved)}")
+        used = referenced(self.steps)
         matrices = {n: list(s) for n, s in sorted(self.letters.shapes.items()) if n not in self.fresh_names}
         return {
             "schema": SCHEMA,
@@ -577,7 +580,7 @@ class Proof:
                 "symmetric": sorted(self.letters.symmetric),
             },
             "recursions": self.recursions,
-            "hypotheses": self.hypotheses,
+            "hypotheses": [h for h in self.hypotheses if h["name"] in used or h["name"] not in self.automatic],
             "steps": self.steps,
             "goals": self.goal_names,
         }
@@ -600,6 +603,19 @@ class _Inside:
 
     def __exit__(self, *_: object) -> None:
         self.proof.steps, self.proof.exprs, self.proof.relation, self.proof.shape = self.saved
+
+
+def referenced(node: Any) -> set[str]:
+    """Names of all facts that the steps refer to."""
+    if isinstance(node, Mapping):
+        found = set().union(*(referenced(v) for v in node.values()))
+        for key in ("fact", "of"):
+            if isinstance(node.get(key), str):
+                found.add(node[key])
+        for key in ("facts", "weights"):
+            found |= {v for v in node.get(key, ()) if isinstance(v, str)}
+        return found
+    return set().union(*(referenced(v) for v in node)) if isinstance(node, list) else set()
 
 
 def shape_of(fact: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,0 +1,84 @@
+"""C2: additive (late-fusion linear) models have no interaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..claim import Assumption, Claim, Statement
+from ..language import Inner, Input, Instance, Relation, scalars, unit, vectors
+from ..proof import Proof
+
+joint, p_, q_, f_it, f_i, f_t, f_0 = scalars("J p q f_IT f_I f_T f_0")
+w, u, v, u_0, v_0 = vectors("w u v u_0 v_0")
+
+STATEMENT = Statement(
+    text="For a linear head on the fused feature p u + q v, absent modalities replaced by any baselines u_0, v_0, the interaction is zero.",
+    relations=(Relation("zero", joint, "==", 0),),
+    assumptions=(
+        Assumption("linear", "f = <w, p u + q v> for every coalition", (
+            Relation("", f_it, "==", Inner(w, p_ * u + q_ * v)), Relation("", f_i, "==", Inner(w, p_ * u + q_ * v_0)),
+            Relation("", f_t, "==", Inner(w, p_ * u_0 + q_ * v)), Relation("", f_0, "==", Inner(w, p_ * u_0 + q_ * v_0)))),
+        Assumption("interaction", "J = f(IT) - f(I) - f(T) + f() (C1)", (Relation("", joint, "==", f_it - f_i - f_t + f_0),), True),
+    ),
+    symbols={"w": "head", "u": "image feature", "v": "text feature", "u_0": "image baseline", "v_0": "text baseline", "J": "interaction"},
+)  # fmt: skip
+
+
+def derive(p: Proof) -> None:
+    p.ideal("zero", using=["interaction", "linear.1", "linear.2", "linear.3", "linear.4"], eliminate=[joint, f_it, f_i, f_t, f_0],
+            text="every term occurs once with each sign")  # fmt: skip
+
+
+def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
+    def f(image: Any, text: Any) -> Any:
+        z = image * x["p"] + text * x["q"]
+        value = z @ ops.T(x["w"])
+        return value * value if "square" in x else value
+
+    values = {
+        "f_IT": f(x["u"], x["v"]),
+        "f_I": f(x["u"], x["v_0"]),
+        "f_T": f(x["u_0"], x["v"]),
+        "f_0": f(x["u_0"], x["v_0"]),
+    }
+    joint_ = (values["f_IT"] - values["f_I"]) - (values["f_T"] - values["f_0"])
+    return {**values, "J": joint_, **{k: x[k] for k in ("w", "u", "v", "u_0", "v_0", "p", "q")}}
+
+
+def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    for s in view.environments:
+        image, text = view.image(s), view.text(s)
+        yield f"first pair of {view.name(s)}, mean baselines", {
+            "w": view.mean(image), "u": image[:1], "v": text[:1], "u_0": view.mean(image), "v_0": view.mean(text), "p": [["1/2"]], "q": [["1/2"]],
+        }  # fmt: skip
+
+
+ONE = {
+    "w": unit([1, 0]),
+    "u": unit([1, 0]),
+    "v": unit([1, 0]),
+    "u_0": unit([0, 0]),
+    "v_0": unit([0, 0]),
+    "p": [[1]],
+    "q": [[1]],
+}
+
+CLAIM = Claim(
+    id="C2",
+    title="Additive models have no interaction",
+    family="coalitions",
+    source="elementary",
+    paper="",
+    statement=STATEMENT,
+    inputs=(
+        *(Input(k, "rows", "1", "d") for k in ("w", "u", "v", "u_0", "v_0")),
+        Input("p", "real"),
+        Input("q", "real"),
+    ),
+    bind=bind,
+    derive=derive,
+    tight_note="an identity",
+    necessity={"linear": Instance({**ONE, "square": [[1]]}, "the square of a linear head: interaction 2")},
+    on_features=on_features,
+)

@@ -1,0 +1,84 @@
+"""O2: orthogonal and identical environments: no order dependence, no forgetting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sympy import Identity
+
+from ..claim import Assumption, Claim, Statement
+from ..language import Input, Instance, Relation, matrix, unit
+from ..proof import Proof
+
+P, Q = matrix("P", "d", "d"), matrix("Q", "d", "d")
+Y, Z = matrix("Y", "d", "d"), matrix("Z", "d", "d")
+eye = Identity(P.shape[0])
+
+STATEMENT = Statement(
+    text="If two neighbouring environments are orthogonal (P Q = 0), swapping them changes nothing, whatever was learnt before (Z) and after (Y); any "
+    "order comes from any other by such swaps, so pairwise orthogonal environments of any number have no order dependence.  Learning an "
+    "orthogonal environment leaves no residual on an earlier one, and neither does learning the same environment again.",
+    relations=(
+        Relation("swap", Y * (eye - P) * (eye - Q) * Z, "==", Y * (eye - Q) * (eye - P) * Z),
+        Relation("keep", P * (eye - Q) * (eye - P), "==", 0 * P),
+        Relation("again", P * (eye - P) * (eye - P), "==", 0 * P),
+    ),
+    assumptions=(
+        Assumption("projector", "P is an orthogonal projector", (Relation("", P * P, "==", P),)),
+        Assumption("orthogonal", "the environments are orthogonal", (Relation("", P * Q, "==", 0 * P),)),
+    ),
+    symbols={
+        "P": "projector on the features of s",
+        "Q": "of t",
+        "Z": "what was learnt before",
+        "Y": "what is learnt after",
+    },
+    symmetric=("P", "Q"),
+)
+
+
+def derive(p: Proof) -> None:
+    p.free("swap", using=[("orthogonal", "P Q")], text="P Q = Q P = 0")
+    p.free("keep", using=[("orthogonal", "P Q"), ("projector", "P P")], text="P Q = 0 and P (I - P) = 0")
+    p.free("again", using=[("projector", "P P")], text="P (I - P) = 0")
+
+
+def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
+    first = x["P"]
+    second = x["Q"] if "Q" in x else ops.eye(first) - first  # orthogonal: what the first leaves over
+    return {"P": first, "Q": second, "Y": x["Y"], "Z": x["Z"]}
+
+
+def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    for s, t in zip(view.environments, view.environments[1:], strict=False):
+        a, b = view.span(view.prototypes(s), view.prototypes(t))
+        q = view.projector(a)
+        yield f"class means of {view.name(s)} and {view.name(t)}", {"P": q, "Q": view.projector(b), "Y": q, "Z": q}
+
+
+EYE = unit([1, 0], [0, 1])
+
+CLAIM = Claim(
+    id="O2",
+    title="Orthogonal and identical environments",
+    family="robustness",
+    source="elementary",
+    paper="Inter-task similarity influences contribution stability.",
+    statement=STATEMENT,
+    inputs=(Input("P", "projector", "d"), Input("Y", "rows", "d", "d"), Input("Z", "rows", "d", "d")),
+    bind=bind,
+    derive=derive,
+    tight_note="identities",
+    necessity={
+        "projector": Instance(
+            {"P": unit([2, 0], [0, 0]), "Q": unit([0, 0], [0, 1]), "Y": EYE, "Z": EYE}, "an overshooting step", "again"
+        ),
+        "orthogonal": Instance(
+            {"P": unit([1, 0], [0, 0]), "Q": unit(["1/2", "1/2"], ["1/2", "1/2"]), "Y": EYE, "Z": EYE},
+            "45 degrees",
+            "swap",
+        ),
+    },
+    on_features=on_features,
+)
