@@ -378,3 +378,30 @@ def test_a_remainder_that_is_too_small_is_noticed(compute: Any) -> None:
     mutant = Data({**data.values, "remainder": off * 0.99}, data.provenance)
     with pytest.raises(AssertionError):
         drifts_are_within_their_remainders(mutant)
+
+
+def agrees_with_runs(data: Data) -> None:
+    """Means of runs within five standard errors: a false alarm in one of a hundred thousand builds."""
+    at = np.array(data["leak_ranks"]) - 1
+    assert (np.abs(data["mean"] - data["theory"]) <= 5 * data["error"]).all()
+    assert (np.abs(data["leak_mean"] - data["leak_theory"][at]) <= 5 * data["leak_error"]).all()
+
+
+def test_generalisation(compute: Any) -> None:
+    data = compute("g2_generalisation")
+    agrees_with_runs(data)
+    share, noise = data["samples"] / data["dimension"], data["noise"][1]
+    by_hand = 1.0
+    for k, d in enumerate(data["distance"]):  # Lin et al., the recursion typed here as an oracle
+        by_hand = (
+            (1 - share) * by_hand + share * d + noise**2 * data["samples"] / (data["dimension"] - data["samples"] - 1)
+        )
+        assert data["theory"][1, k] == pytest.approx(by_hand, abs=ROUNDING)
+    assert data["theory"][0, 0] == pytest.approx(1 - share, abs=ROUNDING)
+
+
+@pytest.mark.parametrize(("key", "factor"), [("theory", 1.1), ("leak_theory", 1.2)])
+def test_a_wrong_closed_form_is_noticed(key: str, factor: float, compute: Any) -> None:
+    data = compute("g2_generalisation")
+    with pytest.raises(AssertionError):
+        agrees_with_runs(Data({**data.values, key: data[key] * factor}, data.provenance))
