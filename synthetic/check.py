@@ -14,6 +14,7 @@ from ..theory.claim import Claim
 from ..theory.language import Instance, Relation
 from .arithmetic import arithmetic
 from .draw import draw_batch, draw_exact, rationalise
+from .engine import first_pass, prepare
 from .evaluate import Judgement, admitted, bound_values, judge, judge_assumptions, tightened
 
 
@@ -166,19 +167,35 @@ class Sweep:
 
 
 def sweep(
-    claim: Claim, examples: int, seed: int = 0, batch: int = 4096, progress: Callable[[int], None] | None = None
+    claim: Claim,
+    examples: int,
+    seed: int = 0,
+    batch: int = 8192,
+    progress: Callable[[int], None] | None = None,
+    fixed: Mapping[str, int] | None = None,
 ) -> Sweep:
-    """Evaluate both sides on `examples` float64 models with error bounds, in batches of bounded memory."""
+    """Evaluate both sides on `examples` float64 models, in batches of bounded memory.
+
+    A first pass without error bounds sorts out the models on which nothing can be violated (`engine`); the others are
+    evaluated with proven bounds, and a violation beyond its bound is confirmed in exact rationals.
+
+    Args:
+        fixed: sizes by name that are not to be drawn (``{"T": 5}``).
+    """
     bounded, exact = arithmetic("bounded"), arithmetic("exact")
     worst: dict[str, Judgement] = {}
+    checked = prepare(claim)
     done = within = suspects = 0
     index = 0
     while done < examples:
         size = min(batch, examples - done)
-        inputs = draw_batch(claim, seed, index, size)
-        values = bound_values(claim, inputs, bounded)
-        among = admitted(claim, values, bounded, size)
-        within += int(among.sum())
+        drawn = draw_batch(claim, seed, index, size, fixed)
+        inside, look = first_pass(checked, claim, {k: v.mid for k, v in drawn.items()}, size)
+        within += int(inside.sum())
+        few = int(look.sum())
+        inputs = {k: v[look] for k, v in drawn.items()}
+        values = bound_values(claim, inputs, bounded) if few else {}
+        among = admitted(claim, values, bounded, few)
         for relation in claim.statement.relations if bool(among.any()) else ():
             found = judge(relation, values, bounded, among)
             if relation.name not in worst or found.slack < worst[relation.name].slack:

@@ -183,14 +183,16 @@ def models(claim: Claim, count: int, seed: int = 0) -> Iterator[dict[str, Any]]:
 ROUNDING = 16 * U  # an exact member of the domain lies this close to what is drawn, entries being at most 1
 
 
-def draw_batch(claim: Claim, seed: int, index: int, batch: int) -> dict[str, Ball]:
-    """`batch` models of equal sizes; half of the rows lie close to one another.
+def draw_batch(
+    claim: Claim, seed: int, index: int, batch: int, fixed: Mapping[str, int] | None = None
+) -> dict[str, Ball]:
+    """`batch` models of equal sizes (drawn, unless `fixed`); half of the rows lie close to one another.
 
     Unit vectors, weights and projectors in float64 are only nearly so; the radius of the balls covers an exact one.
     """
     rng = stream(claim.id, seed, index)
     generator = torch.Generator().manual_seed(rng.getrandbits(63))
-    chosen = sizes(claim, rng)
+    chosen = {**sizes(claim, rng), **(fixed or {})}
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(batch, *shape, generator=generator, dtype=torch.float64)

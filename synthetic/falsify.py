@@ -569,6 +569,7 @@ def tightest(
             round_slots,
             effort,
             seed + index,
+            -math.inf,
             1 - 1e-7,
             rate(index),
         ):
