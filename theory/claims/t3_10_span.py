@@ -235,7 +235,7 @@ CLAIM = Claim(
     ),
     necessity={
         "same_scores": Instance({**PLAIN, "X_2": unit([2, 0])}, "a longer prototype", "twins"),
-        "same_start": Instance({**PLAIN, "X_2": unit([1, 0]), "V_0": unit([1, 0])}, "another initial head", "twins"),
+        "same_start": Instance({**PLAIN, "X_2": unit([1, 0]), "V_0": unit([1, 0]), "eta": [["1/2"]]}, "another initial head", "twins"),
         "stable": Instance({**SPREAD, "eta_samples": [[5]]}, "a step size beyond stability", "one_step"),
     },
     on_features=on_features,
