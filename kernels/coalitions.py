@@ -37,9 +37,11 @@ class CoalitionValues(NamedTuple):
 
 def shapley(values: Tensor) -> tuple[Tensor, Tensor]:
     """Shapley values (2, N) and interaction (N,) from coalition values (4, N) (C1)."""
+    from crossmodal.theory.claims.c1_shapley import interaction
+    from crossmodal.theory.claims.c1_shapley import shapley as contributions
+
     none, image, text, both = values
-    phi = torch.stack([(image - none) + (both - text), (text - none) + (both - image)]) / 2
-    return phi, both - image - text + none
+    return torch.stack(contributions(none, image, text, both)), interaction(none, image, text, both)
 
 
 def model_coalitions(

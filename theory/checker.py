@@ -6,7 +6,7 @@ sitting; whoever trusts these lines, those of `algebra` and the trust base print
 of the project.
 
 A certificate declares its symbols, states facts as hypotheses, and proves more facts step by step;
-its goals are facts among those proved.  What is proved holds for all real values of the scalars,
+its goals repeat facts among those proved.  What is proved holds for all real values of the scalars,
 for all vectors of *any* real inner-product space and for real matrices of *any* size that satisfy
 the hypotheses.  Two kinds of facts:
 
@@ -553,14 +553,16 @@ def check(certificate: Mapping[str, Any]) -> list[str]:
         for hypothesis in certificate["hypotheses"]:
             scope.put(hypothesis["name"], scope.context.fact(hypothesis["fact"]))
         run(certificate["steps"], scope)
-        goals = list(certificate["goals"])
-        if not goals:
-            raise Rejected("no goal")
+        stated = {g["name"]: scope.context.fact(g["fact"]) for g in certificate["goals"]}
+        goals = list(stated)
+        if not goals or len(goals) != len(certificate["goals"]):
+            raise Rejected("no goal, or one named twice")
         hypotheses = {h["name"] for h in certificate["hypotheses"]}
         for goal in goals:
             if goal in hypotheses:
                 raise Rejected(f"goal {goal!r} is assumed, not proved")
-            scope.get(goal)
+            if scope.get(goal) != stated[goal]:
+                raise Rejected(f"goal {goal!r} states another fact than the step of that name proves")
         idle = sorted(hypotheses - scope.used) + [r for r in recursions if f"recursion {r}" not in scope.used]
         for step in certificate["steps"]:
             if step["by"]["rule"] != "trace" and not any(

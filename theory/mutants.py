@@ -95,7 +95,11 @@ def candidates(certificate: dict[str, Any]) -> list[tuple[str, Path, Callable[[d
 
 def is_goal(certificate: dict[str, Any], path: Path) -> bool:
     """Whether the path lies in the fact of a goal; an auxiliary step may well be true in a stronger form."""
-    return path[0] == "steps" and len(path) == 4 and certificate["steps"][path[1]]["name"] in certificate["goals"]
+    return (
+        path[0] == "steps"
+        and len(path) == 4
+        and any(certificate["steps"][path[1]]["name"] == goal["name"] for goal in certificate["goals"])
+    )
 
 
 def _change(path: Path, key: str, f: Callable[[Fraction], Fraction]) -> Callable[[dict[str, Any]], None]:

@@ -582,7 +582,7 @@ class Proof:
             "recursions": self.recursions,
             "hypotheses": [h for h in self.hypotheses if h["name"] in used or h["name"] not in self.automatic],
             "steps": self.steps,
-            "goals": self.goal_names,
+            "goals": [{"name": g, "fact": self._goals[g]} for g in self.goal_names],
         }
 
 

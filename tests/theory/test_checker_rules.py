@@ -13,8 +13,10 @@ from crossmodal.theory.checker import Rejected, check, check_text
 
 
 def certificate(symbols: dict[str, Any], hypotheses: dict[str, Any], steps: list[Any], goals: list[str], **more: Any) -> dict[str, Any]:
+    facts = {s["name"]: s["fact"] for s in steps if "fact" in s} | {k: v for k, v in hypotheses.items()}
+    facts |= {f"{s['name']}.{k + 1}": f for s in steps for k, f in enumerate(s.get("facts", ()))}
     return {
-        "schema": checker.SCHEMA, "symbols": symbols, "steps": steps, "goals": goals,
+        "schema": checker.SCHEMA, "symbols": symbols, "steps": steps, "goals": [{"name": g, "fact": facts[g]} for g in goals],
         "hypotheses": [{"name": k, "text": "", "fact": v} for k, v in hypotheses.items()], **more,
     }  # fmt: skip
 
@@ -119,8 +121,8 @@ GOOD = {
 
 @pytest.mark.parametrize("name", GOOD)
 def test_accepts(name: str) -> None:
-    assert check(GOOD[name]) == GOOD[name]["goals"]
-    assert check_text(json.dumps(GOOD[name])) == GOOD[name]["goals"]
+    assert check(GOOD[name]) == [g["name"] for g in GOOD[name]["goals"]]
+    assert check_text(json.dumps(GOOD[name])) == [g["name"] for g in GOOD[name]["goals"]]
 
 
 def changed(base: dict[str, Any], *path: Any, to: Any) -> dict[str, Any]:
@@ -147,9 +149,11 @@ BAD = {
     "a refutation of the wrong goal": changed(ROOT, "steps", 0, "fact", to=poly(">=0", x="1", y="-1")),
     "a fact used with a relation it lacks": changed(ROOT, "hypotheses", 0, "fact", "is", to="=0"),
     "a hypothesis that is not used": changed(AMGM, "hypotheses", to=[{"name": "h", "text": "", "fact": poly(">=0", x="1")}]),
-    "a goal that is assumed": changed(ROOT, "goals", to=["sign"]),
+    "a goal that is assumed": changed(ROOT, "goals", to=[{"name": "sign", "fact": poly(">=0", y="1")}]),
     "no goal": changed(AMGM, "goals", to=[]),
-    "a goal nobody proved": changed(AMGM, "goals", to=["other"]),
+    "a goal nobody proved": changed(AMGM, "goals", to=[{"name": "other", "fact": poly(">=0", x="1")}]),
+    "a goal that states more than was proved": changed(AMGM, "goals", 0, "fact", "poly", "x^2", to="2"),
+    "a goal listed twice": changed(AMGM, "goals", to=[AMGM["goals"][0]] * 2),
     "a case left out": changed(CASES, "steps", 0, "by", "zero", to=[]),
     "a case that ends elsewhere": changed(CASES, "steps", 0, "by", "zero", 0, "fact", "poly", to={"x^2": "1"}),
     "vanish without the vanishing": changed(VANISH, "hypotheses", 0, "fact", "is", to=">=0"),

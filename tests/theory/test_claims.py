@@ -41,7 +41,7 @@ def test_certificate_is_accepted_and_stored(claim_id: str) -> None:
 def test_goals_and_hypotheses_are_those_of_the_statement(claim_id: str) -> None:
     claim = registry.get(claim_id)
     certificate = derive(claim)
-    names = {g.split(".")[0] for g in certificate["goals"]}
+    names = {g["name"].split(".")[0] for g in certificate["goals"]}
     assert names == {r.name for r in claim.statement.relations}
     stored = json.loads(path_of(claim_id).read_text(encoding="utf-8"))
     assert statement_part(stored) == statement_part(certificate)

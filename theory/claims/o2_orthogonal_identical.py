@@ -46,7 +46,12 @@ def derive(p: Proof) -> None:
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     first = x["P"]
-    second = x["Q"] if "Q" in x else ops.eye(first) - first  # orthogonal: what the first leaves over
+    rest = x["r"] - first @ x["r"] if "r" in x else None  # a direction orthogonal to the first environment, or nothing
+    if rest is None:
+        second = x["Q"]
+    else:
+        length = ops.T(rest) @ rest
+        second = rest @ ops.T(rest) * ops.reciprocal(length + (1 - ops.positive(length)))
     return {"P": first, "Q": second, "Y": x["Y"], "Z": x["Z"]}
 
 
@@ -66,7 +71,12 @@ CLAIM = Claim(
     source="elementary",
     paper="Inter-task similarity influences contribution stability.",
     statement=STATEMENT,
-    inputs=(Input("P", "projector", "d"), Input("Y", "rows", "d", "d"), Input("Z", "rows", "d", "d")),
+    inputs=(
+        Input("P", "projector", "d"),
+        Input("r", "column", "d"),
+        Input("Y", "rows", "d", "d"),
+        Input("Z", "rows", "d", "d"),
+    ),
     bind=bind,
     derive=derive,
     tight_note="identities",

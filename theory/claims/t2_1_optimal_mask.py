@@ -62,7 +62,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     products = ops.diagonal(x["g"] @ ops.T(x["h"]))
     count = ops.rows(x["g"])
     price_ = x["tau"]
-    mask = x["mask"] if "mask" in x else ops.positive(products - price_)
+    mask = x["mask"] if "mask" in x else ops.positive(x["pick"])  # any binary mask
     over = ops.maximum(products - price_, products * 0)
     one = ops.ones(count, 1, x["g"])
     total = mask @ one
@@ -78,13 +78,18 @@ CLAIM = Claim(
     source="new; weak duality of the budgeted selection",
     paper="The optimal binary gradient mask is obtained by scaling the cross-modal scores.",
     statement=STATEMENT,
-    inputs=(Input("g", "rows", "n", "d"), Input("h", "rows", "n", "d"), Input("tau", "real", low="0")),
+    inputs=(
+        Input("g", "rows", "n", "d"),
+        Input("h", "rows", "n", "d"),
+        Input("pick", "rows", "1", "n"),
+        Input("tau", "real", low="0"),
+    ),
     bind=bind,
     derive=derive,
     tight=(
-        Instance({**TWO, "tau": [[0]]}, "no budget: keep the positive product", "bound"),
+        Instance({**TWO, "tau": [[0]], "mask": [[1, 0]]}, "no budget: keep the positive product", "bound"),
         Instance(
-            {"g": unit([1], [1], [1]), "h": unit([3], [2], [1]), "tau": [[2]], "mask": [[1, 1, 0]], "k": [[2]]},
+            {"g": unit([1], [1], [1]), "h": unit([3], [2], [1]), "tau": [[2]], "pick": [[1, 1, -1]], "k": [[2]]},
             "budget 2: keep the two largest",
             "bound",
         ),

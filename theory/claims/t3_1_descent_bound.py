@@ -32,7 +32,12 @@ STATEMENT = Statement(
 
 
 def derive(p: Proof) -> None:
-    p.ideal("expansion", using=["taylor.1", "taylor.2"], eliminate=[forgetting, curvature], text="Taylor's theorem to second order")
+    p.ideal(
+        "expansion",
+        using=["taylor.1", "taylor.2"],
+        eliminate=[forgetting, curvature],
+        text="Taylor's theorem to second order",
+    )
     p.positive("bound", terms=[square(facts=["curvature"], coef=Rational(1, 2))], using=["expansion"], eliminate=[forgetting],
                text="bound the curvature")  # fmt: skip
 

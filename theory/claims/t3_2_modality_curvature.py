@@ -11,7 +11,12 @@ from ..proof import Proof, square
 
 h, p_, q_, a, t, v = scalars("h p q a t v")
 Z, U, V = matrix("Z", "N", "d"), matrix("U", "N", "d"), matrix("V", "N", "d")
-H, S_II, S_IT, S_TT = matrix("H", "d", "d"), matrix("S_II", "d", "d"), matrix("S_IT", "d", "d"), matrix("S_TT", "d", "d")
+H, S_II, S_IT, S_TT = (
+    matrix("H", "d", "d"),
+    matrix("S_II", "d", "d"),
+    matrix("S_IT", "d", "d"),
+    matrix("S_TT", "d", "d"),
+)
 eye = identity("d")
 
 STATEMENT = Statement(
@@ -45,12 +50,31 @@ STATEMENT = Statement(
 def derive(p: Proof) -> None:
     moments = [("hessian", "H"), ("fused", "Z"), ("moment_II", "S_II"), ("moment_IT", "S_IT"), ("moment_TT", "S_TT")]
     p.free("split", using=moments, text="multiply out")
-    p.positive("cross", h * v * p_ * q_, terms=[square(facts=["share", "ratio.2", "weights.1", "weights.2"])], text="a nonnegative weight")
-    p.positive("image_weight", p_**2 + p_ * q_ * t, terms=[square(p_), square(facts=["weights.1", "weights.2", "ratio.1"])], text="of S_II")
-    p.positive("text_weight", q_**2 + p_ * q_ * v, terms=[square(q_), square(facts=["weights.1", "weights.2", "ratio.2"])], text="of S_TT")
+    p.positive(
+        "cross",
+        h * v * p_ * q_,
+        terms=[square(facts=["share", "ratio.2", "weights.1", "weights.2"])],
+        text="a nonnegative weight",
+    )
+    p.positive(
+        "image_weight",
+        p_**2 + p_ * q_ * t,
+        terms=[square(p_), square(facts=["weights.1", "weights.2", "ratio.1"])],
+        text="of S_II",
+    )
+    p.positive(
+        "text_weight",
+        q_**2 + p_ * q_ * v,
+        terms=[square(q_), square(facts=["weights.1", "weights.2", "ratio.2"])],
+        text="of S_TT",
+    )
     p.psd(
         "bound",
-        squares=[(1, t * U - V, None, ["cross"]), (1, eye, "image", ["image_weight"]), (1, eye, "text", ["text_weight"])],
+        squares=[
+            (1, t * U - V, None, ["cross"]),
+            (1, eye, "image", ["image_weight"]),
+            (1, eye, "text", ["text_weight"]),
+        ],
         using=[*moments, "inverse"],
         text="S_IT + S_IT' <= t S_II + S_TT / t, because |t u - v|^2 >= 0; then the two bounds",
     )

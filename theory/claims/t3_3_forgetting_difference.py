@@ -94,7 +94,11 @@ def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
     envs = view.environments
     for s, t in itertools.pairwise(envs):
         a, b, end, here, there = view.span(
-            view.image(s), view.image(t), view.mean(view.image(envs[-1])), view.mean(view.image(s)), view.mean(view.image(t))
+            view.image(s),
+            view.image(t),
+            view.mean(view.image(envs[-1])),
+            view.mean(view.image(s)),
+            view.mean(view.image(t)),
         )
         yield f"{view.name(s)} and {view.name(t)}", {"Z_s": a, "Z_t": b, "D_s": end - here, "D_t": end - there}
 

@@ -79,8 +79,18 @@ def derive(p: Proof) -> None:
     for o in DEARER:
         rest = cost(o) - eps  # a sum of eps, delta, 1 and 1 - eps
         p.positive("dearer_" + "".join(map(str, o)), terms=parts(rest), strict=True, text="what is left is positive")
-    p.positive("square", 1 - 4 * eps**2, terms=[square(1 - 2 * eps), square(facts=["half", "similar"], coef=4)], text="eps^2 <= 1/4")
-    p.positive("small", eps**4 - delta**2, terms=[square(eps**2 - delta), square(facts=["faint", "touching"], coef=2)], text="delta^2 <= eps^4")
+    p.positive(
+        "square",
+        1 - 4 * eps**2,
+        terms=[square(1 - 2 * eps), square(facts=["half", "similar"], coef=4)],
+        text="eps^2 <= 1/4",
+    )
+    p.positive(
+        "small",
+        eps**4 - delta**2,
+        terms=[square(eps**2 - delta), square(facts=["faint", "touching"], coef=2)],
+        text="delta^2 <= eps^4",
+    )
     p.positive("quarter", 1 - 3 * eps**2 - delta**2,
                terms=[square(facts=["small"]), square(facts=["square"], coef="13/16"), square(eps, facts=["square"], coef="1/4"), square(coef="3/16")],
                text="1 - 3 eps^2 - delta^2 > 0")  # fmt: skip
@@ -90,7 +100,9 @@ def derive(p: Proof) -> None:
                text="F(4,3,1,2) = eps^2 - eps^4 + delta^2 (1 - 2 eps^2 - delta^2)")  # fmt: skip
     p.positive("better", terms=[square(facts=["small"]), square(eps**3), square(delta**2), square(eps * delta**2), square(eps**2 * delta, coef=2)],
                using=facts, eliminate=first, text="F(2,4,1,3) <= eps^4 + delta^2 <= 2 eps^4")  # fmt: skip
-    p.positive("one", 1 - eps**2, terms=[square(facts=["square"], coef="1/4"), square(coef="3/4")], text="1 - eps^2 >= 0")
+    p.positive(
+        "one", 1 - eps**2, terms=[square(facts=["square"], coef="1/4"), square(coef="3/4")], text="1 - eps^2 >= 0"
+    )
     for k, o in enumerate(RULE, start=1):
         p.positive("ratio_" + "".join(map(str, o)), terms=[square(facts=["one", "better"]), square(eps, facts=[f"rule_pays.{k}"], coef=2)],
                    text="multiply the two bounds")  # fmt: skip
