@@ -87,7 +87,7 @@ CLAIM = Claim(
     bind=bind,
     derive=derive,
     tight=(
-        Instance({**TWO, "tau": [[0]], "mask": [[1, 0]]}, "no budget: keep the positive product", "bound"),
+        Instance({**TWO, "tau": [[0]], "pick": [[1, -1]]}, "no budget: keep the positive product", "bound"),
         Instance(
             {"g": unit([1], [1], [1]), "h": unit([3], [2], [1]), "tau": [[2]], "pick": [[1, 1, -1]], "k": [[2]]},
             "budget 2: keep the two largest",
