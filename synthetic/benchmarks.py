@@ -73,7 +73,7 @@ def loop(claim: Claim, models: int, fixed: Mapping[str, int]) -> float:
     return best
 
 
-def main(path: Path, models: int = 400_000, loop_models: int = 100) -> None:
+def main(path: Path, models: int = 200_000, loop_models: int = 30) -> None:
     """Write one CSV file; an existing one is replaced."""
     rows = []
     for claim_id, kind, fixed in CASES:

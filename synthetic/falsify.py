@@ -464,13 +464,13 @@ def simpler(round_slots: list[Slot], inputs: Inputs) -> Iterator[tuple[list[Slot
         for s in round_slots:
             yield round_slots, whole({**inputs, s.name: to_rational(s, inputs[s.name], denominator)})
     for s in round_slots:
-        rows = inputs[s.name]
-        for i, row in enumerate(rows):
+        entries = inputs[s.name]
+        for i, row in enumerate(entries):
             for j, x in enumerate(row):
                 for value in (0, 1, -1) if x not in (0, 1, -1) else (0,):
                     changed = [
                         [Fraction(value) if (i, j) == (k, l) else y for l, y in enumerate(r)]
-                        for k, r in enumerate(rows)
+                        for k, r in enumerate(entries)
                     ]
                     yield round_slots, whole({**inputs, s.name: to_rational(s, changed, 12)})
 

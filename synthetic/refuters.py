@@ -114,9 +114,9 @@ def problems(claim: Claim) -> list[Problem]:
     scalar = without_matrices(certificate)
     hypotheses = tuple((h["name"], h["fact"]) for h in certificate["hypotheses"] if "poly" in h["fact"])
     recursions = {k: r for k, r in certificate["recursions"].items() if r["kind"] == "scalars"}
-    goals = {s["name"]: s.get("fact") for s in certificate["steps"]}
+    goals = {g["name"]: g["fact"] for g in certificate["goals"]}
     vectors = tuple(certificate["symbols"]["vectors"])
-    return [Problem(hypotheses, n, goals[n], recursions, vectors) for n in certificate["goals"] if n in scalar]
+    return [Problem(hypotheses, n, goals[n], recursions, vectors) for n in goals if n in scalar]
 
 
 def statement_only(claim: Claim) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def statement_only(claim: Claim) -> dict[str, Any]:
         "hypotheses": proof.hypotheses,
         "recursions": proof.recursions,
         "steps": steps,
-        "goals": [s["name"] for s in steps],
+        "goals": [{"name": s["name"], "fact": s["fact"]} for s in steps],
         "symbols": {"vectors": sorted(proof.known_vectors)},
     }
 
@@ -249,7 +249,8 @@ class Values:
 
     def run(self, recursion: Mapping[str, Any], fresh: list[tuple[dict[str, Any], dict[str, Any]]]) -> Values:
         """The values after as many steps of a recursion as there are fresh symbols."""
-        now, moves = self, [(recursion["start"], ({}, {}))] + [(recursion["update"], f) for f in fresh]
+        now = self
+        moves: list[tuple[Any, Any]] = [(recursion["start"], ({}, {})), *((recursion["update"], f) for f in fresh)]
         for move, (scalars, vectors) in moves:
             here = now.moved(scalars, vectors)
             new_vectors = {k: here.combination(v) for k, v in move.items() if nested(v)}
