@@ -128,6 +128,18 @@ def scores(file: Path, normalise: bool, delta: float, json_path: Path | None, fi
 
 
 @main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@normalise_option
+@seed_option
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every order's prediction ('-': print it).")
+def order(file: Path, normalise: bool, seed: int, json_path: Path | None) -> None:
+    """Recommend an order of the environments, with predicted forgetting and its uncertainty (T3.10)."""
+    from crossmodal import order as job
+
+    job.order(file, normalise, seed, json_path)
+
+
+@main.command()
 @click.option("--figure", "names", multiple=True, help="Only this figure (repeatable); default: all.")
 @features_option
 @click.option("--output", type=click.Path(path_type=Path), default=Path("paper/build"), show_default=True)
