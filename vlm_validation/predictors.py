@@ -6,6 +6,7 @@ scores only: of environments, or (`blocks`, `span_forgetting`) of class prototyp
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,21 +102,51 @@ class Prototypes:
         return np.asarray(vectors[:, keep] * np.sqrt(values[keep]))
 
 
-def class_prototypes(features: Features, *, rows: np.ndarray | None = None) -> Prototypes:
-    """The mean image feature of every class in every environment.
+def class_prototypes(features: Features, *, budget: int = 0, rows: np.ndarray | None = None) -> Prototypes:
+    """The mean image feature of every class in every environment, or of finer groups of samples.
+
+    Class means say how classes interfere, but forgetting is a mean over samples, and where classes are far apart it is
+    the few samples far from their class that are forgotten.  With a `budget`, the group with the largest mean squared
+    distance from its mean (one minus its own contribution score) is split in two along its leading direction, until
+    there are that many groups.
 
     Args:
+        budget: number of prototypes to refine to; 0, or fewer than there are classes: one a class (claim T3.10).
         rows: indices with repetition, as a bootstrap draws them; default: every row once.
     """
     rows = np.arange(len(features)) if rows is None else rows
     place = np.searchsorted(features.environments, features.environment[rows])
     keys, member = np.unique(np.stack([place, features.label[rows]], axis=1), axis=0, return_inverse=True)
-    counts = np.bincount(member)
-    sums = np.zeros((len(keys), features.dimension))
-    np.add.at(sums, member, features.image[rows].astype(np.float64))
-    means = sums / counts[:, None]
-    weight = counts / np.bincount(place)[keys[:, 0]]
-    return Prototypes(means @ means.T, keys[:, 0], keys[:, 1], weight, features.classes)
+    groups = [(k, features.image[rows[member.ravel() == k]].astype(np.float64)) for k in range(len(keys))]
+    heap = [(-_spread(x), number, k, x) for number, (k, x) in enumerate(groups)]
+    heapq.heapify(heap)
+    number = len(heap)
+    while len(heap) < budget and heap[0][0] < -1e-9:
+        _, _, k, x = heapq.heappop(heap)
+        side = (x - x.mean(axis=0)) @ _leading_direction(x) > 0
+        for part in (x[side], x[~side]):
+            heapq.heappush(heap, (-_spread(part), number, k, part))
+            number += 1
+    heap.sort(key=lambda entry: (entry[2], entry[1]))
+    means = np.stack([x.mean(axis=0) for *_, x in heap])
+    kept = keys[[k for _, _, k, _ in heap]]
+    weight = np.array([len(x) for *_, x in heap]) / np.bincount(place)[kept[:, 0]]
+    return Prototypes(means @ means.T, kept[:, 0], kept[:, 1], weight, features.classes)
+
+
+def _spread(x: np.ndarray) -> float:
+    """Mean squared distance from the mean."""
+    return float(np.maximum(0.0, (x**2).sum(axis=1).mean() - (x.mean(axis=0) ** 2).sum()))
+
+
+def _leading_direction(x: np.ndarray, iterations: int = 12) -> np.ndarray:
+    """Leading principal direction by power iteration from the farthest sample: O(n d), and no random start."""
+    centred = x - x.mean(axis=0)
+    direction = centred[np.argmax((centred**2).sum(axis=1))]
+    for _ in range(iterations):
+        direction = centred.T @ (centred @ direction)
+        direction = direction / np.linalg.norm(direction)
+    return np.asarray(direction)
 
 
 def span_forgetting(prototypes: Prototypes, orders: np.ndarray, *, steps: int = 200, step: float = 5.0) -> np.ndarray:
@@ -161,24 +192,20 @@ def span_forgetting_by_environment(
 def _train_span(
     state: np.ndarray, p: Prototypes, members: np.ndarray, onehot: np.ndarray, steps: int, step: float
 ) -> np.ndarray:
-    B, K, C = state.shape
-    weight = (step * p.weight[members])[None, :, None]
-    target = onehot[members]
-    pull = p.gram[:, members]
-    flat = np.ascontiguousarray(state.transpose(0, 2, 1)).reshape(B * C, K)  # one matrix product a step
     # Only the environment's own logits feed back; the others follow from the summed residuals at the end.
-    own = flat[:, members].reshape(B, C, -1)
-    inner = pull[members]
+    B, K, C = state.shape
+    pull = step * p.gram[:, members] * p.weight[members]
+    inner, target = pull[members].T, onehot[members].T[:, None]
+    own = np.ascontiguousarray(state[:, members].transpose(2, 0, 1))  # (C, B, k): sums over classes are contiguous
     summed = np.zeros_like(own)
     for _ in range(steps):
-        residual = np.exp(own - own.max(axis=1, keepdims=True))
-        residual /= residual.sum(axis=1, keepdims=True)
-        residual -= target.T[None]
-        residual *= weight.transpose(0, 2, 1)
+        residual = np.exp(own - own.max(axis=0))
+        residual /= residual.sum(axis=0)
+        residual -= target
         summed += residual
-        own = own - residual @ inner
-    flat = flat - summed.reshape(B * C, -1) @ pull.T
-    return flat.reshape(B, C, K).transpose(0, 2, 1)
+        own -= (residual.reshape(C * B, -1) @ inner).reshape(own.shape)
+    moved = (summed.reshape(C * B, -1) @ pull.T).reshape(C, B, K)
+    return np.asarray(state - moved.transpose(1, 2, 0))
 
 
 def _span_losses(state: np.ndarray, p: Prototypes, members: list[np.ndarray], onehot: np.ndarray) -> np.ndarray:
