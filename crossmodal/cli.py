@@ -144,8 +144,15 @@ def order(file: Path, normalise: bool, seed: int, json_path: Path | None) -> Non
 @features_option
 @click.option("--output", type=click.Path(path_type=Path), default=Path("paper/build"), show_default=True)
 @seed_option
-def paper(names: tuple[str, ...], features: Path | None, output: Path, seed: int) -> None:
-    """Draw the paper's figures from computed results."""
+@click.option("--trace", "number", metavar="NUMBER", help="Name the origin of a number in the built paper instead.")
+def paper(names: tuple[str, ...], features: Path | None, output: Path, seed: int, number: str | None) -> None:
+    """Draw the paper's figures and pages from computed results."""
+    if number is not None:
+        from crossmodal.paper.trace import line, trace
+
+        for entry in trace(number, output):
+            click.echo(line(entry))
+        return
     from crossmodal.paper import build
 
     for path in build.build(names, features, output, seed):
