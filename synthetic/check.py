@@ -14,7 +14,7 @@ from ..theory.claim import Claim
 from ..theory.language import Instance, Relation
 from .arithmetic import arithmetic
 from .draw import draw_batch, draw_exact, rationalise
-from .engine import first_pass, prepare
+from .engine import first_pass, prepare, without_definitions
 from .evaluate import Judgement, admitted, bound_values, judge, judge_assumptions, tightened
 
 
@@ -184,7 +184,7 @@ def sweep(
     """
     bounded, exact = arithmetic("bounded"), arithmetic("exact")
     worst: dict[str, Judgement] = {}
-    checked = prepare(claim)
+    checked, light = prepare(claim), without_definitions(claim)
     done = within = suspects = 0
     index = 0
     while done < examples:
@@ -195,7 +195,7 @@ def sweep(
         few = int(look.sum())
         inputs = {k: v[look] for k, v in drawn.items()}
         values = bound_values(claim, inputs, bounded) if few else {}
-        among = admitted(claim, values, bounded, few)
+        among = admitted(light, values, bounded, few)
         for relation in claim.statement.relations if bool(among.any()) else ():
             found = judge(relation, values, bounded, among)
             if relation.name not in worst or found.slack < worst[relation.name].slack:

@@ -11,7 +11,7 @@ Definitions hold by construction in `bind` and are not evaluated.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -60,10 +60,17 @@ class Checked:
 
 
 def prepare(claim: Claim) -> Checked:
-    wanted = [
-        (r, r.symbols) for a in claim.statement.assumptions for r in a.relations if not (a.by_model and r.op == "==")
-    ]
-    return Checked(claim.statement.relations, tuple(wanted))
+    kept = without_definitions(claim).statement.assumptions
+    return Checked(claim.statement.relations, tuple((r, r.symbols) for a in kept for r in a.relations))
+
+
+def without_definitions(claim: Claim) -> Claim:
+    """The claim with those assumptions only that a model may violate: definitions hold by construction in `bind`."""
+    kept = tuple(
+        replace(a, relations=tuple(r for r in a.relations if not (a.by_model and r.op == "==")))
+        for a in claim.statement.assumptions
+    )
+    return replace(claim, statement=replace(claim.statement, assumptions=kept))
 
 
 def slack_and_size(relation: Relation, values: Mapping[str, Any], batch: int) -> tuple[torch.Tensor, torch.Tensor]:
