@@ -159,7 +159,7 @@ def mismatched(data: Data, rows: torch.Tensor, generator: torch.Generator) -> tu
 
 
 @torch.no_grad()
-def judge_clip(world: str, model: Any, tokenizer: Any, seed: int) -> dict[str, dict[str, float]]:
+def judge_clip(world: str, model: Any, tokenizer: Any, seed: int, count: int = 600) -> dict[str, dict[str, float]]:
     """Zero-shot classification and retrieval on unseen combinations, in both kinds of surroundings."""
     names = WORLDS[world].label_names
     prompts = models.unit(
@@ -167,11 +167,13 @@ def judge_clip(world: str, model: Any, tokenizer: Any, seed: int) -> dict[str, d
     )
     table = {}
     for title, similarity in (("own surroundings", 0.0), ("any surroundings", 1.0)):
-        data = prepare(world, draw_scenes(world, 600, split="unseen", seed=seed + 1, similarity=similarity), tokenizer)
+        data = prepare(
+            world, draw_scenes(world, count, split="unseen", seed=seed + 1, similarity=similarity), tokenizer
+        )
         image = models.unit(model.get_image_features(pixel_values=data.pixels))
         text = models.unit(model.get_text_features(**data.full))
         correct = (image @ prompts.T).argmax(dim=1) == data.label
-        table[f"zero-shot accuracy, unseen, {title}"] = _row(correct.float().mean(), 1 / len(names), 600)
+        table[f"zero-shot accuracy, unseen, {title}"] = _row(correct.float().mean(), 1 / len(names), count)
         # One scene of a kind, or a caption would have several right images.
         first = list({_visible(scene): row for row, scene in reversed(list(enumerate(data.scenes)))}.values())[:100]
         hits = (image[first] @ text[first].T).argmax(dim=1) == torch.arange(len(first))
@@ -181,11 +183,11 @@ def judge_clip(world: str, model: Any, tokenizer: Any, seed: int) -> dict[str, d
 
 @torch.no_grad()
 def judge_fused(
-    world: str, matcher: Any, classifier: torch.nn.Module, tokenizer: Any, seed: int
+    world: str, matcher: Any, classifier: torch.nn.Module, tokenizer: Any, seed: int, count: int = 1200
 ) -> dict[str, dict[str, float]]:
     """Matching and classification on unseen combinations; the latter with each modality missing."""
     similarity = 1.0 if world == "high" else 0.0
-    data = prepare(world, draw_scenes(world, 1200, split="unseen", seed=seed + 2, similarity=similarity), tokenizer)
+    data = prepare(world, draw_scenes(world, count, split="unseen", seed=seed + 2, similarity=similarity), tokenizer)
     generator = torch.Generator().manual_seed(seed)
     rows = torch.cat([group[: len(group) // _PER_GROUP * _PER_GROUP] for group in data.groups])
     other, wrong = mismatched(data, rows, generator)
@@ -228,8 +230,17 @@ def embed(world: str, model: Any, tokenizer: Any, scenes: list[Scene], metadata:
 def train_world(
     world: str, out: Path, *, seed: int = 0, clip_steps: int = CLIP_STEPS, fused_steps: int = FUSED_STEPS,
     count: int = 7500,
+    judged: int = 600,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train, judge and write everything of one world; returns the model card."""
+    """Train, judge and write everything of one world; returns the model card.
+
+    Args:
+        world: "high" or "low".
+        out: folder to write to.
+        seed: of scenes, initial weights and batches.
+        clip_steps, fused_steps, count: optimiser steps and training scenes.
+        judged: unseen scenes for each accuracy of the dual encoder; the fused one is judged on twice as many.
+    """
     tokenizer = models.build_tokenizer()
     scenes = training_scenes(world, count, seed)
     data = prepare(world, scenes, tokenizer, seed)
@@ -252,7 +263,8 @@ def train_world(
         "world": world, "scenes_version": VERSION, "seed": seed, "training_scenes": count,
         "data_sha256": data_hash(scenes), "weights_sha256": hashes, "features": features.content_hash(),
         "steps": {"clip": clip_steps, "fused": fused_steps},
-        "accuracy": judge_clip(world, clip, tokenizer, seed) | judge_fused(world, fused, classifier, tokenizer, seed),
+        "accuracy": judge_clip(world, clip, tokenizer, seed, judged)
+        | judge_fused(world, fused, classifier, tokenizer, seed, 2 * judged),
     }  # fmt: skip
     with atomic_writer(out / f"card_{world}.json") as handle:
         handle.write((json.dumps(card, indent=1) + "\n").encode())
