@@ -1,7 +1,7 @@
 """A small features set drawn from a spiked shared-latent model: what runs when no features are given.
 
-Every environment has a direction of its own beside one shared by all; an image and its caption share a class part and have
-private parts; the two modalities are apart by a constant gap, as in real dual encoders.
+Every environment has a direction of its own beside one shared by all; an image and its caption share a class part and
+have private parts; the two modalities are apart by a constant gap, as in real dual encoders.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from .features import Features
 ENVIRONMENTS = ("harbour", "orchard", "workshop", "street", "kitchen")
 
 
-def generated_features(seed: int = 0, *, pairs: int = 40, dimension: int = 32, classes: int = 10, shared: float = 0.8) -> Features:
+def generated_features(
+    seed: int = 0, *, pairs: int = 40, dimension: int = 32, classes: int = 10, shared: float = 0.8
+) -> Features:
     """Five environments of `pairs` (image, text) pairs in R^`dimension`.
 
     Args:
