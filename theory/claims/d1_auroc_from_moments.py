@@ -12,7 +12,7 @@ from ..language import Inner, Input, Instance, Relation, norm2, scalars, vectors
 from ..proof import Proof, Tensor, square
 
 auroc, gap, m_in, m_out, v_in, v_out = scalars("AUROC D m_in m_out V_in V_out")
-proxy, bound, t = scalars("S E t")
+proxy, bound, tilted_mass, t = scalars("S E H t")
 a, b, one, won, tilt = vectors("X_in X_out one won tilt")
 y = a - b  # difference of the two scores
 
@@ -34,23 +34,28 @@ STATEMENT = Statement(
     text="Let an in- and an out-of-distribution score be independent, with means m_in >= m_out and D = m_in - m_out.  Then "
     "AUROC >= P(in > out) >= D^2 / (D^2 + V_in + V_out).  If the difference of the scores is sub-Gaussian with variance proxy S (scores in "
     "intervals of lengths R_in, R_out are, with S = (R_in^2 + R_out^2)/4), then 1 - AUROC <= exp(-D^2 / (2 S)), and no other "
-    "exponent t in exp(-t D + t^2 S/2) gives more.",
+    "exponent t in exp(-t D + t^2 S/2) gives more.  If the tilted distribution puts at most H/2 of its mass where in <= out, then "
+    "1 - AUROC <= H/2; for Gaussian scores, S = V_in + V_out, it is centred there, so H = exp(-D^2 / (2 S)): the bound is halved.",
     relations=(
         Relation("cantelli", gap**2, "<=", auroc * (gap**2 + v_in + v_out)),
         Relation("sub_gaussian", 1 - auroc, "<=", bound),
+        Relation("gaussian", 1 - auroc, "<=", tilted_mass / 2),
         Relation("exponent", 2 * proxy * (t * gap - t**2 * proxy / 2), "<=", gap**2),
     ),
     assumptions=(
         *MOMENTS,
         Assumption("tails", "E exp(-D Y/S) <= exp(-D^2/(2 S)) for the difference Y: sub-Gaussian with proxy S", (
             Relation("", Inner(tilt, one), "<=", bound),)),
+        Assumption("centred", "the tilted distribution has at most H/2 of its mass where in <= out (Gaussian scores: exactly half of E)", (
+            Relation("", 2 * Inner(tilt, one - won), "<=", tilted_mass),)),
+        Assumption("tilted_loss", "tilt >= 1 where in <= out", (Relation("", Inner(one, one - won), "<=", Inner(tilt, one - won)),), True),
         Assumption("tilted", "tilt = exp(-D Y/S) is positive, and at least 1 where Y <= 0, for D >= 0", (
             Relation("", 0, "<=", Inner(tilt, one) - Inner(one - won, one)),), True),
     ),
     symbols={
         "AUROC": "probability that an in-score exceeds an out-score", "D": "gap of the means", "V_in": "variance of the in-score",
         "V_out": "of the out-score", "X_in": "in-score, an element of L2", "X_out": "out-score",
-        "won": "1 where in > out, else 0", "tilt": "exp(-D Y/S), Y = in - out", "S": "variance proxy of Y", "E": "exp(-D^2/(2 S))",
+        "won": "1 where in > out, else 0", "tilt": "exp(-D Y/S), Y = in - out", "S": "variance proxy of Y", "E": "exp(-D^2/(2 S))", "H": "twice the tilted mass where in <= out; E for Gaussian scores",
         "t": "any other exponent", "one": "the constant 1", "m_in": "mean in-score", "m_out": "mean out-score",
     },
 )  # fmt: skip
@@ -82,6 +87,8 @@ def derive(p: Proof) -> None:
     cantelli(p)
     p.positive("sub_gaussian", terms=[square(facts=["tilted"]), square(facts=["tails"])], using=["auroc", "constant"],
                eliminate=[auroc, norm2(one)], text="Markov: 1 - won <= exp(-D Y/S)")  # fmt: skip
+    p.positive("gaussian", terms=[square(facts=["tilted_loss"]), square(facts=["centred"], coef=Rational(1, 2))],
+               using=["auroc", "constant"], eliminate=[auroc, norm2(one)], text="only the tilted mass where in <= out counts")  # fmt: skip
     p.positive("exponent", terms=[square(gap - t * proxy)], text="a square, zero at t = D/S")
 
 
@@ -106,7 +113,9 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     proxy = x["scale"] * ((spread[0] * spread[0] + spread[1] * spread[1]) * ops.ratio(1, 4) + ops.ratio(1, 100))
     rate = out["D"] * ops.reciprocal(proxy)
     out |= {"S": proxy, "t": x["t"], "E": ops.exp(-1 * (out["D"] * rate) * ops.ratio(1, 2))}
-    return out | {"tilt": ops.exp(-1 * ((out["X_in"] - out["X_out"]) * rate))}
+    tilt_ = ops.exp(-1 * ((out["X_in"] - out["X_out"]) * rate))
+    lost = ops.inner(ops.T(tilt_), ops.T(out["one"] - out["won"])) * ops.ratio(1, ops.rows(tilt_))
+    return out | {"tilt": tilt_, "H": x["H"] if "H" in x else lost * 2}
 
 
 def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
@@ -140,6 +149,7 @@ CLAIM = Claim(
         Instance({"X_in": [[0], [2]], "X_out": [[0]], "scale": [["100/101"]], "t": [[1]]}, "t = D/S", "exponent"),
     ),
     necessity={
+        "centred": Instance({"X_in": [[0], [1]], "X_out": [[0]], "scale": [[1]], "t": [[1]], "H": [["1/2"]]}, "H below the tilted mass", "gaussian"),
         "order": Instance({"X_in": [[0]], "X_out": [[1]], "scale": [[1]], "t": [[1]]}, "the out-score is always higher", "cantelli"),
         "tails": Instance({"X_in": [[0], [1]], "X_out": [[0]], "scale": [["1/10"]], "t": [[1]]}, "a proxy far below the variance", "sub_gaussian"),
     },
@@ -148,6 +158,7 @@ CLAIM = Claim(
         "Cantelli's inequality is proved here, from moments, not cited.  Written as D^2 <= AUROC (D^2 + V_in + V_out) it needs no D > 0.",
         "`sub_gaussian` is certified from the tail assumption and Markov's pointwise inequality.  That bounded scores satisfy the assumption with "
         "S = (R_in^2 + R_out^2)/4 is Hoeffding's lemma (T1.5) for each score and independence.",
-        "For Gaussian scores AUROC is exactly the normal distribution function at D / sqrt(V_in + V_out); that is not certified here.",
+        "For Gaussian scores AUROC is exactly the normal distribution function at D / sqrt(V_in + V_out); `gaussian` certifies the bound "
+        "1 - exp(-D^2 / (2 (V_in + V_out)))/2 below it, given that tilting centres a Gaussian.",
     ),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, scalars, unit, vectors
 from ..proof import Proof, square
 
@@ -13,8 +13,8 @@ rate = scalars("dB")
 g, dw, bent = vectors("g dw Hdw")
 
 STATEMENT = Statement(
-    text="Where the Hessian H of A + lambda B is positive definite at the minimiser w(lambda), dw/dlambda = -H^{-1} g with g = grad B, so "
-    "dB/dlambda = -g' H^{-1} g = -<dw, H dw> <= 0.",
+    text="Along a differentiable path of minimisers w(lambda) of A + lambda B with Hessian H, H dw/dlambda = -g with g = grad B, so "
+    "dB/dlambda = -<dw, H dw> <= 0, which is -g' H^{-1} g where H is positive definite (and the path then exists).",
     relations=(Relation("rate", rate, "==", -Inner(dw, bent)), Relation("falls", rate, "<=", 0)),
     assumptions=(
         Assumption("definite", "<dw, H dw> >= 0", (Relation("", 0, "<=", Inner(dw, bent)),)),
@@ -59,13 +59,6 @@ CLAIM = Claim(
     inputs=(Input("R", "rows", "n", "d"), Input("b", "rows", "1", "d"), Input("sign", "real", low="1", high="1")),
     bind=bind,
     derive=derive,
-    trust=(
-        Fact(
-            "implicit function",
-            "a nondegenerate stationary point moves smoothly with a parameter",
-            "Rudin, Principles of Mathematical Analysis, 9.28",
-        ),
-    ),
     tight_note="an identity and its sign",
     necessity={
         "definite": Instance(
