@@ -129,8 +129,8 @@ def k2(quick: bool, d: int = 512) -> Case:
 
     def error() -> tuple[float, float]:
         found = coalition_head(image, text, w_image, w_text, labels)
-        doubles = (x.double() for x in (image, text, w_image, w_text))
-        expected = coalition_head(*doubles, labels, impl="naive")
+        x, y, a, b = (t.double() for t in (image, text, w_image, w_text))
+        expected = coalition_head(x, y, a, b, labels, impl="naive")
         if not torch.equal(found.argmax, expected.argmax):
             rows = found.argmax != expected.argmax
             if int(rows.sum()) > 2:  # a near tie may fall the other way in float32

@@ -9,6 +9,7 @@ import torch
 from crossmodal.kernels import GraphedCall, autotune, coalition_head, pair_lse, segment_attention
 from crossmodal.kernels.benchmarks.cpu_items import clip_loss, features, our_clip_loss, torch_linear_loss
 from crossmodal.kernels.benchmarks.measure import Case, Run, largest_error
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 DTYPE = torch.bfloat16
@@ -44,13 +45,13 @@ def k1(quick: bool) -> Case:
     note = tuned("pair_lse", (n, n, d), kernel.CANDIDATES, lambda c: kernel.pair_lse_triton(u, v, scale, c))
 
     def inf_clip() -> Run:
-        from inf_cl import cal_flash_loss
+        from inf_cl import cal_flash_loss  # type: ignore[import-not-found]
 
         tau = torch.tensor(scale, device="cuda")
         return lambda: cal_flash_loss(u, v, labels, tau) + cal_flash_loss(v, u, labels, tau)
 
     def cut() -> Run:
-        from cut_cross_entropy import linear_cross_entropy
+        from cut_cross_entropy import linear_cross_entropy  # type: ignore[import-not-found]
 
         return lambda: linear_cross_entropy(u * scale, v, labels) + linear_cross_entropy(v * scale, u, labels)
 
@@ -106,15 +107,15 @@ def k2(quick: bool) -> Case:
             logits.argmax(1)
 
     def liger() -> Run:
-        from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
+        import liger_kernel.transformers.functional as functional  # type: ignore[import-not-found]
 
-        return lambda: [liger_fused_linear_cross_entropy(both, weight, labels) for _ in range(4)]
+        return lambda: [functional.liger_fused_linear_cross_entropy(both, weight, labels) for _ in range(4)]
 
     def error() -> tuple[float, float]:
         few = slice(0, 4096)
         found = coalition_head(image[few], text[few], w_image, w_text, labels[few], impl="triton")
-        doubles = (x.double() for x in (image[few], text[few], w_image, w_text))
-        expected = coalition_head(*doubles, labels[few], impl="naive")
+        x, y, a, b = (t.double() for t in (image[few], text[few], w_image, w_text))
+        expected = coalition_head(x, y, a, b, labels[few], impl="naive")
         return max(largest_error(a, b) for a, b in zip(found[:2], expected[:2], strict=True)), 1e-4
 
     return Case(
@@ -155,19 +156,27 @@ def k3(quick: bool) -> Case:
         from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
         compiled = torch.compile(flex_attention)
-        blocks = [create_block_mask(lambda b, h, i, j, m=m: m[j], None, None, tokens, tokens) for m in masks[1:]]
+
+        def of(mask: Tensor) -> Any:
+            return create_block_mask(lambda _b, _h, _i, key: mask[key], None, None, tokens, tokens)
+
+        blocks = [of(m) for m in masks[1:]]
         return lambda: [compiled(q, k, v, block_mask=block) for block in blocks]
 
     def error() -> tuple[float, float]:
         few = slice(0, 2)
         found = segment_attention(q[few], k[few], v[few], bounds, impl="triton")
-        doubles = (x[few].double() for x in (q, k, v))
-        expected = segment_attention(*doubles, bounds, impl="naive")
+        qs, ks, vs = (x[few].double() for x in (q, k, v))
+        expected = segment_attention(qs, ks, vs, bounds, impl="naive")
         plain = scaled_dot_product_attention(q[few], k[few], v[few])
         own, other = (largest_error(x, expected.output[3]) for x in (found.output[3], plain))
         return max(largest_error(found.lse, expected.lse) / 1e-4, own / (2 * other)), 1.0
 
-    graph = GraphedCall(lambda *x: tuple(segment_attention(*x, bounds, impl="triton")[:2]), q, k, v)
+    def both(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        found = segment_attention(q, k, v, bounds, impl="triton")
+        return found.output, found.lse
+
+    graph = GraphedCall(both, q, k, v)
     return Case(
         shape=f"B={batch}, H={heads}, tokens=256+78 (class token with the text), D={width}",
         dtype="bfloat16",

@@ -62,10 +62,11 @@ class FeatureMoments:
 def _block_moments(block: Tensor) -> FeatureMoments:
     x = block.to(accumulator(block.dtype))
     count = x.shape[0]
-    mean = x.sum(0, dtype=torch.float64) / count
-    pivot = mean.detach().to(x.dtype)  # what is subtracted is a representable number ...
+    ones = x.new_ones(count)  # a product with ones is the fastest column sum
+    pivot = (ones @ x.detach()) / count  # the mean up to float32 rounding, a representable number ...
     centred = x - pivot
-    off = mean - pivot.double()  # ... and its small distance from the mean is corrected exactly
+    off = (ones @ centred).double() / count  # ... and what rounding left is measured and corrected
+    mean = pivot.double() + off
     return FeatureMoments(count, mean, _gram(centred).double() - torch.outer(off, off) * count)
 
 
