@@ -47,10 +47,7 @@ def derive(p: Proof) -> None:
 def bind(v: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     gram = v["A"] @ ops.T(v["A"])
     size = ops.rows(gram)
-    order, reverse = (
-        list(range(size)),
-        [k for pair in zip(range(0, size, 2), range(1, size + 1, 2), strict=False) for k in reversed(pair) if k < size],
-    )
+    order, other_order = list(range(size)), [*range(1, size, 2), *range(0, size, 2)]  # no pair in common from T = 4 on
     one = ops.ones(1, 1, gram)
     pairs = [ops.entry(gram, i, j) for i in range(size) for j in range(i)]
     low = high = pairs[0] if pairs else one * 0
@@ -64,7 +61,7 @@ def bind(v: Mapping[str, Any], ops: Any) -> dict[str, Any]:
         return out
 
     half = ops.ratio(1, 2)
-    return {"C": total(order), "C_other": total(reverse), "n": one * (size - 1), "c": (low + high) * half,
+    return {"C": total(order), "C_other": total(other_order), "n": one * (size - 1), "c": (low + high) * half,
             "e": v["e"] if "e" in v else (high - low) * half}  # fmt: skip
 
 
@@ -74,6 +71,10 @@ def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
         {"A": view.normalise(view.stack([view.mean(view.image(t)) for t in view.environments]))},
     )
 
+
+CHAIN = unit(
+    ["1/2", "1/2", "1/2", "1/2", 0, 0], ["1/2", "1/2", "1/2", "-1/2", 0, 0], ["1/2", "-1/2", "1/2", "-1/2", 0, 0], ["1/2", "-1/2", 0, 0, "1/2", "1/2"],
+)  # fmt: skip
 
 CLAIM = Claim(
     id="P10",
@@ -85,8 +86,12 @@ CLAIM = Claim(
     inputs=(Input("A", "unit_rows", "T", "d"),),
     bind=bind,
     derive=derive,
-    tight_note="a sum of worst cases; it is attained when one order meets only the largest scores and the other only the smallest",
+    tight=(Instance({"A": CHAIN}, "one order meets only scores 1/2, the other only scores 0", "blind"),),
     necessity={"uniform": Instance({"A": unit([1, 0], [0, 1], [1, 0]), "e": [["1/10"]]}, "scores 0 and 1, e = 1/10")},
     on_features=on_features,
-    notes=("Forgetting itself then depends on the order only through the quartic term of T3.7, and not at all for equal scores (O3).",),
+    notes=(
+        "Only equal scores leave no information: for three environments the rule picks the best order however close the scores are (T3.8).  What "
+        "vanishes with e is the spread of the costs (here) and of forgetting (T3.7), so that noise of size e hides both.",
+        "Forgetting itself depends on the order only through the quartic term of T3.7, and not at all for equal scores (O3).",
+    ),
 )  # fmt: skip
