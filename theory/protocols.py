@@ -38,8 +38,8 @@ class Ops(Protocol):
     def constant(self, vector: Any, rows: int) -> Any: ...  # a constant element of the same L2
     def outer(self, x: Any, y: Any) -> Any: ...  # of two vectors, a matrix
     def sqrt(self, x: Any) -> Any: ...
-    def exp(self, x: Any) -> Any: ...  # not in exact arithmetic
-    def log(self, x: Any) -> Any: ...  # not in exact arithmetic
+    def exp(self, x: Any) -> Any: ...  # an enclosure in exact arithmetic
+    def log(self, x: Any) -> Any: ...  # an enclosure in exact arithmetic
     def reciprocal(self, x: Any) -> Any: ...  # 1/x, entrywise
     def maximum(self, x: Any, y: Any) -> Any: ...
     def max_entry(self, x: Any) -> Any: ...
@@ -47,6 +47,7 @@ class Ops(Protocol):
     def absolute(self, x: Any) -> Any: ...
     def positive(self, x: Any) -> Any: ...  # 1 where x > 0, else 0
     def flatten(self, x: Any) -> Any: ...  # a matrix as a vector (Frobenius inner product)
+    def inner(self, x: Any, y: Any) -> Any: ...  # of two vectors or elements of L2
 
 
 class View(Protocol):
@@ -67,4 +68,5 @@ class View(Protocol):
     def span(self, *x: Any) -> tuple[Any, ...]: ...  # the same rows in coordinates of their common span
     def projector(self, x: Any) -> Any: ...  # orthogonal projector on the rows' span
     def column(self, vector: Any) -> Any: ...  # d x 1
+    def scores(self, rows: Any) -> Sequence[Sequence[float]]: ...  # inner products of the rows, as plain numbers
     def sorted_cosines(self, rows: Any) -> bool: ...  # 0 <= c12 <= c23 <= c13

@@ -96,6 +96,10 @@ class FeaturesView:
     def column(self, vector: Ball) -> Ball:
         return ops.T(vector)
 
+    def scores(self, rows: Ball) -> list[list[float]]:
+        """Inner products of the rows, rounded: for choosing orders, not for judging claims."""
+        return [[float(x) for x in row] for row in rows.mid @ rows.mid.mT]
+
     def sorted_cosines(self, rows: Ball) -> bool:
         """0 <= c12 <= c23 <= c13, the order of three environments that T3.8 speaks of."""
         gram = rows.mid @ rows.mid.mT

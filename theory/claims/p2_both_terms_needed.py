@@ -68,5 +68,9 @@ CLAIM = Claim(
         "cross": Instance({**ONE, "v_s": unit([-1, 0]), "p": [[1]], "q": [[1]]}, "Con_IT = 1 and Con_TI = -1 cancel"),
     },
     on_features=on_features,
-    notes=("The exact statement of what a head can see is T1.1; only the sum of the two terms matters for additive fusion, not each.",),
+    notes=(
+        "The exact statement of what a head can see is T1.1; only the sum of the two terms matters for additive fusion, not each.",
+        "The direction is the sign of K, and either term can turn it: u_s = e_1, v_s = e_2, p = q = 1 and Con_II = Con_TT = 0 throughout, K is 2 for "
+        "u_t = e_2, v_t = e_1 (scores 1, 1), 0 for u_t = e_2, v_t = -e_1 (scores -1, 1), -2 for u_t = -e_2, v_t = -e_1 (scores -1, -1).",
+    ),
 )  # fmt: skip

@@ -56,6 +56,8 @@ CLAIM = Claim(
     necessity_note="refuted with the assumption in force",
     features_note="see D1 and D2, which are measured on features",
     verdict="REFUTED",
-    notes=("What holds: the gap D = Con_IT(t,t) - Con_IT(s,t) bounds AUROC from below (D1, D2), and that bound improves as Con_IT(s,t) falls "
+    notes=("It holds where the out-of-distribution scores differ by a shift, or more generally where those of the one environment lie below those of the "
+           "other sample by sample, for then every comparison in AUROC is won as well.",
+           "What holds in general: the gap D = Con_IT(t,t) - Con_IT(s,t) bounds AUROC from below (D1, D2), and that bound improves as Con_IT(s,t) falls "
            "at equal variances.",),
 )  # fmt: skip
