@@ -12,6 +12,8 @@ from ..proof import Proof
 A, L, M, G = matrix("A", "T", "d"), matrix("L", "T", "T"), matrix("M", "T", "T"), matrix("G", "T", "T")
 e0, e, r, s = matrix("e_0", "d", 1), matrix("e", "d", 1), matrix("r", "T", 1), matrix("s", "T", 1)
 a = matrix("a", "k", "d")  # the directions of the next environment
+b, f, left = matrix("b", "k", "d"), matrix("f", "d", 1), matrix("q", "k", 1)  # several steps on one environment
+f0 = matrix("f_0", "d", 1)
 eye_t, eye_k = identity("T"), identity("k")
 
 eta = scalars("eta")
@@ -20,14 +22,17 @@ STATEMENT = Statement(
     text="Environments with orthonormal feature rows a_t (rank one: unit fused directions) are learnt one after the other, each by "
     "one gradient step of size eta on its squared loss, from initial error e_0.  With A their rows in order, L the strictly "
     "lower (block) part of the Gram matrix G = A A', the residuals on all of them after the last are "
-    "r = A e_0 - eta G (I + eta L)^{-1} A e_0; eta = 1 is T3.5.",
+    "r = A e_0 - eta G (I + eta L)^{-1} A e_0; eta = 1 is T3.5.  Any number m of steps on one environment b is one step of size "
+    "1 - (1 - eta)^m: it turns an error f_0 into f_0 - b'(b f_0 - q), where q = (1 - eta)^m b f_0 is the residual that is left.",
     relations=(
         Relation("gram", G, "==", eye_t + L + L.T),
         Relation("inverse", M * (eye_t + eta * L), "==", eye_t),
         Relation("residuals", r, "==", A * e0 - eta * G * M * A * e0),
+        Relation("repeated", f, "==", f0 - b.T * (b * f0 - left)),
     ),
     assumptions=(
-        Assumption("orthonormal", "the feature rows of every environment are orthonormal (rank one: unit length)"),
+        Assumption("orthonormal", "the feature rows of every environment are orthonormal (rank one: unit length)", (
+            Relation("", b * b.T, "==", eye_k),)),
         Assumption("residual", "r = A e is the residual on all environments after the last", (Relation("", r, "==", A * e),), True),
         Assumption("scores", "G = A A' holds the contribution scores of the fused features (T1.1)", (Relation("", G, "==", A * A.T),), True),
     ),
@@ -35,11 +40,12 @@ STATEMENT = Statement(
         "A": "feature rows of all environments in order", "G": "their scores", "L": "strictly lower part of G",
         "M": "inverse of I + eta L", "e_0": "initial error w_0 - w*", "e": "error after the last environment",
         "r": "residuals after the last", "s": "residual of each environment just before its step", "eta": "step size",
-        "a": "feature rows of the next environment",
+        "a": "feature rows of the next environment", "b": "feature rows of one environment", "f_0": "an error before it is learnt",
+        "f": "the error after m steps on it", "q": "(1 - eta)^m b f_0: multiplied by 1 - eta at every step",
     },
     recursions={
         "learning": BlockRecursion(
-            dim="T", by="k", fresh=(a,), given={"orthonormal": Relation("", a * a.T, "==", eye_k)},
+            dim="T", by="k", fresh=(a,), given={"next_orthonormal": Relation("", a * a.T, "==", eye_k)},
             grow={
                 A: [[A], [a]],
                 L: [[L, 0 * A * a.T], [a * A.T, 0 * eye_k]],
@@ -47,6 +53,9 @@ STATEMENT = Statement(
                 s: [[s], [a * e]],
             },
             start={e: e0}, update={e: e - eta * a.T * a * e},
+        ),
+        "repeating": BlockRecursion(
+            dim="steps", by="1", grow={}, start={f: f0, left: b * f0}, update={f: f - eta * b.T * b * f, left: (1 - eta) * left},
         ),
     },
 )  # fmt: skip
@@ -77,6 +86,9 @@ def derive(p: Proof) -> None:
         using=[("residual", "r"), ("pass.1", "e"), ("scores", "G"), ("solved", "s")],
         text="r = A e_0 - eta A A' s",
     )
+    p.blocks("repeat", [Relation("", b * f, "==", left), Relation("", f, "==", f0 - b.T * (b * f0 - left))], recursion="repeating", using=[("orthonormal", "b b'")],
+             text="by induction on the number of steps")  # fmt: skip
+    p.free("repeated", using=[("repeat.2", "f")], text="after any number of steps")
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
@@ -87,16 +99,14 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     gram = rows @ ops.T(rows)
     lower = ops.strictly_lower(gram)
     inverse = ops.inv(ops.eye(gram) + x["eta"] * lower)
+    first, again = ops.slice_row(rows, 0), x["e_0"]
+    left_ = first @ again
+    for _ in range(3):  # three steps on the first environment
+        again, left_ = again - x["eta"] * (ops.T(first) @ (first @ again)), left_ * (1 - x["eta"])
     return {
-        "eta": x["eta"],
-        "A": rows,
-        "e_0": x["e_0"],
-        "e": error,
-        "r": rows @ error,
-        "G": gram,
-        "L": lower,
-        "M": inverse,
-    }
+        "eta": x["eta"], "A": rows, "e_0": x["e_0"], "e": error, "r": rows @ error, "G": gram, "L": lower, "M": inverse,
+        "b": first, "f_0": x["e_0"], "f": again, "q": left_,
+    }  # fmt: skip
 
 
 def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
@@ -119,5 +129,4 @@ CLAIM = Claim(
     tight_note="an identity: both sides agree on every instance",
     necessity={"orthonormal": Instance({"A": unit([2, 0], [1, 0]), "e_0": [[1], [0]], "eta": [[1]]}, "a direction of length 2", "gram")},
     on_features=on_features,
-    notes=("k steps on one environment are one step of size 1 - (1 - eta)^k, because its rows are orthonormal.",),
 )  # fmt: skip
