@@ -11,7 +11,7 @@ from torch import Tensor
 
 # Below this many pairs the matrix fits in cache and the plain form wins (measured: see benchmarks/results).
 SMALL = 256 * 256
-DIAGONAL_ROWS = 8192
+DIAGONAL_ROWS = 256  # a float64 copy of so many rows at a time
 
 
 class PairLSE(NamedTuple):
