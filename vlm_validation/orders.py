@@ -192,14 +192,29 @@ def _walk(
 
 
 def _descend(tasks: Tasks, t: int, heads: torch.Tensor, steps: int, step: float) -> torch.Tensor:
-    """`steps` gradient steps on environment t for a batch of heads (B, d, C), as one matrix product a step."""
-    x, target = tasks.points[t], torch.nn.functional.one_hot(tasks.labels[t], tasks.classes).to(heads.dtype)
+    """`steps` gradient steps on environment t for a batch of heads (B, d, C), as one matrix product a step.
+
+    A linear head moves within the span of the samples, so it is enough to follow the logits of the n samples by their
+    n x n Gram matrix, and to apply the summed residuals to the head once at the end.  With more samples than twice the
+    dimension the head itself is cheaper to follow.
+    """
+    x, target = tasks.points[t], torch.nn.functional.one_hot(tasks.labels[t], tasks.classes).to(heads.dtype)[:, None]
     weight = (step * tasks.weights[t])[:, None, None]
     B, d, C = heads.shape
+    n = len(x)
     flat = heads.permute(1, 0, 2).reshape(d, B * C).contiguous()
-    for _ in range(steps):
-        residual = torch.softmax((x @ flat).view(-1, B, C), dim=-1).sub_(target[:, None]).mul_(weight)
-        flat.addmm_(x.T, residual.view(-1, B * C), alpha=-1)
+    if n > 2 * d:
+        for _ in range(steps):
+            residual = torch.softmax((x @ flat).view(n, B, C), dim=-1).sub_(target).mul_(weight)
+            flat.addmm_(x.T, residual.view(n, B * C), alpha=-1)
+    else:
+        gram, logits = x @ x.T, x @ flat
+        summed = torch.zeros_like(logits)
+        for _ in range(steps):
+            residual = torch.softmax(logits.view(n, B, C), dim=-1).sub_(target).mul_(weight).view(n, B * C)
+            logits.addmm_(gram, residual, alpha=-1)
+            summed += residual
+        flat.addmm_(x.T, summed, alpha=-1)
     return flat.view(d, B, C).permute(1, 0, 2)
 
 

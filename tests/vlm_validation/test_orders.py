@@ -51,6 +51,15 @@ def test_prefix_tree_changes_no_result(features: Features) -> None:
         assert runs.forgetting()[0, m] == pytest.approx(float(mean), abs=1e-12)
 
 
+def test_many_samples_in_few_dimensions_take_the_other_path() -> None:
+    """More samples than twice the dimension: the head is followed instead of the logits; same oracle."""
+    features = Features(**make_arrays(per_environment=12, environments=2, d=3))
+    runs = train_orders(features, steps=9, step=2.0, dtype=torch.float64)
+    for m, order in enumerate(((0, 1), (1, 0))):
+        expected = plain_training(features, order, 9, 2.0, np.zeros((3, features.classes)))
+        np.testing.assert_allclose(runs.loss[0, m], expected, atol=1e-12)
+
+
 def test_training_is_reproducible_and_seeds_matter(features: Features) -> None:
     first = train_orders(features, steps=5, seeds=(0, 1), initial_scale=1.0)
     again = train_orders(features, steps=5, seeds=(0, 1), initial_scale=1.0)
