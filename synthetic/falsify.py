@@ -44,6 +44,7 @@ DENOMINATORS = (
     10**9,
     10**12,
 )  # of rounding, from what reads well to what is close
+MARGIN = 1e-6  # relative; assumptions are kept with this much to spare, so that rounding does not break them
 RELAXED = {"unit_rows": "rows", "sorted_triple": "unit_rows", "projector": "symmetric", "simplex": "column",
            "unit_column": "column", "real": "wide"}  # fmt: skip
 
@@ -316,7 +317,7 @@ def penalty(claim: Claim, values: Mapping[str, Any]) -> torch.Tensor | float:
         for relation in assumption.relations:
             if relation.symbols <= set(values) and not (assumption.by_model and relation.op == "=="):
                 slack, _, size = amounts(relation, values)
-                margin = 1e-6 if relation.op != "==" else 0.0  # rounding must not leave the assumption again
+                margin = 0.0 if assumption.by_model or relation.op == "==" else MARGIN
                 total = total + (margin - slack / size.clamp_min(1e-12)).clamp_min(0)
     return total
 
@@ -341,15 +342,15 @@ def ascend(
     free = [start(s, effort.restarts, generator).requires_grad_() for s in round_slots]
     optimiser = torch.optim.Adam(free, lr=rate)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimiser, 1e-3 ** (1 / effort.steps))
-    best = torch.full((effort.restarts,), -torch.inf, dtype=torch.float64)
-    kept = [on_domain(s, x).detach().clone() for s, x in zip(round_slots, free, strict=True)]
+    # Of every restart, the best point that satisfies the assumptions and the best at all (a coarse rounding may repair it).
+    best = torch.full((2, effort.restarts), -torch.inf, dtype=torch.float64)
+    kept = [torch.stack([on_domain(s, x).detach()] * 2) for s, x in zip(round_slots, free, strict=True)]
     for step in range(effort.steps):
         optimiser.zero_grad()
         inputs = {s.name: on_domain(s, x) for s, x in zip(round_slots, free, strict=True)}
         values = bound_values(claim, inputs, plain)
-        outside = penalty(claim, values)
-        score = goal(values).expand(effort.restarts)
-        total = score - 20 * outside
+        outside = torch.as_tensor(penalty(claim, values), dtype=torch.float64).expand(effort.restarts)
+        total = goal(values).expand(effort.restarts) - 20 * outside
         usable = torch.isfinite(total)
         if total.requires_grad:  # a claim about constants has nothing to climb
             (-torch.where(usable, total, 0.0).sum()).backward()
@@ -357,18 +358,20 @@ def ascend(
             if x.grad is not None:
                 x.grad.nan_to_num_(0.0, 0.0, 0.0)
         with torch.no_grad():
-            now = torch.where(usable, total, -torch.inf)
+            feasible = outside <= MARGIN / 2  # the other half is left for rounding
+            now = torch.where(torch.stack([usable & feasible, usable]), total, -torch.inf)
             better = now > best
             best = torch.where(better, now, best)
             for k, s in enumerate(round_slots):
-                kept[k] = torch.where(better[:, None, None], inputs[s.name].detach(), kept[k])
+                kept[k] = torch.where(better[..., None, None], inputs[s.name].detach(), kept[k])
         if step % 10 == 9 and bool((best > enough).any()):
             break
         optimiser.step()
         schedule.step()
-    for k in best.argsort(descending=True)[: effort.confirmations].tolist():
-        if best[k] > floor:
-            yield {s.name: x[k] for s, x in zip(round_slots, kept, strict=True)}
+    for row in range(2):
+        for k in best[row].argsort(descending=True)[: effort.confirmations].tolist():
+            if best[row, k] > floor and not (row == 1 and best[0, k] == best[1, k]):
+                yield {s.name: x[row, k] for s, x in zip(round_slots, kept, strict=True)}
 
 
 def rate(index: int) -> float:

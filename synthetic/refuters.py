@@ -110,9 +110,13 @@ def problems(claim: Claim) -> list[Problem]:
     if claim.derive is not None:
         certificate = derive(claim)
     else:  # nothing is proved: the statement as a proof would begin with it
-        certificate = statement_only(claim)
+        try:
+            certificate = statement_only(claim)
+        except lowering.CannotLower:  # a maximum inside a sum, say
+            return []
     scalar = without_matrices(certificate)
-    hypotheses = tuple((h["name"], h["fact"]) for h in certificate["hypotheses"] if "poly" in h["fact"])
+    stated = Proof(claim).hypotheses  # a certificate lists what it uses, a model satisfies all of it
+    hypotheses = tuple((h["name"], h["fact"]) for h in stated if "poly" in h["fact"])
     recursions = {k: r for k, r in certificate["recursions"].items() if r["kind"] == "scalars"}
     goals = {g["name"]: g["fact"] for g in certificate["goals"]}
     vectors = tuple(certificate["symbols"]["vectors"])
@@ -637,13 +641,18 @@ def serve(connection: Any) -> None:
 
 
 def attack(
-    claim: Claim, timeout_s: float = 5.0, solvers: Iterable[str] = SOLVERS, worker: Worker | None = None
+    claim: Claim,
+    timeout_s: float = 5.0,
+    solvers: Iterable[str] = SOLVERS,
+    worker: Worker | None = None,
+    only: Literal["", "the claim", "variants"] = "",
 ) -> list[Attack]:
     """Attack a claim, the claim without each droppable assumption, and each tight constant tightened by one percent.
 
     Args:
         timeout_s: for every variant and solver, all sizes together.
         worker: one to use; a new one is started otherwise (seconds).
+        only: attack the claim alone, or its variants alone.
 
     Returns:
         one `Attack` a variant and solver; empty where every goal needs matrices (those are attacked by
@@ -673,5 +682,7 @@ def attack(
             p = goals[0]
             tighter = [Problem(p.hypotheses, relation, goal, p.recursions, p.vectors, where) for where, goal in cases]
             variants.append((f"{relation} 1% tighter", tighter, sizes))
+    if only:
+        variants = [v for v in variants if (v[0] == "the claim") == (only == "the claim")]
     with nullcontext(worker) if worker else Worker() as w:
         return [w.attempt(claim.id, name, cases, at, s, timeout_s) for name, cases, at in variants for s in chosen]
