@@ -147,7 +147,8 @@ def draw_exact(claim: Claim, seed: int, index: int) -> dict[str, Any]:
 def near(claim: Claim, values: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
     """A tight instance moved a little within the domain of its inputs."""
     scale = rng.choice((20, 200, 2000))
-    out: dict[str, Any] = {}
+    names = {spec.name for spec in claim.inputs}
+    out: dict[str, Any] = {k: v for k, v in values.items() if k not in names}  # what the instance sets besides
     for spec in claim.inputs:
         rows = exact.array(values[spec.name]).tolist()
         if spec.kind == "unit_rows":
