@@ -91,7 +91,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     return {
         **out, "D": x["D"], "own": x["D"] @ own_, "mixed": x["D"] @ mixed_, "own_t": moves["t"] @ own_other @ ops.T(moves["t"]),
         "mixed_t": moves["t"] @ mixed_other @ ops.T(moves["t"]), "Lambda": x["Lambda"] if "Lambda" in x else ops.trace(own_ + mixed_),
-        "kappa": x["kappa"] if "kappa" in x else (1 + ops.total_square(gap)) * ops.ratio(1, 2),
+        "kappa": x["kappa"] if "kappa" in x else ops.max_entry(ops.absolute(gap) @ ops.ones(ops.rows(gap), 1, gap)),  # largest row sum
     }  # fmt: skip
 
 
@@ -118,7 +118,7 @@ CLAIM = Claim(
     trust=(Fact("Taylor", "Taylor's theorem with the remainder at an intermediate point", "Rudin, Principles of Mathematical Analysis, 5.15"),),
     tight=(
         Instance(ONE, "along the top eigenvector", "bound"),
-        Instance({**PAIRS, "kappa": [["1/2"]]}, "two matched pairs against the same pairs exchanged", "difference"),
+        Instance(PAIRS, "two matched pairs against the same pairs exchanged", "difference"),
     ),
     necessity={
         "minimum": Instance({**ONE, "y": [[-1]]}, "stopped early: the gradient is not zero", "bound"),
