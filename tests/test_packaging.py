@@ -7,7 +7,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-
 from crossmodal.theory import checker, registry
 
 ROOT = Path(__file__).parents[1]

@@ -45,13 +45,13 @@ def k1(quick: bool) -> Case:
     note = tuned("pair_lse", (n, n, d), kernel.CANDIDATES, lambda c: kernel.pair_lse_triton(u, v, scale, c))
 
     def inf_clip() -> Run:
-        from inf_cl import cal_flash_loss  # type: ignore[import-not-found]
+        from inf_cl import cal_flash_loss
 
         tau = torch.tensor(scale, device="cuda")
         return lambda: cal_flash_loss(u, v, labels, tau) + cal_flash_loss(v, u, labels, tau)
 
     def cut() -> Run:
-        from cut_cross_entropy import linear_cross_entropy  # type: ignore[import-not-found]
+        from cut_cross_entropy import linear_cross_entropy
 
         return lambda: linear_cross_entropy(u * scale, v, labels) + linear_cross_entropy(v * scale, u, labels)
 
@@ -107,7 +107,7 @@ def k2(quick: bool) -> Case:
             logits.argmax(1)
 
     def liger() -> Run:
-        import liger_kernel.transformers.functional as functional  # type: ignore[import-not-found]
+        import liger_kernel.transformers.functional as functional
 
         return lambda: [functional.liger_fused_linear_cross_entropy(both, weight, labels) for _ in range(4)]
 

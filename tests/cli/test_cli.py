@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-
-from crossmodal.cli import main
 from crossmodal.theory import registry
 from crossmodal.vlm_validation.features import save_features
 from crossmodal.vlm_validation.generated import generated_features
+
+from crossmodal.cli import main
 
 CROSSMODAL = [sys.executable, "-m", "crossmodal.cli"]
 FAST = ["--jobs", "1", "--models", "4", "--mutants-each", "6"]

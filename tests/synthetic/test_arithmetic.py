@@ -8,10 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from crossmodal.synthetic.arithmetic import Ball, Bounded, Enclosure, Exact, Plain, root, transcendental
 from hypothesis import given
 from hypothesis import strategies as st
-
-from crossmodal.synthetic.arithmetic import Ball, Bounded, Enclosure, Exact, Plain, root, transcendental
 
 exact, bounded, plain = Exact(), Bounded(), Plain()
 floats = st.floats(-1e3, 1e3, allow_subnormal=False)

@@ -6,9 +6,6 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, find, given, settings
-from hypothesis import strategies as st
-
 from crossmodal.synthetic.arithmetic import arithmetic
 from crossmodal.synthetic.check import assumptions_hold, exact_models, necessity, refuted, sweep, tightness
 from crossmodal.synthetic.draw import draw_batch, draw_exact
@@ -17,6 +14,8 @@ from crossmodal.synthetic.strategies import models
 from crossmodal.theory import registry
 from crossmodal.theory.claim import Claim
 from crossmodal.theory.language import Relation
+from hypothesis import HealthCheck, find, given, settings
+from hypothesis import strategies as st
 
 ALL = list(registry.modules())
 TRUE = [c for c in ALL if registry.get(c).verdict != "REFUTED"]

@@ -7,7 +7,6 @@ from fractions import Fraction
 
 import pytest
 import torch
-
 from crossmodal.synthetic.arithmetic import Ball, arithmetic
 from crossmodal.synthetic.check import sweep
 from crossmodal.synthetic.draw import draw_batch

@@ -8,7 +8,6 @@ from itertools import permutations
 
 import numpy as np
 import torch
-
 from crossmodal.synthetic.arithmetic import arithmetic
 from crossmodal.synthetic.draw import draw_unit_rows
 from crossmodal.synthetic.environments import contribution, rational_environments

@@ -7,13 +7,12 @@ import json
 from typing import Any
 
 import pytest
-
 from crossmodal.theory import checker
 from crossmodal.theory.checker import Rejected, check, check_text
 
 
 def certificate(symbols: dict[str, Any], hypotheses: dict[str, Any], steps: list[Any], goals: list[str], **more: Any) -> dict[str, Any]:
-    facts = {s["name"]: s["fact"] for s in steps if "fact" in s} | {k: v for k, v in hypotheses.items()}
+    facts = {s["name"]: s["fact"] for s in steps if "fact" in s} | dict(hypotheses.items())
     facts |= {f"{s['name']}.{k + 1}": f for s in steps for k, f in enumerate(s.get("facts", ()))}
     return {
         "schema": checker.SCHEMA, "symbols": symbols, "steps": steps, "goals": [{"name": g, "fact": facts[g]} for g in goals],

@@ -6,7 +6,6 @@ import copy
 import json
 
 import pytest
-
 from crossmodal.theory import checker, mutants, registry
 from crossmodal.theory.certify import certify, derive, path_of, statement_part
 from crossmodal.theory.language import latex

@@ -87,7 +87,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     concept = ops.mean_row(texts)
     scores = [images @ ops.T(concept) for images in (inside, outside)]
     one = ops.ones(1, 1, texts)
-    return moments(*scores, ops) | {
+    return moments(scores[0], scores[1], ops) | {
         "Con_IT_tt": ops.mean_entry(inside @ ops.T(texts)), "Con_IT_st": ops.mean_entry(outside @ ops.T(texts)),
         "Con_TT_tt": ops.mean_entry(texts @ ops.T(texts)), "mu_I_t": ops.mean_row(inside), "mu_I_s": ops.mean_row(outside), "mu_T_t": concept,
         "n_in": one * ops.rows(inside), "n_out": one * ops.rows(outside),

@@ -36,7 +36,7 @@ STATEMENT = Statement(
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     rows = x["A"]
     gram = rows @ ops.T(rows)
-    score = {(i, j): ops.entry(gram, i - 1, j - 1) for i in (1, 2, 3) for j in (1, 2, 3)}
+    score: dict[tuple[int, ...], Any] = {(i, j): ops.entry(gram, i - 1, j - 1) for i in (1, 2, 3) for j in (1, 2, 3)}
     out: dict[str, Any] = {"S": score[1, 2] * score[1, 2] + score[1, 3] * score[1, 3] + score[2, 3] * score[2, 3]}
     costs = {}
     for order, f in F.items():
