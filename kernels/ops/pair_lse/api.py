@@ -105,8 +105,15 @@ def _diagonal(u: Tensor, v: Tensor, scale: Tensor, u_keep: Tensor | None, v_keep
     n = min(u.shape[0], v.shape[0])
     blocks = [slice(i, min(i + DIAGONAL_ROWS, n)) for i in range(0, n, DIAGONAL_ROWS)]
     # float64 costs nothing beside the N x M products, and cosines near zero lose no digits to cancellation
-    parts = [(u[b].double() * v[b].double()).sum(1) for b in blocks]
-    diagonal = torch.cat([*parts, u.new_zeros(0, dtype=torch.float64)]).mul(scale).to(scale.dtype)
+    if torch.is_grad_enabled() and (u.requires_grad or v.requires_grad):
+        parts = [(u[b].double() * v[b].double()).sum(1) for b in blocks]
+        exact = torch.cat([*parts, u.new_zeros(0, dtype=torch.float64)])
+    else:
+        # written in place: small results kept between large temporaries would fragment the allocator's memory
+        exact = u.new_empty(n, dtype=torch.float64)
+        for b in blocks:
+            exact[b] = (u[b].double() * v[b].double()).sum(1)
+    diagonal = exact.mul(scale).to(scale.dtype)
     for keep in (u_keep, v_keep):
         if keep is not None:
             diagonal = torch.where(keep[:n], diagonal, -torch.inf)
