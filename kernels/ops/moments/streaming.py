@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from crossmodal.kernels.checks import InputError, describe
+from crossmodal.kernels.checks import InputError, accumulator, describe
 from crossmodal.kernels.ops.moments.api import PairMoments
 from crossmodal.kernels.ops.moments.torch import FeatureMoments, combine
 from torch import Tensor
@@ -70,28 +70,33 @@ def _reduce(
 ) -> FeatureMoments:
     total = FeatureMoments.empty(shards[0][1].shape[1], device)
     with ThreadPoolExecutor(1) as reader, torch.no_grad():
-        for block in _read_ahead(reader, _blocks(shards, rows)):
-            total = total.merge(FeatureMoments.of(torch.from_numpy(block).to(device)))
-            count(block.shape[0])
-    return total
-
-
-def _blocks(shards: list[tuple[str, np.ndarray]], rows: int) -> Iterator[np.ndarray]:
-    for name, array in shards:
-        for start in range(0, array.shape[0], rows):
-            block = np.array(array[start : start + rows])  # copied: the page cache may drop what was mapped
-            if not np.isfinite(block.sum(dtype=np.float64)):
-                bad = start + int(np.flatnonzero(~np.isfinite(block).all(1))[0])
+        for name, start, block in _read_ahead(reader, _blocks(shards, rows)):
+            x = torch.from_numpy(block).to(device)
+            x = x.to(accumulator(x.dtype))
+            if not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
+                bad = start + int((~torch.isfinite(x).all(1)).nonzero()[0])
                 raise InputError(
                     f"{name}: row {bad} holds NaN or infinity",
                     expected="finite features",
                     causes=["a zero vector was normalised", "half precision overflowed in the encoder"],
                     fix=f"encode sample {bad} again in float32",
                 )
-            yield block
+            total = total.merge(FeatureMoments.of(x))
+            count(block.shape[0])
+    return total
 
 
-def _read_ahead(reader: ThreadPoolExecutor, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+Block = tuple[str, int, np.ndarray]
+
+
+def _blocks(shards: list[tuple[str, np.ndarray]], rows: int) -> Iterator[Block]:
+    """Name of the shard, first row, and a copy of the rows: the page cache may drop what was mapped."""
+    for name, array in shards:
+        for start in range(0, array.shape[0], rows):
+            yield name, start, np.array(array[start : start + rows])
+
+
+def _read_ahead(reader: ThreadPoolExecutor, blocks: Iterator[Block]) -> Iterator[Block]:
     """Fetch the next block on another thread while the caller works on this one."""
     pending = reader.submit(next, blocks, None)
     while (block := pending.result()) is not None:

@@ -8,7 +8,7 @@ import torch
 from crossmodal.kernels.checks import InputError, accumulator
 from torch import Tensor
 
-ROWS = 8192
+ROWS = 16384
 PANELS = 4  # the scatter matrix is symmetric: with 4 column panels 10 of 16 blocks are computed
 
 
