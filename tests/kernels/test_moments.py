@@ -131,7 +131,7 @@ def test_gradients() -> None:
 
 
 def test_gradient_reaches_every_block(monkeypatch) -> None:
-    monkeypatch.setattr(blocked, "ROWS", 4)
+    monkeypatch.setattr(blocked, "BLOCK_BYTES", 4 * 300 * 8)  # four rows
     u = torch.randn(10, 300, dtype=torch.float64, requires_grad=True)
     v = torch.randn(7, 300, dtype=torch.float64)
     (blocked_grad,) = torch.autograd.grad(moments(u, v, impl="torch").variance, u)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from crossmodal.kernels.checks import InputError, accumulator, describe
+from crossmodal.kernels.checks import InputError, describe
 from crossmodal.kernels.ops.moments.api import PairMoments
 from crossmodal.kernels.ops.moments.torch import FeatureMoments, combine
 from torch import Tensor
@@ -72,8 +72,8 @@ def _reduce(
     with ThreadPoolExecutor(1) as reader, torch.no_grad():
         for name, start, block in _read_ahead(reader, _blocks(shards, rows)):
             x = torch.from_numpy(block).to(device)
-            x = x.to(accumulator(x.dtype))
-            if not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
+            part = FeatureMoments.of(x)
+            if not torch.isfinite(part.mean).all():  # infinity and NaN survive a mean
                 bad = start + int((~torch.isfinite(x).all(1)).nonzero()[0])
                 raise InputError(
                     f"{name}: row {bad} holds NaN or infinity",
@@ -81,7 +81,7 @@ def _reduce(
                     causes=["a zero vector was normalised", "half precision overflowed in the encoder"],
                     fix=f"encode sample {bad} again in float32",
                 )
-            total = total.merge(FeatureMoments.of(x))
+            total = total.merge(part)
             count(block.shape[0])
     return total
 

@@ -8,7 +8,7 @@ import torch
 from crossmodal.kernels.checks import InputError, accumulator
 from torch import Tensor
 
-ROWS = 16384
+BLOCK_BYTES = 8 << 20  # of centred features: enough for the product, small enough for memory to be reused
 PANELS = 4  # the scatter matrix is symmetric: with 4 column panels 10 of 16 blocks are computed
 
 
@@ -35,9 +35,10 @@ class FeatureMoments:
 
     @staticmethod
     def of(x: Tensor) -> FeatureMoments:
-        """Moments of the rows of `x` (N, d).  Products in float32 (float64 for float64), `ROWS` rows at a time."""
+        """Moments of the rows of `x` (N, d).  Products in float32 (float64 for float64), block by block."""
         total = FeatureMoments.empty(x.shape[1], x.device)
-        for block in x.split(ROWS):
+        row_bytes = max(1, x.shape[1]) * accumulator(x.dtype).itemsize
+        for block in x.split(max(1, BLOCK_BYTES // row_bytes)):
             total = total.merge(_block_moments(block))
         return total
 
