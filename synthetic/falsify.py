@@ -136,7 +136,19 @@ def slots(variant: Variant, level: int, seed: int, index: int) -> list[Slot]:
     """
     claim = variant.claim
     rng = stream(f"{claim.id}/{variant.label}", seed, index)
+    declared = {s.name for s in claim.inputs}
+    instances = [i for i in claim.tight if variant.relations[0].name == i.relation]
+    if variant.dropped in claim.necessity:
+        instances.append(claim.necessity[variant.dropped])
+    extra: dict[str, tuple[int, int]] = {}
     chosen = sizes(claim, rng, largest=2 + index % 3)
+    for instance in instances:
+        shapes = {name: exact.array(rows).shape for name, rows in instance.values.items()}
+        new = {name: shape for name, shape in shapes.items() if name not in declared | set(extra)}
+        if any(max(shape) > 1 for shape in new.values()):  # they fit the sizes of the instance only
+            for spec in claim.inputs:
+                chosen |= {n: k for n, k in zip((spec.rows, spec.cols), shapes.get(spec.name, ()), strict=False) if n}
+        extra |= new
     out = []
     for spec in claim.inputs:
         kind: str = spec.kind
@@ -149,16 +161,21 @@ def slots(variant: Variant, level: int, seed: int, index: int) -> list[Slot]:
         names = (spec.rows, spec.rows if spec.kind == "projector" else spec.cols)
         ends = float(Fraction(spec.low)), float(Fraction(spec.high))
         out.append(Slot(spec.name, kind, (n, d), *ends, rng.randint(1, n), names))
-    declared = {s.name for s in out}
-    instances = [i for i in claim.tight if variant.relations[0].name == i.relation]
-    if variant.dropped in claim.necessity:
-        instances.append(claim.necessity[variant.dropped])
-    for instance in instances:
-        for name, rows in instance.values.items():
-            if name not in declared:
-                declared.add(name)
-                out.append(Slot(name, "rows", exact.array(rows).shape))
+    out += [Slot(name, "rows", shape) for name, shape in extra.items()]
     return out
+
+
+def fits(variant: Variant, round_slots: list[Slot]) -> bool:
+    """Whether a model of these sizes can be evaluated: what an instance gives beyond the inputs has sizes of its own."""
+    if len(round_slots) == len(variant.claim.inputs):
+        return True
+    generator = torch.Generator().manual_seed(0)
+    inputs = {s.name: on_domain(s, start(s, 1, generator)) for s in round_slots}
+    try:
+        bound_values(variant.claim, inputs, plain)
+    except (RuntimeError, IndexError):
+        return False
+    return True
 
 
 def start(slot: Slot, batch: int, generator: torch.Generator) -> torch.Tensor:
@@ -520,6 +537,8 @@ def one_round(
     variant: Variant, relation: Relation, level: int, seed: int, index: int, effort: Effort
 ) -> Witness | None:
     round_slots = slots(variant, level, seed, index)
+    if not fits(variant, round_slots):
+        return None
     wanted = violates(variant, relation)
     floor = -1e-9 if relation.op == "<" else 1e-12  # relative; what float64 says of less than that means nothing
     for point in ascend(
@@ -566,6 +585,8 @@ def tightest(
 
     for index in range(effort.rounds):
         round_slots = slots(variant, 0, seed, index)
+        if not fits(variant, round_slots):
+            continue
         for point in ascend(
             variant,
             tight_ratio(wanted_relation, least(index)),

@@ -645,14 +645,14 @@ def attack(
     timeout_s: float = 5.0,
     solvers: Iterable[str] = SOLVERS,
     worker: Worker | None = None,
-    only: Literal["", "the claim", "variants"] = "",
+    only: str = "",
 ) -> list[Attack]:
     """Attack a claim, the claim without each droppable assumption, and each tight constant tightened by one percent.
 
     Args:
         timeout_s: for every variant and solver, all sizes together.
         worker: one to use; a new one is started otherwise (seconds).
-        only: attack the claim alone, or its variants alone.
+        only: the label of one variant (such as ``the claim``), or ``variants`` for all but the claim.
 
     Returns:
         one `Attack` a variant and solver; empty where every goal needs matrices (those are attacked by
@@ -683,6 +683,6 @@ def attack(
             tighter = [Problem(p.hypotheses, relation, goal, p.recursions, p.vectors, where) for where, goal in cases]
             variants.append((f"{relation} 1% tighter", tighter, sizes))
     if only:
-        variants = [v for v in variants if (v[0] == "the claim") == (only == "the claim")]
+        variants = [v for v in variants if v[0] == only or (only == "variants" and v[0] != "the claim")]
     with nullcontext(worker) if worker else Worker() as w:
         return [w.attempt(claim.id, name, cases, at, s, timeout_s) for name, cases, at in variants for s in chosen]

