@@ -252,6 +252,6 @@ CLAIM = Claim(
         "the difference vanishes where the logits agree.  No property of softmax is used, so cross-entropy is included without any trusted fact.",
         "'drift' sums 'one_step': n_E follows |J - U|, and the slack of each step is not negative by 'one_step'.",
         "With |U| <= M and s the largest eigenvalue of the within-class covariance, a step adds at most (step size) s M.",
-        "The compression bound is for the squared loss; for cross-entropy no compression bound is proved.",
+        "The compression bound is for the squared loss; T3.11 has the one for cross-entropy, first order in the deviations instead of second.",
     ),
 )  # fmt: skip
