@@ -1,0 +1,301 @@
+"""T3.11: what class prototypes lose under cross-entropy: a step on the samples against a step on the class means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sympy import Rational, sqrt
+
+from ..claim import Assumption, Claim, Fact, Statement
+from ..language import Inner, Input, Instance, Recursion, Relation, matrix, norm2, scalars, unit, vectors
+from ..proof import Proof, square, wedge
+
+Z, C, P, N, A = matrix("Z", "n", "f"), matrix("C", "k", "f"), matrix("P", "n", "k"), matrix("N", "n", "f"), matrix("A", "n", "n")
+R, Q, Y = matrix("R", "n", "c"), matrix("Q", "k", "c"), matrix("Y", "k", "c")
+S, S1 = matrix("S", "n", "c"), matrix("S_1", "k", "c")
+
+# softmax at one sample, classes one after the other: probability w, change of the residual e, change of the logit b
+mass, eta = scalars("P_s eta")
+moved, shift = scalars("r_2 b_2")  # sums of e^2 and of b^2
+w, e, b = scalars("w e b")
+A_e, A_b, Q_ee, Q_eb, Q_bb, M_ee, M_bb = scalars("A_e A_b Q_ee Q_eb Q_bb M_ee M_bb")
+# the samples one after the other
+length, scatter = scalars("z_2 s_2")
+omega, zeta, eps, beta = scalars("omega zeta epsilon beta")
+gap, shrunk, F, f = vectors("E QE F f")
+
+STATEMENT = Statement(
+    text="Softmax cross-entropy, weights omega_i on the samples of an environment, class means as prototypes.  At a head U a step on the samples and "
+    "one on the prototypes differ by eta F with F = sum of omega_i z_i (r_i - q_k(i))', r_i and q_k the residuals at the sample and at its prototype: "
+    "the deviations sum to zero in every class, so the prototypes' own residuals drop out.  The softmax moves at most half as far as the logits, "
+    "|r_i - q_k| <= |U'n_i| / 2, so |F|^2 <= (sum of omega |z|^2) (sum of omega |U'n|^2) / 4: the compression error of a step is governed by the "
+    "within-class scatter of the logits, tr(U' Sigma_w U), for any number of classes, any labels and any head, zero or text initialised.  With a stable "
+    "step size the heads J (samples) and U (prototypes) satisfy |J_1 - U_1| <= |J - U| + eta/2 sqrt(E|z|^2 E|U'n|^2) after it.",
+    relations=(
+        Relation("gradient", Z.T * A * R - C.T * P.T * A * P * Q, "==", Z.T * A * (S - P * S1)),
+        Relation("softmax", 4 * moved, "<=", shift),
+        Relation("push", 4 * norm2(F), "<=", length * scatter),
+        Relation("step", sqrt(norm2(shrunk - eta * F)), "<=", sqrt(norm2(gap)) + eta * sqrt(length * scatter) / 2),
+    ),
+    assumptions=(
+        Assumption("samples", "every feature is its class prototype plus a deviation", (Relation("", Z, "==", P * C + N),), True),
+        Assumption("centred", "weighted deviations sum to zero in every class", (Relation("", P.T * A * N, "==", 0 * (P.T * A * N)),), True),
+        Assumption("residuals", "residual = softmax - target, one target a class", (
+            Relation("", R, "==", S - P * Y), Relation("", Q, "==", S1 - Y)), True),
+        Assumption("probabilities", "the softmax sums to 1", (Relation("", mass, "==", 1),), True),
+        Assumption("mean_value", "<e, e> = e'(diag(w) - w w')b with w the softmax somewhere between the two logits", (
+            Relation("", moved, "==", Q_eb - A_e * A_b),), True),
+        Assumption("forward", "the step size is not negative", (Relation("", 0, "<=", eta),), True),
+        Assumption("stable", "a step on the samples does not stretch: |E - eta (g(J) - g(U))| <= |E| for E = J - U, g the gradient on the samples "
+                   "(eta at most 2 over the largest curvature)", (Relation("", norm2(shrunk), "<=", norm2(gap)),)),
+    ),
+    symbols={
+        "Z": "features of the samples", "C": "prototypes, one row a class", "P": "class membership", "N": "deviations from the prototypes",
+        "A": "diagonal matrix of the weights omega", "R": "residuals at the samples", "Q": "residuals at the prototypes", "Y": "target of every class",
+        "S": "softmax at the samples", "S_1": "softmax at the prototypes", "P_s": "sum of w over classes", "w": "softmax of one class, somewhere between the logits",
+        "e": "change of the softmax of one class from prototype to sample", "b": "change of its logit, an entry of U'n",
+        "r_2": "|r_i - q_k|^2, sum of e^2", "b_2": "|U'n_i|^2, sum of b^2", "A_e": "sum of w e", "A_b": "sum of w b", "Q_ee": "sum of w e^2",
+        "Q_eb": "sum of w e b", "Q_bb": "sum of w b^2", "M_ee": "sum of w^2 e^2", "M_bb": "sum of w^2 b^2",
+        "z_2": "sum of omega |z|^2", "s_2": "sum of omega |U'n|^2, the scatter of the logits", "F": "sum of omega z (r - q)', classes stacked",
+        "f": "z (r - q)' of one sample", "omega": "its weight", "zeta": "its |z|", "epsilon": "its |r - q|", "beta": "its |U'n|",
+        "E": "J - U", "QE": "E - eta (g(J) - g(U))", "eta": "step size",
+    },
+    recursions={
+        "classes": Recursion(
+            start=dict.fromkeys((mass, moved, shift, A_e, A_b, Q_ee, Q_eb, Q_bb, M_ee, M_bb), 0),
+            update={
+                mass: mass + w, moved: moved + e**2, shift: shift + b**2, A_e: A_e + w * e, A_b: A_b + w * b, Q_ee: Q_ee + w * e**2,
+                Q_eb: Q_eb + w * e * b, Q_bb: Q_bb + w * b**2, M_ee: M_ee + w**2 * e**2, M_bb: M_bb + w**2 * b**2,
+            },
+            fresh=(w, e, b), given={"weight": Relation("", 0, "<=", w)},
+        ),
+        "data": Recursion(
+            start={length: 0, scatter: 0, F: 0}, update={length: length + omega * zeta**2, scatter: scatter + omega * beta**2, F: F + omega * f},
+            fresh=(omega, zeta, eps, beta, f),
+            given={
+                "share": Relation("", 0, "<=", omega), "rank_one": Relation("", norm2(f), "==", zeta**2 * eps**2),
+                "half": Relation("", 4 * eps**2, "<=", beta**2),
+            },
+        ),
+    },
+    symmetric=("A",),
+)  # fmt: skip
+
+
+def derive(p: Proof) -> None:
+    p.free("gradient", using=[("residuals.1", "R"), ("residuals.2", "Q"), ("samples", "Z"), ("centred", "P' A N")],
+           text="deviations are orthogonal to class membership, so a class' own residual meets its prototype only")  # fmt: skip
+    curvature(p)
+    p.positive(
+        "softmax",
+        terms=[square(facts=["form_eb"], coef=2), square(facts=["flat_e"], coef=8), square(facts=["flat_b"], coef=2)],
+        using=["mean_value", "probabilities"], eliminate=[moved, mass],
+        text="J = diag(w) - w w' satisfies 0 <= J <= I/2: 4 e'Jb <= 4 e'Je + b'Jb <= 2|e|^2 + |b|^2/2, and e'Jb is |e|^2",
+    )  # fmt: skip
+    scattered(p)
+    together(p)
+
+
+def curvature(p: Proof) -> None:
+    """``0 <= diag(w) - w w'`` at 2e - b, and ``<= I/2`` at e and at b, by induction over the classes (as in T1.2)."""
+
+    def start(p: Proof, name: str, goal: Any) -> None:
+        p.positive(name, goal, terms=[], text="nothing is summed yet")
+
+    def induction(name: str, expr: Any, step: Any, text: str) -> None:
+        p.induction(name, expr, recursion="classes", relation=">=0", base=start, step=step, text=text)
+
+    def adds(*terms: Any) -> Any:
+        def step(p: Proof, name: str, goal: Any) -> None:
+            p.positive(
+                name, goal, terms=[square(facts=["hypothesis"]), *terms], text="a new class adds nothing negative"
+            )
+
+        return step
+
+    induction("mass", mass, adds(square(facts=["weight"])), "the sum of w is not negative")
+    forms = {
+        "eb": (2 * e - b, 2 * A_e - A_b, 4 * Q_ee - 4 * Q_eb + Q_bb),
+        "e": (e, A_e, Q_ee),
+        "b": (b, A_b, Q_bb),
+    }
+    for name, (x, first, second) in forms.items():
+        induction(f"second_{name}", second, adds(square(x, facts=["weight"])), "a weighted sum of squares")
+
+        def against(sign: int, name: str, x: Any, first: Any, second: Any) -> Any:
+            def step(p: Proof, label: str, goal: Any) -> None:
+                known = "hypothesis" if sign < 0 else f"variance_{name}"
+                p.refute(
+                    f"{label}.form", mass * x**2 + 2 * sign * first * x + second,
+                    terms=[
+                        square(facts=["not", "not"]), square(x, facts=["not", "mass"], coef=2), square(facts=["not", f"second_{name}"], coef=2),
+                        square(mass * x**2 - second), square(x, facts=[known], coef=4),
+                    ],
+                    text="the squares of both sides of the contrary contradict Cauchy and Schwarz so far",
+                )  # fmt: skip
+                p.positive(label, goal, terms=[square(facts=["hypothesis"]), square(facts=["weight", f"{label}.form"])],
+                           text="a new class adds w times the form")  # fmt: skip
+
+            return step
+
+        induction(f"variance_{name}", mass * second - first**2, against(-1, name, x, first, second), "sum over pairs of w w' (x - x')^2")
+        if name == "eb":
+            p.positive("form_eb", second - first**2, terms=[square(facts=["variance_eb"])], using=["probabilities"], eliminate=[mass],
+                       text="diag(w) - w w' >= 0, at 2e - b")  # fmt: skip
+            continue
+        total, own = (moved, M_ee) if name == "e" else (shift, M_bb)
+        induction(f"pairs_{name}", mass * second + first**2 - 2 * own, against(1, name, x, first, second), "sum over pairs of w w' (x + x')^2")
+        induction(f"own_{name}", total / 2 - 2 * second + 2 * own, adds(square((1 - 2 * w) * x, coef=Rational(1, 2))), "sum of (1 - 2 w)^2 x^2 / 2")
+        p.positive(f"flat_{name}", total / 2 - second + first**2, terms=[square(facts=[f"own_{name}"]), square(facts=[f"pairs_{name}"])],
+                   using=["probabilities"], eliminate=[mass], text=f"diag(w) - w w' <= I/2, at {name}")  # fmt: skip
+
+
+def scattered(p: Proof) -> None:
+    """``4 |F|^2 <= sum omega |z|^2 sum omega |U'n|^2``, by induction over the samples."""
+
+    def start(p: Proof, name: str, goal: Any) -> None:
+        p.positive(name, goal, terms=[], text="nothing is summed yet")
+
+    for name, total, x in (("long", length, zeta), ("wide", scatter, beta)):
+        p.induction(
+            name, total, recursion="data", relation=">=0", base=start,
+            step=lambda p, label, goal, x=x: p.positive(
+                label, goal, terms=[square(facts=["hypothesis"]), square(x, facts=["share"])], text="one more square"
+            ),
+            text="a weighted sum of squares",
+        )  # fmt: skip
+
+    def step(p: Proof, name: str, goal: Any) -> None:
+        inner, bound = Inner(F, f), length * beta**2 + scatter * zeta**2
+        p.positive(f"{name}.bound", bound, terms=[square(beta, facts=["long"]), square(zeta, facts=["wide"])], text="not negative")
+        p.positive(f"{name}.cauchy", norm2(F) * norm2(f) - inner**2, terms=[square(wedge(F, f), coef=Rational(1, 2))], text="Cauchy and Schwarz")
+        p.positive(
+            f"{name}.room", bound**2 - 64 * inner**2,
+            terms=[
+                square(facts=[f"{name}.cauchy"], coef=64), square(length * beta**2 - scatter * zeta**2),
+                square(zeta, eps, facts=["hypothesis"], coef=16), square(zeta, facts=["long", "wide", "half"], coef=4),
+            ],
+            using=["rank_one"], eliminate=[norm2(f)], text="the bounds so far and the inequality of the means",
+        )  # fmt: skip
+        p.refute(
+            f"{name}.cross", bound - 8 * inner,
+            terms=[square(facts=["not", "not"]), square(facts=["not", f"{name}.bound"], coef=2), square(facts=[f"{name}.room"])],
+            text="take the root",
+        )  # fmt: skip
+        p.positive(
+            name, goal,
+            terms=[square(facts=["hypothesis"]), square(facts=["share", f"{name}.cross"]), square(omega, zeta, facts=["half"])],
+            using=["rank_one"], eliminate=[norm2(f)], text="a new sample adds omega times the cross terms and its own square",
+        )  # fmt: skip
+
+    p.induction("push", recursion="data", relation=">=0", base=start, step=step, text="by induction on the number of samples")
+
+
+def together(p: Proof) -> None:
+    new, old, size = (p.replaced[x] for x in (norm2(shrunk - eta * F), norm2(gap), length * scatter))
+    inner = Inner(shrunk, F)
+    p.positive("cauchy", norm2(shrunk) * norm2(F) - inner**2, terms=[square(wedge(shrunk, F), coef=Rational(1, 2))], text="Cauchy and Schwarz")
+    p.positive(
+        "room", (old * size) ** 2 - 4 * inner**2,
+        terms=[square(facts=["cauchy"], coef=4), square(shrunk, facts=["push"]), square(size, facts=["stable"])],
+        using=[f"{old}.square", f"{size}.square"], eliminate=[norm2(gap)], text="the contracted error is no longer than the error",
+    )  # fmt: skip
+    p.refute(
+        "mixed", old * size + 2 * inner,
+        terms=[square(facts=["not", "not"]), square(facts=["not", f"{old}.sign", f"{size}.sign"], coef=2), square(facts=["room"])],
+        text="take the root",
+    )  # fmt: skip
+    p.refute(
+        "step",
+        terms=[
+            square(facts=["not", "not"]), square(facts=["not", f"{old}.sign"], coef=2), square(facts=["not", "forward", f"{size}.sign"]),
+            square(facts=["forward", "mixed"]), square(facts=["stable"]), square(eta, facts=["push"], coef=Rational(1, 4)),
+        ],
+        using=[f"{r}.square" for r in (new, old, size)], eliminate=[norm2(shrunk), norm2(gap)], text="the triangle inequality",
+    )  # fmt: skip
+
+
+def halves(count: int, like: Any, ops: Any) -> Any:
+    """Membership of two classes: the first half of the samples and the rest."""
+    eye, pair, first = ops.eye(ops.ones(count, 1, like)), ops.eye(ops.ones(2, 1, like)), (count + 1) // 2
+    out = eye[..., :, :first] @ ops.ones(first, 1, like) @ pair[..., :1, :]
+    rest = count - first
+    return out if not rest else out + eye[..., :, first:] @ ops.ones(rest, 1, like) @ pair[..., 1:, :]
+
+
+def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
+    rows, head = x["Z"], ops.T(x["U"])  # the head is given with one class a row
+    count, classes = ops.rows(rows), ops.rows(x["U"])
+    member = x["P"] if "P" in x else halves(count, rows, ops)
+    sizes = ops.T(member) @ ops.ones(count, 1, rows)
+    means = ops.T(member) @ rows * ops.reciprocal(ops.maximum(sizes, ops.ones(1, 1, rows)))
+    deviation = rows - member @ means
+    target = x["Y"] if "Y" in x else ops.eye(x["U"])
+    share = ops.ratio(1, count)
+    weights = ops.eye(rows) * share
+    size = x["eta"] * ops.reciprocal(ops.total_square(rows) * share + 1) if "step" not in x else x["step"]
+
+    def softmax(logits: Any) -> Any:
+        exps = ops.exp(logits)
+        return exps * ops.reciprocal(exps @ ops.ones(classes, 1, exps))
+
+    at_samples, at_means = softmax(rows @ head), softmax(means @ head)
+    changes, shifts = at_samples - member @ at_means, deviation @ head
+    error = ops.T(x["J_minus_U"])
+    moved = error - ops.T(rows) @ (softmax(rows @ (head + error)) - at_samples) * share * size
+    return {
+        "Z": rows, "C": means, "P": member, "N": deviation, "A": weights, "Y": target, "S": at_samples, "S_1": at_means,
+        "R": at_samples - member @ target, "Q": at_means - target, "F": ops.flatten(ops.T(rows) @ changes * share),
+        "r_2": ops.total_square(changes[..., :1, :]), "b_2": ops.total_square(shifts[..., :1, :]),
+        "z_2": ops.total_square(rows) * share, "s_2": ops.total_square(shifts) * share,
+        "E": ops.flatten(error), "QE": ops.flatten(moved), "eta": size,
+    }  # fmt: skip
+
+
+def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    for s in view.environments:
+        rows, head = view.span(view.image(s), view.class_texts(s))
+        yield f"zero against text initialised, {view.name(s)}", {
+            "Z": rows, "U": head, "J_minus_U": head * -1, "P": view.onehot(s), "eta": [["1"]],
+        }  # fmt: skip
+
+
+# one class around its mean zero, two samples, two classes of the head: r = tanh of half the logit difference
+FAINT = {"Z": unit([1], [-1]), "P": [[1, 0], [1, 0]], "U": [["1/20"], ["-1/20"]], "J_minus_U": [[0], [0]], "Y": unit([1, 0], [0, 1]), "eta": [[1]]}
+
+CLAIM = Claim(
+    id="T3.11",
+    title="What prototypes lose under cross-entropy",
+    family="forgetting and order",
+    source="new; the softmax is 1/2-Lipschitz (Boehning, 1992, bounds its Jacobian), here with a sum-of-squares proof",
+    paper="Forgetting is governed by the contributions.",
+    statement=STATEMENT,
+    inputs=(
+        Input("Z", "rows", "n", "f"), Input("U", "rows", "c", "f"), Input("J_minus_U", "rows", "c", "f"), Input("Y", "rows", "2", "c"),
+        Input("eta", "real", low="0"),
+    ),
+    bind=bind,
+    derive=derive,
+    trust=(Fact("Taylor", "f(1) = f(0) + f'(x) for some x in [0, 1] if f is differentiable, for f the softmax along a line in a fixed direction; "
+                "its derivative is the covariance of the two directions under the softmax", "Rudin, Principles of Mathematical Analysis, 5.10 and 5.15"),),
+    tight=(
+        Instance(FAINT, "two equally likely classes and small logits", "softmax"),
+        Instance(FAINT, "one class around zero: all of the features is scatter", "push"),
+        Instance({**FAINT, "J_minus_U": [["-1/8000"], ["1/8000"]], "step": [["1/200"]]},
+                 "the same, and a short step from heads that differ by as much as it adds", "step"),
+    ),
+    necessity={
+        "stable": Instance({"Z": unit([1], [-1]), "P": [[1, 0], [1, 0]], "U": [[0], [0]], "J_minus_U": [["1/2"], ["-1/2"]],
+                            "Y": unit([1, 0], [0, 1]), "eta": [[1]], "step": [[9]]},
+                           "a step size beyond stability stretches the difference of the heads", "step"),
+    },
+    on_features=on_features,
+    notes=(
+        "First order in the within-class deviation, where the squared loss (T3.10) is second order: the residual of a sample is not linear in its feature.  "
+        "With |z| <= 1 and s the largest eigenvalue of the within-class covariance a step adds at most (step size) |U| sqrt(s) / 2.",
+        "Steps add up as in T3.10 'drift': from a common start |J - U| is at most the sum of the bounds of the steps made.",
+        "The constant 1/2 is best possible (two equally likely classes, small logits); it is approached and not attained.",
+        "'stable' follows from the curvature bound of T1.2 for step sizes up to 4 / max|z|^2; it is assumed here, and measured.",
+    ),
+)  # fmt: skip
