@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .draw import draw_unit_rows
+from ..draw import draw_unit_rows
 
 
 @dataclass(frozen=True)
