@@ -3,17 +3,17 @@
 Environment t is a unit direction ``a_t``; learning it projects the error on the complement of ``a_t``.  Total forgetting
 of an order is ``F = sum_s |<a_s, e>|^2`` at the end.  Everything depends on the Gram matrix ``G = A A'`` (the fused
 contribution scores) and on ``g = A e_0`` alone (claim T3.5); for an isotropic target ``d E[F] = |L|_F^2 - |L'L (I + L)^{-1}|_F^2``
-with ``L`` the strictly lower part of G in the order (claim T3.7).
+with ``L`` the strictly lower part of G in the order (claim T3.7).  Gradient steps of size eta instead of projections are claim T3.6; there an
+environment keeps a residual when it is learnt, and forgetting is what is added to its square.
 
 Two ways to the same numbers: a prefix tree runs the learner (orders that begin alike share their beginning: 325 stages
-for T=5 instead of 600), and the closed forms are lowered from the two claims.  All functions take batches of models; the exact
-ones take rationals.
+for T=5 instead of 600), and the closed forms are lowered from the three claims.  All functions take batches of models; the exact
+ones take rationals.  The best order, and bounds that no order beats, are in `order_search`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from itertools import permutations
@@ -38,8 +38,8 @@ def all_orders(count: int) -> np.ndarray:
         raise InputError(
             f"{count} environments have {factorial(count)} orders",
             expected=f"at most {LONGEST_TREE} for all orders",
-            fix="`local_search` returns a good order with a certified bound; `cheapest_path` finds the rule's order "
-            f"for up to {LONGEST_RULE}",
+            fix="`order_search.branch_and_bound` proves the best order of a dozen or so, `order_search.local_search` returns a good one of any "
+            f"number with a bound that no order beats, `cheapest_path` finds the rule's order of up to {LONGEST_RULE}",
         )
     return np.array(list(permutations(range(count))), dtype=np.int64).reshape(-1, count)
 
@@ -52,15 +52,17 @@ def stages(count: int) -> int:
 # -- the learner, by prefix tree ------------------------------------------------------------------------------
 
 
-def tree_forgetting(gram: torch.Tensor, start: torch.Tensor | None = None) -> torch.Tensor:
+def tree_forgetting(gram: torch.Tensor, start: torch.Tensor | None = None, eta: float = 1.0) -> torch.Tensor:
     """Total forgetting of every order by running the learner, one level of the prefix tree at a time.
 
-    The residuals ``r = A e`` are all that the learner needs: projecting out ``a_t`` turns ``r`` into ``r - G[:, t] r_t``.
+    The residuals ``r = A e`` are all that the learner needs: a step of size eta on ``a_t`` (1: projecting it out) turns
+    ``r`` into ``r - eta G[:, t] r_t``.
 
     Args:
         gram: ``(batch, T, T)`` Gram matrices of unit directions.
         start: ``(batch, T, k)`` initial residuals ``A e_0``; None for an isotropic target (then a factor of ``gram``
             is used, and the result is ``d E[F]``).
+        eta: step size; m steps of size h are one of size ``1 - (1 - h)^m`` (T3.6).
 
     Returns:
         ``(batch, T!)``, orders as in `all_orders`.  Memory: ``batch * T! * T * k`` numbers.
@@ -70,15 +72,17 @@ def tree_forgetting(gram: torch.Tensor, start: torch.Tensor | None = None) -> to
         all_orders(count)
     residual = (factor(gram) if start is None else start)[:, None]  # (batch, prefixes, T, k)
     left = np.arange(count)[None]  # environments not yet learnt, of every prefix
+    kept = torch.zeros(batch, 1, dtype=residual.dtype)  # squared residuals just after each was learnt
     while left.shape[1]:
         parents, width = left.shape
         chosen = torch.from_numpy(left.reshape(-1))
         parent = torch.arange(parents).repeat_interleave(width)
         before = residual[:, parent]
         at = before.gather(2, chosen[None, :, None, None].expand(batch, -1, 1, before.shape[-1]))
-        residual = before - gram[:, :, chosen].permute(0, 2, 1)[..., None] * at
+        residual = before - eta * gram[:, :, chosen].permute(0, 2, 1)[..., None] * at
+        kept = kept[:, parent] + (1 - eta) ** 2 * at.square().sum((-2, -1))
         left = np.stack([np.delete(left, k, axis=1) for k in range(width)], 1).reshape(parents * width, width - 1)
-    return residual.square().sum((-2, -1))
+    return residual.square().sum((-2, -1)) - kept
 
 
 def factor(gram: torch.Tensor) -> torch.Tensor:
@@ -97,28 +101,70 @@ def isotropic_formula() -> Any:
 
 
 @cache
-def residual_formula() -> Any:
-    """The right side of T3.5's residuals, ``-L' M A e_0``."""
-    return next(r.rhs for r in registry.get("T3.5").statement.relations if r.name == "residuals")
+def residual_formula(claim_id: str = "T3.5") -> Any:
+    """The right side of the residuals of T3.5, ``-L' M A e_0``, or of T3.6, ``A e_0 - eta G M A e_0``."""
+    return next(r.rhs for r in registry.get(claim_id).statement.relations if r.name == "residuals")
 
 
-def closed_forgetting(gram: torch.Tensor, orders: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """``d E[F]`` for an isotropic target, of every model and order: T3.7 evaluated on batches.
+def ordered(gram: torch.Tensor, orders: np.ndarray | torch.Tensor, eta: float = 1.0) -> dict[str, torch.Tensor]:
+    """``G``, ``L`` and ``M = (I + eta L)^{-1}`` of every model and order, ``(batch, n, T, T)``."""
+    index = torch.as_tensor(orders)
+    scores = gram[:, index[:, :, None], index[:, None, :]]
+    lower = arithmetic("plain").strictly_lower(scores)
+    eye = torch.eye(lower.shape[-1], dtype=lower.dtype)
+    inverse = torch.linalg.solve_triangular(eta * lower + eye, eye, upper=False, unitriangular=True)
+    return {"G": scores, "L": lower, "M": inverse}
+
+
+def closed_residuals(
+    gram: torch.Tensor, orders: np.ndarray | torch.Tensor, start: torch.Tensor, eta: float | None = None
+) -> torch.Tensor:
+    """Residuals on all environments, in the order learnt, after the last one: T3.5, or T3.6 where `eta` is given.
+
+    Args:
+        gram: ``(batch, T, T)``; orders: ``(n, T)``; start: ``(batch, T, k)`` initial residuals ``A e_0``.
+
+    Returns:
+        ``(batch, n, T, k)``.
+    """
+    ops = arithmetic("plain")
+    first = start[:, torch.as_tensor(orders)]
+    values = ordered(gram, orders, 1.0 if eta is None else eta) | {
+        "A": first,
+        "e_0": torch.eye(first.shape[-1], dtype=first.dtype),
+    }
+    if eta is not None:
+        values["eta"] = torch.tensor([[eta]], dtype=first.dtype)
+    found: torch.Tensor = value(residual_formula("T3.5" if eta is None else "T3.6"), values, ops)
+    return found
+
+
+def closed_forgetting(
+    gram: torch.Tensor, orders: np.ndarray | torch.Tensor, start: torch.Tensor | None = None, eta: float | None = None
+) -> torch.Tensor:
+    """Forgetting of every model and order, by the closed forms evaluated on batches.
 
     Args:
         gram: ``(batch, T, T)``.
         orders: ``(n, T)``.
+        start: ``(batch, T, k)`` initial residuals; None for an isotropic target (the result is ``d E[F]``, by T3.7).
+        eta: step size of T3.6; None for projections.
 
     Returns:
         ``(batch, n)``.
     """
-    ops = arithmetic("plain")
-    index = torch.as_tensor(orders)
-    ordered = gram[:, index[:, :, None], index[:, None, :]]  # (batch, n, T, T)
-    lower = ops.strictly_lower(ordered)
-    inverse = torch.linalg.solve_triangular(lower + torch.eye(lower.shape[-1], dtype=lower.dtype), torch.eye(lower.shape[-1], dtype=lower.dtype), upper=False, unitriangular=True)  # fmt: skip
-    found: torch.Tensor = value(isotropic_formula(), {"L": lower, "M": inverse}, ops)
-    return found[..., 0, 0]
+    if start is None and eta is None:
+        matrices = ordered(gram, orders)
+        found: torch.Tensor = value(isotropic_formula(), {"L": matrices["L"], "M": matrices["M"]}, arithmetic("plain"))
+        return found[..., 0, 0]
+    start = factor(gram) if start is None else start
+    end = closed_residuals(gram, orders, start, eta).square().sum((-2, -1))
+    if eta is None:
+        return end
+    before = (
+        ordered(gram, orders, eta)["M"] @ start[:, torch.as_tensor(orders)]
+    )  # residual of each just before its step
+    return end - (1 - eta) ** 2 * before.square().sum((-2, -1))
 
 
 def exact_gram(rows: Any) -> np.ndarray:
@@ -136,18 +182,28 @@ def exact_closed(gram: np.ndarray, order: tuple[int, ...]) -> Fraction:
     return Fraction(found[0, 0])
 
 
-def exact_residuals(rows: Any, error: Any, order: tuple[int, ...]) -> np.ndarray:
-    """T3.5 in rationals: residuals on all environments (in the order learnt) after the last one."""
+def exact_residuals(rows: Any, error: Any, order: tuple[int, ...], eta: Fraction | None = None) -> np.ndarray:
+    """T3.5 (or T3.6) in rationals: residuals on all environments (in the order learnt) after the last one."""
     ops = arithmetic("exact")
     a, e = ops.array(rows)[list(order)], ops.array(error)
-    lower = ops.strictly_lower(a @ a.T)
-    found: np.ndarray = value(
-        residual_formula(), {"A": a, "e_0": e, "L": lower, "M": ops.inv(ops.eye(lower) + lower)}, ops
-    )
+    gram = a @ a.T
+    lower = ops.strictly_lower(gram)
+    step = Fraction(1) if eta is None else eta
+    values = {
+        "A": a,
+        "e_0": e,
+        "G": gram,
+        "L": lower,
+        "M": ops.inv(ops.eye(lower) + lower * step),
+        "eta": ops.array(step),
+    }
+    found: np.ndarray = value(residual_formula("T3.5" if eta is None else "T3.6"), values, ops)
     return found
 
 
-def exact_tree(gram: np.ndarray, start: np.ndarray | None = None) -> Iterator[tuple[tuple[int, ...], Fraction]]:
+def exact_tree(
+    gram: np.ndarray, start: np.ndarray | None = None, eta: Fraction = Fraction(1)
+) -> Iterator[tuple[tuple[int, ...], Fraction]]:
     """Total forgetting of every order in rationals, by depth-first walk of the prefix tree.
 
     Without a start the target is isotropic: ``d E[F] = tr(X X')`` with ``X = P A``-residuals, tracked as ``R G R'``.
@@ -161,95 +217,23 @@ def exact_tree(gram: np.ndarray, start: np.ndarray | None = None) -> Iterator[tu
         )
     first = arithmetic("exact").eye(gram) if start is None else start
 
-    def walk(prefix: tuple[int, ...], residual: np.ndarray) -> Iterator[tuple[tuple[int, ...], Fraction]]:
+    def square(rows: np.ndarray) -> Fraction:
+        products = rows @ gram @ rows.T if start is None else rows @ rows.T
+        return sum((products[k, k] for k in range(len(rows))), Fraction(0))
+
+    def walk(
+        prefix: tuple[int, ...], residual: np.ndarray, kept: Fraction
+    ) -> Iterator[tuple[tuple[int, ...], Fraction]]:
         if len(prefix) == count:
-            square = residual @ gram @ residual.T if start is None else residual @ residual.T
-            yield prefix, sum((square[k, k] for k in range(count)), Fraction(0))
+            yield prefix, square(residual) - kept
             return
         for t in range(count):
             if t not in prefix:
-                yield from walk((*prefix, t), residual - gram[:, t : t + 1] @ residual[t : t + 1])
+                own = residual[t : t + 1]
+                moved = residual - gram[:, t : t + 1] @ own * eta
+                yield from walk((*prefix, t), moved, kept + (1 - eta) ** 2 * square(own))
 
-    yield from walk((), first)
-
-
-# -- the best order ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Best:
-    """An order and what is known about it.
-
-    Args:
-        order, forgetting: the order found and its ``d E[F]``.
-        bound: no order forgets less than this; equal to `forgetting` where the order is proved best (up to rounding).
-        evaluated: orders or prefixes looked at.
-    """
-
-    order: tuple[int, ...]
-    forgetting: float
-    bound: float
-    evaluated: int
-
-    @property
-    def optimal(self) -> bool:
-        return self.bound >= self.forgetting
-
-
-def best_order(gram: torch.Tensor, chunk: int = 20_000) -> Best:
-    """The best of all T! orders of one model ``(T, T)`` for an isotropic target, T <= 9; memory bounded by `chunk` orders."""
-    orders = all_orders(len(gram))
-    best, at = float("inf"), 0
-    for k in range(0, len(orders), chunk):
-        found = closed_forgetting(gram[None], orders[k : k + chunk])[0]
-        i = int(found.argmin())
-        if float(found[i]) < best:
-            best, at = float(found[i]), k + i
-    return Best(tuple(int(t) for t in orders[at]), best, best, len(orders))
-
-
-def lower_bound(gram: torch.Tensor) -> float:
-    """No order forgets less than this.
-
-    ``F = |L|_F^2 - |L'L M|_F^2`` with ``|L'L M|_F <= |L|_2 |L|_F |M|_2`` and ``|M|_2 <= 1/(1 - l)`` for any l < 1 with
-    ``|L|_2 <= l`` (claim T3.7).  Two such l hold for every order: ``|L|_F``, and the largest absolute row sum of ``G - I``.
-    Says something for faint scores only, and 0 (which is always true) otherwise.  Lowered by far more than its own rounding.
-    """
-    off = gram - torch.diag(gram.diagonal())
-    squares = float(off.square().sum()) / 2
-    ell = min(squares**0.5, float(off.abs().sum(1).max())) * (1 + 1e-12)
-    if ell >= 0.5:
-        return 0.0
-    return squares * (1 - ell**2 / (1 - ell) ** 2) * (1 - 1e-12)
-
-
-def local_search(gram: torch.Tensor, restarts: int = 8, seed: int = 0) -> Best:
-    """A good order of one model for any T: insertion moves from several starts, with a bound that no order can beat.
-
-    The bound is `lower_bound`; `Best.optimal` says whether it proves the order best.
-    """
-    count = len(gram)
-    rng = np.random.default_rng(seed)
-    best: tuple[float, tuple[int, ...]] = (float("inf"), ())
-    looked = 0
-    for k in range(restarts):
-        order = np.arange(count) if k == 0 else rng.permutation(count)
-        now = float(closed_forgetting(gram[None], order[None])[0, 0])
-        while True:
-            moves = np.array(
-                [np.insert(np.delete(order, i), j, order[i]) for i in range(count) for j in range(count) if i != j]
-            )
-            if not len(moves):
-                break
-            found = closed_forgetting(gram[None], moves)[0]
-            looked += len(moves)
-            i = int(found.argmin())
-            if float(found[i]) >= now - 1e-13 * max(1.0, abs(now)):  # rounding must not make it walk in circles
-                break
-            order, now = moves[i], float(found[i])
-        if now < best[0]:
-            best = (now, tuple(int(t) for t in order))
-    return Best(best[1], best[0], min(best[0], lower_bound(gram)), looked)
+    yield from walk((), first, Fraction(0))
 
 
 # -- the paper's rule -------------------------------------------------------------------------------------------
@@ -269,7 +253,7 @@ def cheapest_path(cost: np.ndarray) -> tuple[tuple[int, ...], float]:
         raise InputError(
             f"{count} environments: exact dynamic programming needs {count} x 2^{count} path costs",
             expected=f"at most {LONGEST_RULE} environments",
-            fix="order a subset, or use `local_search`, whose result carries a bound",
+            fix="order a subset, or use `order_search.local_search`, whose result carries a bound",
         )
     if count == 1:
         return (0,), 0.0

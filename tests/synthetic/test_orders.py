@@ -11,8 +11,15 @@ import numpy as np
 import pytest
 import torch
 from crossmodal.synthetic import orders
+from crossmodal.synthetic.arithmetic import arithmetic
 from crossmodal.synthetic.draw import draw_unit_rows
+from crossmodal.synthetic.evaluate import bound_values
+from crossmodal.theory import registry
 from crossmodal.theory.errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
+
+plain = arithmetic("plain")
 
 
 def directions(count: int, d: int, batch: int, seed: int = 0) -> np.ndarray:
@@ -70,29 +77,78 @@ def test_exactly_the_closed_form() -> None:
     assert seen == 24
 
 
-def test_best_order_is_the_best() -> None:
-    a = directions(6, 4, 1, seed=5)[0]
-    found = orders.best_order(torch.from_numpy(a @ a.T), chunk=100)
-    truth = min((projected(a, o), o) for o in permutations(range(6)))
-    assert found.order == truth[1]
-    assert abs(found.forgetting - truth[0]) < 1e-12
-    assert found.optimal
-    assert found.evaluated == 720
+def stepped(a: np.ndarray, order: tuple[int, ...], eta: float, error: np.ndarray) -> float:
+    """The oracle for gradient steps: dense steps one by one, what each environment kept just after its own."""
+    e, kept = error, 0.0
+    for t in order:
+        e = e - eta * np.outer(a[t], a[t] @ e)
+        kept += float(np.sum((a[t] @ e) ** 2))
+    return float(np.sum((a @ e) ** 2)) - kept
 
 
-def test_local_search_finds_it_too_and_its_bound_is_one() -> None:
-    for seed in range(4):
-        a = directions(6, 40, 1, seed=seed)[0]
-        gram = torch.from_numpy(a @ a.T)
-        best, found = orders.best_order(gram), orders.local_search(gram)
-        assert found.bound <= best.forgetting <= found.forgetting + 1e-12
-        assert found.forgetting <= best.forgetting * (1 + 1e-9)
-    faint = directions(12, 2000, 1)[0]
-    found = orders.local_search(torch.from_numpy(faint @ faint.T), restarts=2)
-    assert 0.9 * found.forgetting < found.bound < found.forgetting
-    orthogonal = orders.local_search(torch.eye(12, dtype=torch.float64))
-    assert orthogonal.optimal
-    assert orthogonal.forgetting == 0
+@pytest.mark.parametrize("eta", [0.3, 1.0, 1.7])
+def test_gradient_steps_are_t3_6(eta: float) -> None:
+    a, error = directions(4, 5, 3, seed=7), np.random.default_rng(8).standard_normal((5, 2))
+    gram, start, every = torch.from_numpy(a @ a.transpose(0, 2, 1)), torch.from_numpy(a @ error), orders.all_orders(4)
+    truth = np.array([[stepped(m, tuple(o), eta, error) for o in every] for m in a])
+    assert np.allclose(orders.tree_forgetting(gram, start, eta).numpy(), truth)
+    assert np.allclose(orders.closed_forgetting(gram, every, start, eta).numpy(), truth)
+    assert not np.allclose(orders.closed_forgetting(gram, every, start, eta * 1.02).numpy(), truth)
+    isotropic = np.array([[stepped(m, tuple(o), eta, np.eye(5)) for o in every] for m in a])
+    assert np.allclose(orders.tree_forgetting(gram, eta=eta).numpy(), isotropic)
+    assert np.allclose(orders.closed_forgetting(gram, every, eta=eta).numpy(), isotropic)
+
+
+def test_closed_residuals_are_those_of_the_claims_for_every_order() -> None:
+    """T3.5 and T3.6 batched over models and orders against the claims' own simulated learner, order by order."""
+    a, error = directions(4, 3, 2, seed=9), np.random.default_rng(1).standard_normal((3, 1))
+    gram, every = torch.from_numpy(a @ a.transpose(0, 2, 1)), orders.all_orders(4)
+    start = torch.from_numpy(a @ error)
+    for eta in (None, 0.4):
+        found = orders.closed_residuals(gram, every, start, eta)
+        assert found.shape == (2, 24, 4, 1)
+        claim = registry.get("T3.5" if eta is None else "T3.6")
+        for m in range(2):
+            for k, order in enumerate(every):
+                inputs = {"A": torch.from_numpy(a[m][order]), "e_0": torch.from_numpy(error)}
+                values = bound_values(
+                    claim, inputs | ({} if eta is None else {"eta": torch.tensor([[eta]], dtype=torch.float64)}), plain
+                )
+                assert torch.allclose(found[m, k], values["r"], rtol=1e-10, atol=1e-13)
+    fixed = orders.closed_forgetting(gram, every, start)
+    assert np.allclose(fixed.numpy(), [[projected(m, tuple(o), error) for o in every] for m in a])
+
+
+def test_several_steps_are_one_longer_step() -> None:
+    a = directions(3, 4, 2, seed=11)
+    gram = torch.from_numpy(a @ a.transpose(0, 2, 1))
+    longer = 1 - (1 - 0.2) ** 3
+    error, every = np.eye(4), orders.all_orders(3)
+    for m in range(2):
+        for k, order in enumerate(every):
+            e, kept = error, 0.0
+            for t in order:
+                for _ in range(3):
+                    e = e - 0.2 * np.outer(a[m][t], a[m][t] @ e)
+                kept += float(np.sum((a[m][t] @ e) ** 2))
+            assert np.isclose(
+                float(np.sum((a[m] @ e) ** 2)) - kept, float(orders.tree_forgetting(gram, eta=longer)[m, k])
+            )
+
+
+@given(st.integers(0, 10**6), st.fractions("1/7", 2, max_denominator=7))
+def test_exactly_the_closed_form_for_steps(seed: int, eta: Fraction) -> None:
+    """T3.6 equals the prefix tree in rationals, for every order of three environments."""
+    rows = draw_unit_rows(random.Random(seed), 3, 3)
+    gram, error = orders.exact_gram(rows), np.array([[Fraction(2)], [Fraction(-1)], [Fraction(1, 3)]], dtype=object)
+    start, a = np.array(rows, dtype=object) @ error, np.array(rows, dtype=object)
+    for order, forgetting in orders.exact_tree(gram, start, eta):
+        end = orders.exact_residuals(rows, error, order, eta)
+        e, kept = error, Fraction(0)
+        for t in order:
+            e = e - a[t][:, None] * (a[t] @ e) * eta
+            kept += (a[t] @ e)[0] ** 2
+        assert forgetting == sum(x * x for x in end.reshape(-1)) - kept
 
 
 def test_cheapest_path_is_the_cheapest() -> None:
@@ -106,7 +162,7 @@ def test_cheapest_path_is_the_cheapest() -> None:
 
 
 def test_too_long_says_what_is_possible() -> None:
-    with pytest.raises(InputError, match=r"3628800 orders(.|\n)*local_search"):
+    with pytest.raises(InputError, match=r"3628800 orders(.|\n)*branch_and_bound(.|\n)*local_search"):
         orders.all_orders(10)
     with pytest.raises(InputError, match=r"at most 18(.|\n)*local_search"):
         orders.cheapest_path(np.zeros((19, 19)))
