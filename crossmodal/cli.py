@@ -92,17 +92,21 @@ def show(claim: str | None, form: str) -> None:
 @click.option("--examples", default=100_000, show_default=True, help="float64 models, each with a proven error bound.")
 @seed_option
 @click.option("--tighten", type=float, default=0.0, help="Attack the bound made tighter by this fraction, e.g. 0.01.")
+@click.option("--adversarial", is_flag=True, help="Search by gradient too; report how tight every bound is.")
+@click.option("--drop", metavar="ASSUMPTION", help="Attack the claim without this assumption, by search too.")
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Write the result to a JSON file ('-': print it)."
 )
-def check(claim: str, examples: int, seed: int, tighten: float, json_path: Path | None) -> None:
-    """Look for a counterexample among random models; any violation is confirmed in exact rationals.
+def check(
+    claim: str, examples: int, seed: int, tighten: float, adversarial: bool, drop: str | None, json_path: Path | None
+) -> None:
+    """Look for a counterexample among random models and by adversarial search; violations are confirmed in exact rationals.
 
     Exit status 1 when one is found.
     """
     from crossmodal import check as job
 
-    sys.exit(job.check(claim, examples, seed, tighten, json_path))
+    sys.exit(job.check(claim, examples, seed, tighten, json_path, adversarial, drop))
 
 
 @main.command()

@@ -202,8 +202,9 @@ def sweep(
                 worst[relation.name] = found
             if found.status == "violated":
                 near = {spec.name: rationalise(spec, inputs[spec.name].mid[found.index]) for spec in claim.inputs}
-                again = judge(relation, bound_values(claim, near, exact), exact)
-                if again.status == "violated":
+                exactly = bound_values(claim, near, exact)
+                again = judge(relation, exactly, exact)
+                if again.status == "violated" and assumptions_hold(claim, exactly, exact):
                     return Sweep(done + size, within, worst, suspects, Witness(relation.name, near, again))
                 suspects += 1
         done += size

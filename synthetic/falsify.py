@@ -518,18 +518,28 @@ def levels(variant: Variant) -> tuple[int, ...]:
     return (0, 1) if others else (0, 1, 2)
 
 
-def falsify(variant: Variant, seed: int = 0, effort: Effort = Effort()) -> Witness | None:
+def searches(variant: Variant, effort: Effort = Effort()) -> list[tuple[int, Relation, int]]:
+    """What `falsify` tries, in this order: (round, relation, level of the domain)."""
+    return [(k, r, level) for k in range(effort.rounds) for r in variant.relations for level in levels(variant)]
+
+
+def falsify(
+    variant: Variant, seed: int = 0, effort: Effort = Effort(), progress: Callable[[], None] | None = None
+) -> Witness | None:
     """Look for an exact instance within the assumptions of a variant that violates one of its relations.
+
+    Args:
+        progress: called after each of the `searches`.
 
     Returns:
         a confirmed and shrunk witness; None says only that this search found nothing.
     """
-    for index in range(effort.rounds):
-        for relation in variant.relations:
-            for level in levels(variant):
-                found = one_round(variant, relation, level, seed, index, effort)
-                if found is not None:
-                    return found
+    for index, relation, level in searches(variant, effort):
+        found = one_round(variant, relation, level, seed, index, effort)
+        if progress:
+            progress()
+        if found is not None:
+            return found
     return None
 
 
@@ -559,12 +569,14 @@ def ratio_of(found: Judgement) -> float:
 
 
 def tightest(
-    claim: Claim, relation: str, seed: int = 0, effort: Effort = Effort(), enough: float = 0.9999
-) -> tuple[float, Mapping[str, Any]]:
+    claim: Claim, relation: str, seed: int = 0, effort: Effort = Effort(), enough: float = 0.9999,
+    progress: Callable[[], None] | None = None,
+) -> tuple[float, Mapping[str, Any]]:  # fmt: skip
     """The largest ``1 - slack/|rhs|`` (lhs/rhs for a positive right side) that the search finds for a scalar ``<=``.
 
     Args:
         enough: stop looking beyond this ratio.
+        progress: called after each round.
 
     Returns:
         the ratio, evaluated exactly, and the exact instance; (-inf, {}) when no instance was confirmed.
@@ -585,6 +597,8 @@ def tightest(
 
     for index in range(effort.rounds):
         round_slots = slots(variant, 0, seed, index)
+        if progress:
+            progress()
         if not fits(variant, round_slots):
             continue
         for point in ascend(
@@ -613,4 +627,4 @@ def tightest(
     return ratio(inputs, -math.inf), inputs
 
 
-__all__ = ["Effort", "Variant", "falsify", "the_claim", "tighter", "tightest", "variants", "without"]
+__all__ = ["Effort", "Variant", "falsify", "searches", "the_claim", "tighter", "tightest", "variants", "without"]

@@ -142,9 +142,14 @@ def bounds_of(scores: np.ndarray, members: np.ndarray, bounds: np.ndarray) -> np
 
 
 def lower_bound(gram: torch.Tensor) -> float:
-    """No order forgets less than this: the better of `faint_bound` and, up to 18 environments, `subset_bounds`."""
-    faint = faint_bound(gram)
-    return faint if len(gram) > LONGEST_SUBSETS else max(faint, float(subset_bounds(gram)[-1]))
+    """No order forgets less than this: the best of `faint_bound`, `subset_bounds` (up to 18) or the last two environments (beyond)."""
+    faint, count = faint_bound(gram), len(gram)
+    if count <= LONGEST_SUBSETS:
+        return max(faint, float(subset_bounds(gram)[-1]))
+    scores, rows = gram.double().numpy(), factor(gram.double()).numpy()
+    pairs = np.array([(s, t) for s in range(count) for t in range(count) if s != t])
+    parts = np.array_split(pairs, -(-len(pairs) // 256))
+    return max(faint, min(float(endings_bound(scores, rows, part)[0].min()) for part in parts))
 
 
 # -- searches -------------------------------------------------------------------------------------------------------
@@ -223,13 +228,14 @@ def branch_and_bound(
 
 
 def endings_bound(
-    scores: np.ndarray, rows: np.ndarray, endings: np.ndarray, bounds: np.ndarray
+    scores: np.ndarray, rows: np.ndarray, endings: np.ndarray, bounds: np.ndarray | None = None
 ) -> tuple[np.ndarray, bool]:
     """What every order with one of these endings forgets at least; exact (and True) where all environments stand in it.
 
     Args:
         rows: ``(T, r)`` factor of the Gram matrix.
         endings: ``(n, m)``, from the last environment backwards.
+        bounds: of all subsets; None says nothing of what is learnt before the ending.
     """
     count, (n, m) = len(rows), endings.shape
     moved = np.broadcast_to(rows, (n, *rows.shape)).copy()  # A P_U
@@ -239,16 +245,19 @@ def endings_bound(
     square = (moved * moved).sum((1, 2))
     if m == count:
         return square, True
-    rest = np.argsort(np.isin(np.arange(count)[None], endings) if n == 1 else (endings[:, :, None] == np.arange(count)).any(1), axis=1, kind="stable")[:, : count - m]  # fmt: skip
+    taken = (endings[:, :, None] == np.arange(count)).any(1)
+    rest = np.argsort(taken, axis=1, kind="stable")[:, : count - m]
     own = scores[rest[:, :, None], rest[:, None, :]]
     good = np.linalg.eigvalsh(own)[:, 0] > DEPENDENT
     inverse = np.linalg.inv(np.where(good[:, None, None], own, np.eye(count - m)))
     basis = rows[rest]
     d = moved @ basis.transpose(0, 2, 1) @ inverse
     inside = d @ basis
-    stretch = np.maximum(np.linalg.eigvalsh(d.transpose(0, 2, 1) @ d)[:, 0], 0)
-    outside = np.maximum(square - (inside * inside).sum((1, 2)), 0)
-    return np.where(good, (outside + stretch * bounds[(1 << rest).sum(1)]) * (1 - ROUNDING), 0.0), False
+    found = np.maximum(square - (inside * inside).sum((1, 2)), 0)  # of initial errors orthogonal to the rest
+    if bounds is not None:
+        stretch = np.maximum(np.linalg.eigvalsh(d.transpose(0, 2, 1) @ d)[:, 0], 0)
+        found = found + stretch * bounds[(1 << rest).sum(1)]
+    return np.where(good, found * (1 - ROUNDING), 0.0), False
 
 
 def best_known(gram: torch.Tensor, parts: int = 500_000) -> Best:

@@ -107,6 +107,8 @@ def test_endings_bound_is_what_it_says() -> None:
             assert bound <= best + 1e-12
             if m >= 4:
                 assert abs(bound - best) < 1e-6
+            alone = search.endings_bound(gram, rows, ending[None])[0][0]
+            assert alone <= bound + 1e-12
         assert complete == (m == 5)
 
 
@@ -162,5 +164,8 @@ def test_whatever_is_possible() -> None:
     assert search.best_known(scores(5, 9, 0)).optimal
     assert search.best_known(scores(10, 200, 0), parts=100_000).bound > 0
     assert search.best_known(scores(19, 3000, 0)).bound > 0
+    assert (
+        search.local_search(scores(19, 60, 0, 1.0), restarts=1).bound > 0
+    )  # strong scores: from the last two environments
     with pytest.raises(InputError, match=r"2\^19 subsets(.|\n)*faint_bound"):
         search.subset_bounds(scores(19, 30, 0))
