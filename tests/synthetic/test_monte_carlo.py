@@ -1,0 +1,100 @@
+"""Expectations by simulation: the claims' constants stand, constants a little off are rejected, at the power planned for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from statistics import NormalDist
+
+import pytest
+import torch
+from crossmodal.synthetic import monte_carlo as mc
+from crossmodal.theory.errors import InputError
+from scipy.stats import binom
+
+STUDIES = mc.studies()
+QUICK = [s for s in STUDIES if s.claim in ("G1", "G2", "D1")]
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=[f"{s.claim}-{k}" for k, s in enumerate(STUDIES)])
+def test_the_claim_stands_and_a_wrong_constant_falls(study: mc.Study) -> None:
+    samples = mc.plan(study, power=0.999)
+    assert not mc.run(study, samples, level=0.001).rejected
+    assert mc.run(study, samples, study.wrong, level=0.01).rejected
+    if study.op == "==":
+        assert mc.run(study, samples, 2 - study.wrong, level=0.01).rejected  # two percent too small
+
+
+@pytest.mark.parametrize("study", [QUICK[0], QUICK[3], QUICK[5]], ids=["G1", "G2", "D1"])
+def test_power_and_level_are_as_planned(study: mc.Study) -> None:
+    """Over forty seeds: rejections of the wrong constant at the power, of the true one at the level (both within 1 in 10^4 of chance)."""
+    samples = mc.plan(study, power=0.9, level=0.05)
+    wrong = sum(mc.run(study, samples, study.wrong, seed, 0.05).rejected for seed in range(40))
+    true = sum(mc.run(study, samples, 1.0, seed, 0.05).rejected for seed in range(40))
+    assert wrong >= binom.ppf(1e-4, 40, 0.9)
+    assert true <= binom.ppf(1 - 1e-4, 40, 0.05)
+
+
+def test_definitions_are_read_from_the_claim() -> None:
+    """The oracle: the formulas typed here."""
+    assert mc.definition("G1", "r", {"n": 3, "P": 12}) == 0.25
+    assert math.isclose(mc.definition("G1", "v", {"n": 5, "P": 12, "s": 0.3}), 5 * 0.3**2 / (12 - 5 - 1))
+    study = mc.generalisation(12, 3, 0.0, (1.0,), 2.0)
+    assert math.isclose(study.reference(1.0), 0.75 * 2 + 0.25)
+    y = 4 * 8 / (12 * 11 * 14)
+    assert math.isclose(mc.leakage(12, 4, 6).reference(1.0), 6 * y)
+    assert math.isclose(mc.separation((0.0, 1.0), (0.0,)).reference(1.0), 0.5)
+
+
+def test_constants_are_compared_on_the_same_draws() -> None:
+    study = QUICK[0]
+    first, second = (mc.run(study, 600, factor) for factor in (1.0, 1.02))
+    assert first.mean == second.mean
+    assert first.reference != second.reference
+    longer = mc.run(study, 600, seed=1)
+    assert longer.mean != first.mean
+    x = study.sample(torch.Generator().manual_seed(0), mc.CHUNK, 1.0)
+    assert math.isclose(mc.run(study, 600).mean, float(x[:600].mean()), rel_tol=1e-12)
+
+
+def test_tilting_weighs_right() -> None:
+    """The mean of the weights is the probability: against the exact binomial tail."""
+    n, logarithm = 512, 12.0
+    study = mc.rare_coverage(n, logarithm)
+    found = mc.run(study, 40_000)
+    delta = 2 * math.exp(-logarithm)
+    width = mc.half_width(n, 10**15, delta)
+    truth = 2 * float(binom.sf(math.ceil((1 + width) / 2 * n) - 1, n, 0.5)) / delta
+    half = found.mean - found.low
+    assert abs(found.mean - truth) < 2 * half
+    assert half < 0.05 * truth
+    assert found.mean < 1
+
+
+def test_intervals_hold_the_mean_as_often_as_they_say() -> None:
+    coin = mc.Study(
+        "D1",
+        "cantelli",
+        "a coin",
+        "==",
+        1.1,
+        lambda g, n, f: (torch.rand(n, generator=g) < 0.3).double(),
+        lambda f: 0.3 * f,
+    )
+    for study in (coin, replace(coin, indicator=True)):
+        misses = sum(mc.run(study, 500, 1.0, seed, 0.1).rejected for seed in range(200))
+        assert binom.ppf(1e-4, 200, 0.05) <= misses <= binom.ppf(1 - 1e-4, 200, 0.1)
+    none = mc.run(replace(coin, indicator=True, sample=lambda g, n, f: torch.zeros(n)), 300)
+    assert none.low == 0
+    assert 0.01 < none.high < 0.03  # nothing seen is not nothing there
+    spread = mc.replicates(coin, 5000, 1.0, 0)[1]
+    assert abs(spread - math.sqrt(0.21)) < 0.02
+    half = mc.run(coin, 5000).mean - mc.run(coin, 5000).low
+    assert math.isclose(half, NormalDist().inv_cdf(0.995) * spread / math.sqrt(5000))
+
+
+def test_what_cannot_be_rejected_is_said() -> None:
+    with pytest.raises(InputError, match="holds as well"):
+        mc.plan(mc.coverage(100, 0.05, 0.95))  # S7 is not tight there
+    with pytest.raises(InputError, match="at least 2"):
+        mc.run(QUICK[0], 1)
