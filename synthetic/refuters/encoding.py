@@ -275,11 +275,13 @@ def solve(problem: Problem, k: int, n: int, solver: Solver, deadline: float) -> 
     answer, witness, confirmed = solve_part(near, k, n, solver, deadline)
     if answer != "sat" or rest is None:
         return answer, witness, confirmed
+    beside: set[str] = set()
     for size in dict.fromkeys((k, *DIMENSIONS, *([] if rest.recursions else [GRAM]))):  # its dimension is its own
-        found, beside, sure = solve_part(rest, size, n, solver, deadline)
+        found, model, sure = solve_part(rest, size, n, solver, deadline)
         if found == "sat" and (sure or not confirmed):
-            return "sat", {**(witness or {}), **(beside or {})}, confirmed and sure
-    return "unknown", None, False
+            return "sat", {**(witness or {}), **(model or {})}, confirmed and sure
+        beside.add(found)
+    return "unsat" if beside == {"unsat"} else "unknown", None, False
 
 
 def solve_part(

@@ -139,13 +139,17 @@ def test_a_false_matrix_claim_is_refuted(worker: Worker) -> None:
     claim = registry.get("O1")
     half = next(r for r in claim.statement.relations if r.name == "half")
     false = replace(claim.statement, relations=(replace(half, rhs=half.rhs / 2),))
-    found = attack(replace(claim, statement=false), 5.0, ("z3",), worker, "the claim")
+    found = attack(replace(claim, statement=false, derive=None), 5.0, ("z3",), worker, "the claim")
     assert [(a.goal, a.outcome, a.confirmed) for a in found] == [("half", "refuted", True)]
     claim = registry.get("T3.5")
     forgetting = next(r for r in claim.statement.relations if r.name == "residuals")
     wrong = Relation("residuals", forgetting.lhs, "==", -forgetting.rhs)
     found = attack(
-        replace(claim, statement=replace(claim.statement, relations=(wrong,))), 5.0, ("z3",), worker, "the claim"
+        replace(claim, statement=replace(claim.statement, relations=(wrong,)), derive=None),
+        5.0,
+        ("z3",),
+        worker,
+        "the claim",
     )
     assert [(a.goal, a.outcome, a.confirmed) for a in found] == [("residuals", "refuted", True)]
 
