@@ -108,7 +108,7 @@ def recommend_order(
     prototypes = pre.class_prototypes(features, budget=PROTOTYPES)
     exhaustive = T <= MOST_ENUMERATED
     started = time.perf_counter()
-    evaluate = lambda orders: pre.span_forgetting(prototypes, orders, steps=steps, step=step)  # noqa: E731
+    evaluate = lambda orders: pre.span_forgetting(prototypes, orders, steps=steps, step=step, dtype=np.float32)  # noqa: E731
     orders, predicted = (_enumerate if exhaustive else _search)(T, evaluate, seed, progress)
     seconds = time.perf_counter() - started
     best = int(np.argmin(predicted))
@@ -210,7 +210,7 @@ def predictor_functions(features: Features, runs: OrderRuns) -> dict[str, Callab
 
     def span(budget: int) -> Callable[[np.ndarray], np.ndarray]:
         return lambda orders: pre.span_forgetting(
-            pre.class_prototypes(features, budget=budget), orders, steps=steps, step=step
+            pre.class_prototypes(features, budget=budget), orders, steps=steps, step=step, dtype=np.float32
         )
 
     named["T3.10 class prototypes"] = span(0)
@@ -300,7 +300,7 @@ def _resampled(
         for draw in range(resamples):
             rows = np.concatenate([rng.choice(group, len(group)) for group in groups])
             prototypes = pre.class_prototypes(features, budget=PROTOTYPES, rows=rows)
-            out[draw] = pre.span_forgetting(prototypes, orders, steps=steps, step=step)
+            out[draw] = pre.span_forgetting(prototypes, orders, steps=steps, step=step, dtype=np.float32)
             advance(1)
     return out
 
@@ -312,7 +312,7 @@ def _reason(
     T = len(order)
     names = [features.name(k) for k in features.environments]
     pair = np.stack([order, np.arange(T)])
-    each = pre.span_forgetting_by_environment(prototypes, pair, steps=steps, step=step)
+    each = pre.span_forgetting_by_environment(prototypes, pair, steps=steps, step=step, dtype=np.float32)
     spread = float(np.ptp(predicted) / np.abs(predicted).max()) if predicted.any() else 0.0
     kind = "all" if exhaustive else "evaluated"
     if spread < 0.05:

@@ -280,3 +280,15 @@ def test_real_features_reproduce_the_published_range(coco500: Features) -> None:
     assert abs(rows["cumulative Con_IT"].spearman[0]) < 0.2
     assert rows["cumulative Con_IT"].regret[0] > 0.05
     assert recommend_order(coco500, resamples=2).order == tuple(runs.orders[forgetting.argmin()].tolist())
+
+
+def test_large_steps_do_not_overflow() -> None:
+    """Step 500: the logits of one step reach far beyond what exp takes in float32; warnings are errors here."""
+    features = compressed()
+    prototypes = pre.class_prototypes(features)
+    orders = all_orders(len(features.environments))
+    exact, fast = (
+        pre.span_forgetting(prototypes, orders, steps=20, step=500.0, dtype=t) for t in (np.float64, np.float32)
+    )
+    assert np.isfinite(exact).all()
+    np.testing.assert_allclose(fast, exact, rtol=1e-3)
