@@ -6,16 +6,19 @@ proven error bound, and then only after the exact arithmetic has confirmed it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
+
+import torch
 
 from ..theory.claim import Claim
 from ..theory.language import Instance, Relation
 from .arithmetic import arithmetic
 from .draw import draw_batch, draw_exact, rationalise
-from .engine import first_pass, prepare, without_definitions
-from .evaluate import Judgement, admitted, bound_values, judge, judge_assumptions, tightened
+from .engine import Checked, first_pass, prepare, without_definitions
+from .evaluate import Judgement, Remembered, admitted, bound_values, judge, judge_assumptions, tightened
 
 
 @dataclass(frozen=True)
@@ -166,49 +169,97 @@ class Sweep:
     witness: Witness | None
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What one batch of a sweep found; `size` models, a `Sweep`'s counts of them."""
+
+    size: int
+    within: int
+    worst: tuple[Judgement, ...]
+    suspects: int
+    witness: Witness | None
+
+
 def sweep(
     claim: Claim,
     examples: int,
     seed: int = 0,
-    batch: int = 8192,
+    batch: int = 16384,
     progress: Callable[[int], None] | None = None,
     fixed: Mapping[str, int] | None = None,
+    workers: int = 1,
 ) -> Sweep:
     """Evaluate both sides on `examples` float64 models, in batches of bounded memory.
 
     A first pass without error bounds sorts out the models on which nothing can be violated (`engine`); the others are
-    evaluated with proven bounds, and a violation beyond its bound is confirmed in exact rationals.
+    evaluated with proven bounds, and a violation beyond its bound is confirmed in exact rationals.  Batches are drawn from their
+    number alone, so the result does not depend on the workers.
 
     Args:
         fixed: sizes by name that are not to be drawn (``{"T": 5}``).
+        workers: batches evaluated at once, by threads (arithmetic on tensors runs side by side).
     """
-    bounded, exact = arithmetic("bounded"), arithmetic("exact")
-    worst: dict[str, Judgement] = {}
     checked, light = prepare(claim), without_definitions(claim)
+    sizes = [min(batch, examples - start) for start in range(0, examples, batch)]
+    worst: dict[str, Judgement] = {}
     done = within = suspects = 0
-    index = 0
-    while done < examples:
-        size = min(batch, examples - done)
-        drawn = draw_batch(claim, seed, index, size, fixed)
-        inside, look = first_pass(checked, claim, {k: v.mid for k, v in drawn.items()}, size)
-        within += int(inside.sum())
-        few = int(look.sum())
-        inputs = {k: v[look] for k, v in drawn.items()}
-        values = bound_values(claim, inputs, bounded) if few else {}
-        among = admitted(light, values, bounded, few)
-        for relation in claim.statement.relations if bool(among.any()) else ():
-            found = judge(relation, values, bounded, among)
-            if relation.name not in worst or found.slack < worst[relation.name].slack:
-                worst[relation.name] = found
-            if found.status == "violated":
-                near = {spec.name: rationalise(spec, inputs[spec.name].mid[found.index]) for spec in claim.inputs}
-                exactly = bound_values(claim, near, exact)
-                again = judge(relation, exactly, exact)
-                if again.status == "violated" and assumptions_hold(claim, exactly, exact):
-                    return Sweep(done + size, within, worst, suspects, Witness(relation.name, near, again))
-                suspects += 1
-        done += size
-        index += 1
+    for found in in_order(lambda k: one_batch(claim, checked, light, seed, k, sizes[k], fixed), len(sizes), workers):
+        done += found.size
+        within += found.within
+        suspects += found.suspects
+        for judgement in found.worst:
+            if judgement.relation not in worst or judgement.slack < worst[judgement.relation].slack:
+                worst[judgement.relation] = judgement
         if progress:
-            progress(size)
+            progress(found.size)
+        if found.witness is not None:
+            return Sweep(done, within, worst, suspects, found.witness)
     return Sweep(done, within, worst, suspects, None)
+
+
+def in_order(work: Callable[[int], Batch], count: int, workers: int) -> Iterator[Batch]:
+    """Results of ``work(0), work(1), ..`` in this order, `workers` at a time and only a few ahead."""
+    if workers < 2:
+        yield from map(work, range(count))
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            waiting = [pool.submit(work, k) for k in range(min(count, 2 * workers))]
+            for k in range(count):
+                found = waiting.pop(0).result()
+                if k + 2 * workers < count:
+                    waiting.append(pool.submit(work, k + 2 * workers))
+                if found.witness is not None:
+                    for future in waiting:
+                        future.cancel()
+                yield found
+    finally:
+        torch.set_num_threads(threads)
+
+
+def one_batch(
+    claim: Claim, checked: Checked, light: Claim, seed: int, index: int, size: int, fixed: Mapping[str, int] | None
+) -> Batch:
+    """Draw, sort out, bound, confirm: batch number `index`."""
+    bounded, exact = arithmetic("bounded"), arithmetic("exact")
+    drawn = draw_batch(claim, seed, index, size, fixed)
+    inside, look = first_pass(checked, claim, {k: v.mid for k, v in drawn.items()}, size)
+    few, within = int(look.sum()), int(inside.sum())
+    inputs = {k: v[look] for k, v in drawn.items()}
+    values = Remembered(bound_values(claim, inputs, bounded)) if few else {}
+    among = admitted(light, values, bounded, few)
+    judged: list[Judgement] = []
+    suspects = 0
+    for relation in claim.statement.relations if bool(among.any()) else ():
+        found = judge(relation, values, bounded, among)
+        judged.append(found)
+        if found.status == "violated":
+            near = {spec.name: rationalise(spec, inputs[spec.name].mid[found.index]) for spec in claim.inputs}
+            exactly = bound_values(claim, near, exact)
+            again = judge(relation, exactly, exact)
+            if again.status == "violated" and assumptions_hold(claim, exactly, exact):
+                return Batch(size, within, tuple(judged), suspects, Witness(relation.name, near, again))
+            suspects += 1
+    return Batch(size, within, tuple(judged), suspects, None)

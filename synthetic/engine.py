@@ -19,7 +19,7 @@ import torch
 from ..theory.claim import Claim
 from ..theory.language import Relation
 from .arithmetic import Plain, at_least_matrix
-from .evaluate import as_array, sides
+from .evaluate import Remembered, as_array, sides
 
 SUSPECT = 1e-12  # relative discrepancy of an identity that is always given a bound
 LOOK = 8  # models of a batch that get bounds for every relation, whatever their slack
@@ -88,6 +88,20 @@ def slack_and_size(relation: Relation, values: Mapping[str, Any], batch: int) ->
     return slack.reshape(-1).expand(batch), size.reshape(-1).expand(batch)
 
 
+def definite(relation: Relation, values: Mapping[str, Any]) -> bool:
+    """True if the differences of all models, a little enlarged, have Cholesky factors: then all satisfy the relation.
+
+    Five times as fast as their eigenvalues, which are needed only where this fails.
+    """
+    lhs, rhs = (as_tensor(x) for x in sides(relation, values, middle))
+    shift = NEAR * (lhs.abs().amax((-2, -1)) + rhs.abs().amax((-2, -1)))
+    difference = rhs - lhs
+    shifted = (difference + difference.mT) / 2 + shift[..., None, None] * torch.eye(
+        difference.shape[-1], dtype=torch.float64
+    )
+    return not bool(torch.linalg.cholesky_ex(shifted).info.any())
+
+
 def as_tensor(x: Any) -> torch.Tensor:
     x = as_array(x)
     return at_least_matrix(x if isinstance(x, torch.Tensor) else x.mid)
@@ -97,10 +111,10 @@ def first_pass(
     checked: Checked, claim: Claim, inputs: Mapping[str, torch.Tensor], batch: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """``(batch,)`` masks of the models within the assumptions, and of those among them that deserve error bounds."""
-    values = claim.bind(inputs, middle)
+    values = Remembered(claim.bind(inputs, middle))
     within = torch.ones(batch, dtype=torch.bool)
     for relation, symbols in checked.assumptions:
-        if symbols <= set(values):
+        if symbols <= set(values) and not (relation.op == "loewner<=" and definite(relation, values)):
             slack, size = slack_and_size(relation, values, batch)
             within &= ~(slack < -NEAR * size)  # a slack that is not a number rules nothing out
     look = torch.zeros(batch, dtype=torch.bool)

@@ -47,18 +47,49 @@ class Judgement:
     index: int = 0
 
 
+class Remembered(dict[str, Any]):
+    """Values of symbols that also remember the values of expressions: what several relations share is computed once."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.memo: dict[Any, Any] = {}
+
+
 def value(expr: Any, values: Mapping[str, Any], ops: Any) -> Any:
     """The value of a statement's expression."""
     expr = sympy.sympify(expr)
     if isinstance(expr, MatrixSymbol) or (expr.is_Symbol):
-        return values[str(expr)]
+        return values[expr.name]
+    if not isinstance(values, Remembered):
+        return computed(expr, values, ops)
+    if expr not in values.memo:
+        values.memo[expr] = computed(expr, values, ops)
+    return values.memo[expr]
+
+
+def half_of_square(expr: Any) -> Any:
+    """B where an expression is the product B B' of matrices, else None."""
+    if (
+        not isinstance(expr, MatMul)
+        or len(expr.args) % 2
+        or not all(isinstance(a, sympy.MatrixExpr) for a in expr.args)
+    ):
+        return None
+    half = expr.args[: len(expr.args) // 2]
+    if any(left.T != right for left, right in zip(half, reversed(expr.args), strict=False)):
+        return None
+    return half[0] if len(half) == 1 else MatMul(*half)
+
+
+def computed(expr: Any, values: Mapping[str, Any], ops: Any) -> Any:
     if expr.is_Rational:
         return ops.ratio(int(expr.p), int(expr.q))
     args = expr.args
     if isinstance(expr, Inner):
         return ops.inner(value(args[0], values, ops), value(args[1], values, ops))
     if isinstance(expr, Trace):
-        return ops.trace(value(expr.arg, values, ops))
+        half = half_of_square(expr.arg)  # tr B B' is the sum of squares of B: half the products, and no cancellation
+        return ops.trace(value(expr.arg, values, ops)) if half is None else ops.total_square(value(half, values, ops))
     if isinstance(expr, Transpose):
         return ops.T(value(expr.arg, values, ops))
     if isinstance(expr, Inverse):

@@ -10,12 +10,12 @@ import torch
 from crossmodal.synthetic.arithmetic import Ball, arithmetic
 from crossmodal.synthetic.check import sweep
 from crossmodal.synthetic.draw import draw_batch
-from crossmodal.synthetic.engine import first_pass, middle, prepare
-from crossmodal.synthetic.evaluate import admitted, bound_values, slacks
+from crossmodal.synthetic.engine import definite, first_pass, middle, prepare, slack_and_size
+from crossmodal.synthetic.evaluate import Remembered, admitted, bound_values, half_of_square, slacks
 from crossmodal.synthetic.evaluate import sides as both_sides
 from crossmodal.theory import registry
 from crossmodal.theory.claim import Claim
-from crossmodal.theory.language import Relation
+from crossmodal.theory.language import Relation, matrix
 
 bounded = arithmetic("bounded")
 ALL = list(registry.modules())
@@ -63,3 +63,48 @@ def test_a_false_bound_is_found_by_the_sweep(claim_id: str) -> None:
 
 def test_sizes_can_be_fixed() -> None:
     assert draw_batch(registry.get("T3.5"), 0, 0, 3, {"T": 7})["A"].shape[:2] == (3, 7)
+
+
+def test_workers_change_nothing() -> None:
+    """Not the counts, not the worst models, not the witness."""
+    for claim in (registry.get("T3.7"), scaled(registry.get("S5"), Fraction(1, 2))):
+        one, two = (sweep(claim, 5000, 3, batch=500, workers=w) for w in (1, 2))
+        assert repr(one) == repr(two)
+
+
+@pytest.mark.parametrize("claim_id", ["T3.7", "S4", "T3.2"])
+def test_shared_expressions_change_no_number(claim_id: str) -> None:
+    claim = registry.get(claim_id)
+    drawn = draw_batch(claim, 0, 1, 64)
+    values = claim.bind({k: v.mid for k, v in drawn.items()}, middle)
+    remembered = Remembered(values)
+    for relation in (*claim.statement.relations, *claim.statement.relations):  # the second time from memory
+        for plain_side, other in zip(
+            both_sides(relation, values, middle), both_sides(relation, remembered, middle), strict=True
+        ):
+            assert torch.equal(torch.as_tensor(plain_side), torch.as_tensor(other))
+
+
+def test_squares_are_recognised() -> None:
+    x, y = matrix("X", "n", "d"), matrix("Y", "n", "d")
+    assert half_of_square(x * x.T) == x
+    assert half_of_square(x.T * y * y.T * x) == x.T * y
+    for other in (x * y.T, x, 2 * x * x.T, x * x.T * x):
+        assert half_of_square(other) is None
+
+
+def test_assumptions_are_sorted_out_without_eigenvalues() -> None:
+    """Where all differences have Cholesky factors nothing is excluded; where one has not, the eigenvalues decide, model by model."""
+    claim = registry.get("T3.7")
+    relation = next(r for a in claim.statement.assumptions if a.name == "norm" for r in a.relations)
+    drawn = {k: v.mid for k, v in draw_batch(claim, 0, 0, 16, {"T": 4, "d": 4}).items()}
+    assert definite(relation, claim.bind(drawn, middle))
+    short = drawn | {"ell": torch.full((16, 1, 1), 10.0, dtype=torch.float64)}
+    short["ell"][5] = 1e-3  # below the norm of L
+    assert not definite(relation, claim.bind(short, middle))
+    within, _ = first_pass(prepare(claim), replace(claim, statement=replace(claim.statement)), short, 16)
+    names = {a.name for a in claim.statement.assumptions}
+    assert {"norm", "small"} <= names
+    slack, size = slack_and_size(relation, claim.bind(short, middle), 16)
+    assert [k for k in range(16) if slack[k] < -1e-9 * size[k]] == [5]
+    assert not bool(within[5])
