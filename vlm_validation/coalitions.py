@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..theory.claims import c1_shapley as c1
 from ..theory.errors import InputError
 from .features import Features
 
@@ -29,30 +30,35 @@ class CoalitionRun:
         accuracy: (T+1, T, 4) accuracy in [0, 1]: after k environments, on environment j, coalitions as in `COALITIONS`.
         confidence: (T+1, T, 4) mean probability of the true class.
         baseline: what stands for an absent modality.
+        sampled: T arrays (T+1, n_j, 4): probability of the true class of every sample of environment j.
+        hits: T arrays (T+1, n_j): whether the full input of every sample is classified right; a tie counts its share.
     """
 
     names: tuple[str, ...]
     accuracy: np.ndarray
     confidence: np.ndarray
     baseline: str
+    sampled: tuple[np.ndarray, ...] = ()
+    hits: tuple[np.ndarray, ...] = ()
 
     def shapley(self, value: str = "confidence") -> np.ndarray:
         """(T+1, T, 2) contributions of image and text (C1); they sum to f(IT) - f()."""
-        f = getattr(self, value)
-        image = ((f[..., 1] - f[..., 0]) + (f[..., 3] - f[..., 2])) / 2
-        text = ((f[..., 2] - f[..., 0]) + (f[..., 3] - f[..., 1])) / 2
-        return np.stack([image, text], axis=-1)
+        return split(getattr(self, value))
 
     def interaction(self, value: str = "confidence") -> np.ndarray:
         """(T+1, T) f(IT) - f(I) - f(T) + f() (C1)."""
-        f = getattr(self, value)
-        return np.asarray(f[..., 3] - f[..., 1] - f[..., 2] + f[..., 0])
+        return np.asarray(c1.interaction(*np.moveaxis(getattr(self, value), -1, 0)))
 
     def reliance_drift(self) -> np.ndarray:
         """(T, 2) how far each environment's contributions moved from the moment it was learned to the end."""
         phi = self.shapley()
         learned = np.stack([phi[k + 1, k] for k in range(len(self.names))])
         return np.asarray(phi[-1] - learned)
+
+
+def split(values: np.ndarray) -> np.ndarray:
+    """(..., 2) contributions of image and text from coalition values (..., 4) in the order of `COALITIONS` (C1)."""
+    return np.stack(c1.shapley(*np.moveaxis(values, -1, 0)), axis=-1)
 
 
 def run_coalitions(
@@ -94,6 +100,8 @@ def run_coalitions(
     head = torch.zeros(full.shape[1] + 1, classes, dtype=torch.float64)
     extended = {key: torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], dim=1) for key, x in z.items()}
     accuracy, confidence = [], []
+    sampled: list[list[np.ndarray]] = [[] for _ in rows]
+    hits: list[list[np.ndarray]] = [[] for _ in rows]
     for turn in range(len(order) + 1):
         if turn:
             own = rows[turn - 1]
@@ -101,11 +109,21 @@ def run_coalitions(
             for _ in range(steps):
                 head = head - step * x.T @ (torch.softmax(x @ head, dim=1) - onehot[own]) / len(own)
         probability = {key: torch.softmax(x @ head, dim=1) for key, x in extended.items()}
-        accuracy.append([[float((probability[key][r].argmax(1) == y[r]).double().mean()) for key in COALITIONS]
-                         for r in rows])  # fmt: skip
+        right = {key: share_right(p, y) for key, p in probability.items()}
+        accuracy.append([[float(right[key][r].mean()) for key in COALITIONS] for r in rows])
         confidence.append([[float(probability[key][r, y[r]].mean()) for key in COALITIONS] for r in rows])
+        for j, r in enumerate(rows):
+            sampled[j].append(np.stack([probability[key][r, y[r]].numpy() for key in COALITIONS], axis=-1))
+            hits[j].append(right["IT"][r].numpy())
     titles = tuple(names) if names is not None else tuple(f"environment {k}" for k in order)
-    return CoalitionRun(titles, np.array(accuracy), np.array(confidence), baseline)
+    each = (tuple(np.stack(found) for found in kind) for kind in (sampled, hits))
+    return CoalitionRun(titles, np.array(accuracy), np.array(confidence), baseline, *each)
+
+
+def share_right(probability: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """(N,) 1 where the true class is the most probable one, 1/k where it ties with k - 1 others (a zero head ties all)."""
+    top = probability == probability.amax(dim=1, keepdim=True)
+    return top.gather(1, label[:, None])[:, 0].double() / top.sum(dim=1)
 
 
 def dual_encoder_inputs(features: Features) -> dict[str, np.ndarray]:

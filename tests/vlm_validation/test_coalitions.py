@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from crossmodal.theory.errors import InputError
-from crossmodal.vlm_validation.coalitions import COALITIONS, CoalitionRun, dual_encoder_inputs, run_coalitions
+from crossmodal.vlm_validation.coalitions import (
+    COALITIONS,
+    CoalitionRun,
+    dual_encoder_inputs,
+    run_coalitions,
+    share_right,
+    split,
+)
 from crossmodal.vlm_validation.features import Features
 
 from .conftest import unit
@@ -64,3 +72,21 @@ def test_wrong_inputs_are_refused() -> None:
     ):
         with pytest.raises(InputError, match="replaced by its baseline"):
             run_coalitions(wrong, features.environment, features.label, (0, 1, 2))
+
+
+def test_a_tie_counts_its_share() -> None:
+    """A zero head ties all classes: chance, not the accuracy of always answering the first class."""
+    p = torch.tensor([[0.5, 0.5, 0.0], [0.2, 0.3, 0.5], [1 / 3, 1 / 3, 1 / 3]])
+    assert share_right(p, torch.tensor([0, 1, 2])).tolist() == pytest.approx([1 / 2, 0, 1 / 3])
+    features = one_sided("I")
+    run = run_coalitions(dual_encoder_inputs(features), features.environment, features.label, (0, 1, 2))
+    np.testing.assert_allclose(run.accuracy[0], 1 / 6)
+
+
+def test_samples_average_to_what_is_reported() -> None:
+    features = one_sided("I")
+    run = run_coalitions(dual_encoder_inputs(features), features.environment, features.label, (2, 0, 1))
+    for j in range(3):
+        np.testing.assert_allclose(run.sampled[j].mean(axis=1), run.confidence[:, j], atol=1e-15)
+        np.testing.assert_allclose(split(run.sampled[j]).mean(axis=1), run.shapley()[:, j], atol=1e-15)
+        np.testing.assert_allclose(run.hits[j].mean(axis=1), run.accuracy[:, j, 3], atol=1e-15)

@@ -1,0 +1,94 @@
+"""E5 and E6: out-of-distribution detection by MCM, pair by pair and along every order of the environments."""
+
+from __future__ import annotations
+
+from math import factorial
+from typing import Any
+
+import numpy as np
+
+from ...synthetic.orders import cheapest_path
+from ...vlm_validation.ood import OodReport
+from ...vlm_validation.ood_protocol import cumulative_ood, pairwise_ood
+from ...vlm_validation.orders import all_orders
+from ...vlm_validation.scores import score_matrices
+from .. import style
+from ..results import Data, provenance
+
+RESAMPLES, LEVEL = 2000, 0.95
+CAPTION = (
+    "Out-of-distribution detection by MCM (temperature {temperature:g}; {prompts}).  Left (E5): AUROC and false positive rate (share of "
+    "out-images accepted where {recall:.0%} of in-images are) of all {pairs} ordered pairs of environments against Con$_{{IT}}$; mean AUROC "
+    "{mean:.2f}, Pearson correlation {pearson:.2f} ({level:.0%} bootstrap over pairs: {pearson_low:.2f} to {pearson_high:.2f}).  "
+    "Right (E6): AUROC of the classes seen against environments to come.  Band: all {orders} orders; the order of least cumulative "
+    "contribution averages {rule:.3f}, the neutral order {neutral:.3f}, the median order {median:.3f}, and {better:.0%} of the orders "
+    "do better than that rule."
+)
+
+
+def compute(features: Any, seed: int) -> Data:
+    """Every pair and every order; an order's mean AUROC is over its T-1 stages."""
+    table = pairwise_ood(features)
+    con, auroc = (np.array([f(p) for p in table.pairs]) for f in (lambda p: p.con_IT, lambda p: p.mcm.auroc))
+    low, high = interval(con, auroc, np.random.default_rng([5, seed]))
+    ids = list(features.environments)
+    orders = all_orders(len(ids)) if factorial(len(ids)) <= factorial(6) else np.arange(len(ids))[None]
+    seen: dict[frozenset[int], OodReport] = {}
+    curves = np.array([curve(features, [ids[k] for k in order], seen) for order in orders.tolist()])
+    path, _ = cheapest_path(score_matrices(features)["IT"])
+    rule, neutral = (np.array(curve(features, [ids[k] for k in o], seen)) for o in (path, range(len(ids))))
+    means = curves.mean(axis=1)
+    return Data(
+        values={
+            "con": con, "auroc": auroc, "fpr95": np.array([p.mcm.fpr95_in for p in table.pairs]), "pairs": len(con),
+            "mean": float(auroc.mean()), "pearson": table.pearson_mcm, "pearson_low": low, "pearson_high": high, "level": LEVEL, "recall": 0.95,
+            "temperature": table.temperature, "prompts": table.prompts, "curves": curves, "rule_curve": rule, "neutral_curve": neutral,
+            "rule_order": list(path), "orders": len(orders), "rule": float(rule.mean()), "neutral": float(neutral.mean()),
+            "median": float(np.median(means)), "better": float((means > rule.mean()).mean()),
+        },
+        provenance=provenance(("E5", "E6"), features, seed),
+    )  # fmt: skip
+
+
+def curve(features: Any, order: list[int], seen: dict[frozenset[int], OodReport]) -> list[float]:
+    """AUROC after each environment but the last; a stage depends on the set of environments seen, so sets are shared."""
+    keys = [frozenset(order[:k]) for k in range(1, len(order))]
+    if any(key not in seen for key in keys):
+        seen.update(zip(keys, cumulative_ood(features, order), strict=True))
+    return [seen[key].auroc for key in keys]
+
+
+def interval(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """Percentile interval of Pearson's correlation over resampled pairs."""
+    rows = rng.integers(len(x), size=(RESAMPLES, len(x)))
+    a, b = x[rows] - x[rows].mean(axis=1, keepdims=True), y[rows] - y[rows].mean(axis=1, keepdims=True)
+    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    found = (a * b).sum(axis=1)[scale > 0] / scale[scale > 0]
+    if not len(found):
+        return float("nan"), float("nan")
+    low, high = np.quantile(found, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return float(low), float(high)
+
+
+def draw(data: Data) -> Any:
+    figure, (left, right) = style.canvas(style.TEXT, 2.6, 1, 2)
+    left.plot(data["con"], data["auroc"], "o", color=style.BLUE, label="AUROC")
+    left.plot(data["con"], data["fpr95"], "v", color=style.ORANGE, markerfacecolor="none", label="FPR95")
+    left.set_xlabel("Con$_{IT}(s,t)$: images of $s$, texts of $t$")
+    left.set_ylabel("rate")
+    left.set_ylim(-0.03, 1.03)
+    left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    stage = np.arange(1, data["curves"].shape[1] + 1)
+    right.fill_between(stage, data["curves"].min(axis=0), data["curves"].max(axis=0), color=style.SKY, alpha=0.35, linewidth=0,
+                       label="all orders")  # fmt: skip
+    right.plot(stage, np.median(data["curves"], axis=0), color=style.SKY, label="median order")
+    right.plot(stage, data["neutral_curve"], color="black", marker="s", label="neutral")
+    right.plot(stage, data["rule_curve"], color=style.RED, marker="o", label="least contribution")
+    right.axhline(0.5, color=style.GREY, linewidth=0.6, linestyle="--")
+    right.set_xticks(stage)
+    right.set_xlabel("environments seen")
+    right.set_ylabel("AUROC of seen against to come")
+    right.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, columnspacing=0.9, handletextpad=0.4
+    )
+    return figure

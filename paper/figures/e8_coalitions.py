@@ -1,0 +1,142 @@
+"""E8: what each modality contributes, environment by environment, along a sequence; a fused and a dual encoder."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...vlm_validation.coalitions import (
+    CoalitionRun,
+    dual_encoder_inputs,
+    fused_encoder_inputs,
+    run_coalitions,
+    split,
+)
+from ...vlm_validation.embedded import model_card
+from ...vlm_validation.embedded_models import load_fused, pixel_tensor, tokens
+from ...vlm_validation.scenes import draw_scenes, render
+from .. import style
+from ..results import Data, Provenance
+
+WORLD, SCENES, RESAMPLES, LEVEL, STEP = "high", 400, 1000, 0.95, 5.0
+CAPTION = (
+    "Contributions of image and text (C1, Shapley values of the mean probability of the true class) along a sequence of environments (E8), "
+    "a linear head trained on one after the other.  Left: fused encoder (ViLT, world '{world}', {scenes} unseen scenes an environment; absent "
+    "image grey, absent text masked).  Middle: dual encoder, both features side by side (absent: mean feature).  Both: the environment "
+    "learnt first; bands {level:.0%} bootstrap over samples; dotted: its accuracy.  Right: by how much contributions moved from the moment an environment "
+    "was learnt to the end, against the move of its accuracy; bars as bands.  In {hidden} of {moves} cases an accuracy did not move beyond its "
+    "interval and a contribution did: forgetting that accuracy does not show."
+)
+
+
+def compute(features: Any, seed: int) -> Data:
+    """Train the head along the neutral order on both encoders."""
+    features.require_environments(2, "a sequence needs two environments")
+    rng = np.random.default_rng([8, seed])
+    ids = list(features.environments)
+    dual = run_coalitions(dual_encoder_inputs(features), features.environment, features.label, ids,
+                          names=[features.name(k) for k in ids], baseline="mean", step=STEP)  # fmt: skip
+    values: dict[str, Any] = {}
+    moved: list[dict[str, Any]] = []
+    for kind, run in (("fused", fused_run(seed)), ("dual", dual)):
+        values |= {f"{kind}_{name}": x for name, x in first(run, rng).items()}
+        moved += moves(run, kind, rng)
+    table = {key: np.array([row[key] for row in moved]) for key in moved[0] if key != "kind"}
+    hidden = [row["accuracy_low"] <= 0 <= row["accuracy_high"] and (row["low"] > 0 or row["high"] < 0) for row in moved]
+    weights = model_card(WORLD)["weights_sha256"]["fused"]
+    source = f"{PurePath(features.source).name}; fused weights {weights[:12]}"
+    return Data(
+        values={**values, **table, "kind": [row["kind"] for row in moved], "hidden": sum(hidden), "moves": len(moved),
+                "world": WORLD, "scenes": SCENES // len(fused_run(seed).names), "level": LEVEL},
+        provenance=Provenance(("C1", "E8"), features.content_hash(), source, seed),
+    )  # fmt: skip
+
+
+@cache
+def fused_run(seed: int) -> CoalitionRun:
+    """The shipped fused encoder, frozen, on unseen scenes of its world."""
+    scenes = draw_scenes(WORLD, SCENES, split="unseen", seed=seed + 1)
+    matcher, _, tokenizer = load_fused(WORLD)
+    pixels = pixel_tensor(np.stack([render(scene) for scene in scenes]))
+    inputs = fused_encoder_inputs(matcher.vilt, pixels, tokens(tokenizer, [scene.caption for scene in scenes]))
+    environment, label = (np.array([getattr(scene, key) for scene in scenes]) for key in ("environment", "label"))
+    torch.manual_seed(seed)
+    return run_coalitions(
+        inputs, environment, label, sorted(set(environment.tolist())), baseline="grey image, masked text", step=STEP
+    )
+
+
+def first(run: CoalitionRun, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Contributions of the environment learnt first, (T+1, 2) each with its interval, and its accuracy."""
+    drawn = resampled(run, 0, rng)
+    low, high = np.quantile(drawn, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)
+    return {"phi": run.shapley()[:, 0], "phi_low": low, "phi_high": high, "first_accuracy": run.accuracy[:, 0, 3]}
+
+
+def resampled(run: CoalitionRun, j: int, rng: np.random.Generator) -> np.ndarray:
+    """(RESAMPLES, T+1, 2) contributions in environment j with its samples drawn again."""
+    each = split(run.sampled[j])  # contributions are means of the samples' own
+    n = each.shape[1]
+    weight = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
+    return np.einsum("bn,tnk->btk", weight, each)
+
+
+def moves(run: CoalitionRun, kind: str, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """One row an environment and modality: change since it was learnt, of contribution and accuracy, with intervals."""
+    rows, ends = [], ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+    for j in range(len(run.names) - 1):  # the last one has had no time to move
+        drawn = resampled(run, j, rng)
+        phi = run.shapley()[:, j]
+        hits = run.hits[j].astype(float)
+        step = hits[-1] - hits[j + 1]
+        change = rng.choice(step, size=(RESAMPLES, len(step))).mean(axis=1)
+        for modality in range(2):
+            low, high = np.quantile(drawn[:, -1, modality] - drawn[:, j + 1, modality], ends)
+            rows.append({
+                "kind": kind, "modality": modality, "contribution": float(phi[-1, modality] - phi[j + 1, modality]), "low": float(low),
+                "high": float(high), "accuracy": float(step.mean()), "accuracy_low": float(np.quantile(change, ends[0])),
+                "accuracy_high": float(np.quantile(change, ends[1])),
+            })  # fmt: skip
+    return rows
+
+
+def draw(data: Data) -> Any:
+    figure, (left, middle, right) = style.canvas(style.TEXT, 2.6, 1, 3)
+    sides = (("image", style.BLUE, "o"), ("text", style.RED, "s"))
+    for axes, kind in ((left, "fused"), (middle, "dual")):
+        stage = np.arange(len(data[f"{kind}_phi"]))
+        for k, (name, colour, marker) in enumerate(sides):
+            axes.fill_between(
+                stage,
+                data[f"{kind}_phi_low"][:, k],
+                data[f"{kind}_phi_high"][:, k],
+                color=colour,
+                alpha=0.2,
+                linewidth=0,
+            )
+            axes.plot(stage, data[f"{kind}_phi"][:, k], marker=marker, color=colour, label=name)
+        axes.plot(stage, data[f"{kind}_first_accuracy"], color="black", linestyle=":", label="accuracy")
+        axes.set_xticks(stage)
+        axes.set_xlabel("environments learnt")
+        axes.set_title(f"{kind} encoder", loc="left")
+    left.set_ylabel("contribution (probability)")
+    left.legend(
+        loc="lower left", bbox_to_anchor=(0, 1.1), ncols=3, borderaxespad=0, columnspacing=0.9, handletextpad=0.4
+    )
+    kinds = np.array(data["kind"])
+    for k, (_, colour, marker) in enumerate(sides):
+        for kind, filled in (("fused", True), ("dual", False)):
+            rows = (kinds == kind) & (data["modality"] == k)
+            bars = [data["contribution"][rows] - data["low"][rows], data["high"][rows] - data["contribution"][rows]]
+            right.errorbar(data["accuracy"][rows], data["contribution"][rows], yerr=np.maximum(bars, 0), fmt=marker, color=colour,
+                           markerfacecolor=colour if filled else "white", elinewidth=0.7, label=kind if k == 0 else None)  # fmt: skip
+    right.axhline(0, color=style.GREY, linewidth=0.6)
+    right.axvline(0, color=style.GREY, linewidth=0.6)
+    right.set_xlabel("change of accuracy")
+    right.set_ylabel("change of contribution")
+    right.legend(loc="lower left", bbox_to_anchor=(0, 1.1), ncols=2, borderaxespad=0)
+    return figure

@@ -1,0 +1,140 @@
+"""Figures of experiments and recorded results, on their data: oracles of their own, and mutants that must fail."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from crossmodal.kernels.benchmarks import recorded
+from crossmodal.paper.figures import e5_ood_mcm, e8_coalitions, t2_4_alignment
+from crossmodal.paper.results import Data
+
+
+def mutated(data: Data, **changes: Any) -> Data:
+    return Data({**data.values, **changes}, data.provenance, data.native)
+
+
+# -- T2.4 ------------------------------------------------------------------------------------------------------
+
+
+def keeps_the_theorem(data: Data) -> None:
+    assert (np.diff(data["loss"], axis=0) <= 0).all()
+    assert (data["gap"][1:] >= data["bound"][1:]).all()
+    assert np.ptp(data["frozen"], axis=0).max() == 0
+
+
+def test_alignment_follows_lambda(compute: Any) -> None:
+    data = compute("t2_4_alignment")
+    keeps_the_theorem(data)
+    assert data["gradient"] < 1e-9, "minimisers, not points on the way"
+    gap, loss = (
+        data["gap"],
+        data["loss"],
+    )  # the bound by hand: G_2 >= G_1 - delta_1 / tau, delta from the loss's definition
+    delta = loss - math.log(data["pairs"]) + data["tau"] * gap
+    assert (delta >= -1e-12).all()
+    by_hand = np.maximum.accumulate(gap - delta / data["tau"], axis=0)[:-1]
+    np.testing.assert_allclose(data["bound"][1:], by_hand, rtol=1e-12, atol=1e-12)
+
+
+def test_a_loss_that_rises_and_an_alignment_that_moves_when_frozen_are_noticed(compute: Any) -> None:
+    data = compute("t2_4_alignment")
+    for changes in (
+        {"loss": data["loss"][::-1]},
+        {"gap": data["gap"][::-1]},
+        {"frozen": data["frozen"] * data["lambda"][:, None]},
+    ):
+        with pytest.raises(AssertionError):
+            keeps_the_theorem(mutated(data, **changes))
+
+
+def test_the_bound_is_the_claims() -> None:
+    assert t2_4_alignment.transferred()(0.5, 2.0, 0.4) == pytest.approx(0.5 - 0.4 / 2.0)
+
+
+# -- E5, E6 ----------------------------------------------------------------------------------------------------
+
+
+def test_ood_by_hand(compute: Any, features: Any) -> None:
+    data = compute("e5_ood_mcm")
+    count = len(features.environments)
+    assert data["pairs"] == count * (count - 1)
+    assert data["curves"].shape == (math.factorial(count), count - 1)
+    first, second = features.environments[:2]
+    own = np.unique(features.label[features.rows(first)])
+    inside, outside = (softmax_top(features.image[features.rows(k)], features.prompts[own]) for k in (first, second))
+    wins = (inside[:, None] > outside).mean() + (inside[:, None] == outside).mean() / 2
+    assert data["auroc"][0] == pytest.approx(wins, abs=1e-12)
+    assert data["pearson"] == pytest.approx(np.corrcoef(data["con"], data["auroc"])[0, 1], abs=1e-12)
+    assert data["pearson_low"] <= data["pearson"] <= data["pearson_high"]
+    assert (data["curves"].min(axis=0) <= data["rule_curve"]).all()
+    assert (data["rule_curve"] <= data["curves"].max(axis=0)).all()
+
+
+def softmax_top(image: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+    z = image.astype(float) @ prompts.astype(float).T
+    p = np.exp(z - z.max(1, keepdims=True))
+    return (p / p.sum(1, keepdims=True)).max(1)
+
+
+def test_the_rule_is_the_cheapest_order(compute: Any, features: Any) -> None:
+    from itertools import pairwise, permutations
+
+    from crossmodal.vlm_validation.scores import score_matrices
+
+    con = score_matrices(features)["IT"]
+    cheapest = min(permutations(range(len(con))), key=lambda o: sum(con[s, t] for s, t in pairwise(o)))
+    assert compute("e5_ood_mcm")["rule_order"] == list(cheapest)
+
+
+def test_interval_of_a_perfect_line_is_a_point() -> None:
+    x = np.linspace(0, 1, 20)
+    assert e5_ood_mcm.interval(x, 3 * x, np.random.default_rng(0)) == pytest.approx((1, 1))
+
+
+# -- E8 --------------------------------------------------------------------------------------------------------
+
+
+def test_contributions_along_a_sequence(compute: Any) -> None:
+    data = compute("e8_coalitions")
+    for kind in ("fused", "dual"):
+        assert (data[f"{kind}_phi_low"] <= data[f"{kind}_phi"]).all()
+        assert (data[f"{kind}_phi"] <= data[f"{kind}_phi_high"]).all()
+        np.testing.assert_allclose(data[f"{kind}_phi"][0], 0, atol=1e-12, err_msg="a zero head owes nothing to either")
+    run = e8_coalitions.fused_run(0)
+    learnt, end = run.shapley()[1, 0], run.shapley()[-1, 0]
+    np.testing.assert_allclose(data["contribution"][:2], end - learnt)
+    assert data["moves"] == 2 * (len(run.names) - 1) + 2 * (len(data["dual_phi"]) - 2)
+
+
+def test_hidden_forgetting_is_counted() -> None:
+    """Accuracy of every sample stays, the image's part falls: each environment's image row is hidden forgetting."""
+    stays = np.tile(np.array([0.1, 0.9, 0.1, 0.9]), (3, 40, 1))  # the image explains everything
+    stays[2] = [0.1, 0.5, 0.5, 0.9]  # now both do
+    run = e8_coalitions.CoalitionRun(
+        ("a", "b"), np.ones((3, 2, 4)), stays.mean(1)[:, None].repeat(2, 1), "", (stays, stays), (np.ones((3, 40)),) * 2
+    )
+    (image, text) = e8_coalitions.moves(run, "x", np.random.default_rng(0))
+    assert (image["contribution"], text["contribution"]) == (pytest.approx(-0.4), pytest.approx(0.4))
+    assert image["accuracy_low"] == image["accuracy_high"] == 0
+    assert image["high"] < 0 < text["low"]
+
+
+# -- kernels ---------------------------------------------------------------------------------------------------
+
+
+def test_kernel_figure_shows_what_was_recorded(compute: Any) -> None:
+    data = compute("kernels")
+    rows = {f"{r['item'].upper()}  {r['contender']}": r for i in recorded.items() for r in recorded.recorded(i)}
+    for name, ratio in zip(data["peer"], data["speedup"], strict=True):
+        assert rows[name]["speedup_of_ours_median"] == ratio
+    assert data["met"] == sum(r.get("target_met") is True for r in rows.values())
+    assert data["met"] <= data["targets"]
+    assert data["gpu"] == (", ".join(recorded.items(device="cuda")) or "none")
+
+
+def test_recorded_numbers_are_parsed() -> None:
+    assert [recorded.parsed(x) for x in ("1.5", "True", "False", "ok")] == [1.5, True, False, "ok"]
+    assert recorded.recorded("nothing") == []
