@@ -25,6 +25,8 @@ from .results import Data, caption
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from .tabular import BuiltTable
+
 FIGURES = Path(__file__).parent / "figures"
 FORMATS = ("pdf", "png", "svg")
 _METADATA: dict[str, dict[str, Any]] = {
@@ -138,10 +140,10 @@ def write(built: Built, output: Path) -> list[Path]:
 
 
 def build(names: Sequence[str], features: Path | None, output: Path, seed: int) -> list[Path]:
-    """Build figures into a folder, and the document when all of them are built.
+    """Build figures and tables into a folder, and the document when all of them are built.
 
     Args:
-        names: of figures; empty for all and the document (figures that these features do not allow are left out, with a note).
+        names: of figures or tables; empty for all and the document (figures that these features do not allow are left out, with a note).
         features: a features file, or None for the generated set.
         output: created if missing; files of the same name are replaced.
         seed: the same seed gives the same bytes.
@@ -154,16 +156,19 @@ def build(names: Sequence[str], features: Path | None, output: Path, seed: int) 
             figure that these features do not allow.
     """
     from .. import terminal
+    from . import tabular
 
-    wanted = list(dict.fromkeys(names)) or list(registry())
+    wanted = [n for n in dict.fromkeys(names) if n not in tabular.registry()] if names else list(registry())
     for name in wanted:
         module(name)
+    wanted_tables = [n for n in dict.fromkeys(names) if n in tabular.registry()] if names else list(tabular.registry())
     output = writable(output)
     measured = read_features(features)
     built: list[Built] = []
+    tables: list[tabular.BuiltTable] = []
     paths: list[Path] = []
     with terminal.progress() as bar:
-        task = bar.add_task("figures", total=len(wanted) + (not names))
+        task = bar.add_task("figures", total=len(wanted) + len(wanted_tables) + (not names))
         for name in wanted:
             bar.update(task, description=name)
             try:
@@ -175,14 +180,27 @@ def build(names: Sequence[str], features: Path | None, output: Path, seed: int) 
             else:
                 paths += write(built[-1], output)
             bar.advance(task)
+        for name in wanted_tables:
+            bar.update(task, description=name)
+            try:
+                tables.append(tabular.make(name, measured, seed))
+            except InputError as error:
+                if names:
+                    raise
+                terminal.errors.print(f"no {name}: {error}")
+            else:
+                paths += tabular.write(tables[-1], output)
+            bar.advance(task)
         if not names:
             bar.update(task, description="document")
-            paths += write_document(built, measured, seed, output)
+            paths += write_document(built, measured, seed, output, tables)
             bar.advance(task)
     return paths
 
 
-def write_document(figures: Sequence[Built], features: Any, seed: int, output: Path) -> list[Path]:
+def write_document(
+    figures: Sequence[Built], features: Any, seed: int, output: Path, tables: Sequence[BuiltTable] = ()
+) -> list[Path]:
     """The page, its LaTeX, the origin of every number, and a PDF where a LaTeX engine is installed.
 
     Without the packages of the extra `paper` the figures are left as they are and a note says what is missing.
@@ -190,10 +208,10 @@ def write_document(figures: Sequence[Built], features: Any, seed: int, output: P
     from .. import terminal
     from . import document, trace
 
-    paths = [write_bytes(output / trace.FILE, trace.dumps(figures).encode())]
+    paths = [write_bytes(output / trace.FILE, trace.dumps(figures, tables).encode())]
     try:
-        paths.append(write_bytes(output / "index.html", document.page(figures, features, seed).encode()))
-        source = write_bytes(output / "paper.tex", document.paper_tex(figures, features, seed).encode())
+        paths.append(write_bytes(output / "index.html", document.page(figures, features, seed, tables).encode()))
+        source = write_bytes(output / "paper.tex", document.paper_tex(figures, features, seed, tables).encode())
     except InputError as missing:
         terminal.errors.print(f"no document: {missing}")
         return paths

@@ -28,6 +28,7 @@ from . import verdicts
 from .build import Built
 from .mathml import fact_latex, prose, readable, to_mathml
 from .results import provenance, quoted
+from .tabular import BuiltTable
 
 TEMPLATES = Path(__file__).parent
 TITLE = "Cross-modal contributions in continual vision-language models"
@@ -101,24 +102,25 @@ def proof(claim_id: str) -> tuple[tuple[Step, ...], tuple[tuple[str, tuple[str, 
 # -- the page --------------------------------------------------------------------------------------------------
 
 
-def page(figures: Sequence[Built], features: Any, seed: int) -> str:
+def page(figures: Sequence[Built], features: Any, seed: int, tables: Sequence[BuiltTable] = ()) -> str:
     """The HTML page.
 
     Args:
         figures: to embed, each with its SVG.
         features, seed: what the verdicts are measured on; see `crossmodal.paper.verdicts`.
+        tables: to print after the figures.
 
     Raises:
         InputError: an optional package is not installed.
     """
-    return fill("page.html.j2", figures, features, seed)
+    return fill("page.html.j2", figures, features, seed, tables)
 
 
-def fill(template: str, figures: Sequence[Built], features: Any, seed: int) -> str:
+def fill(template: str, figures: Sequence[Built], features: Any, seed: int, tables: Sequence[BuiltTable]) -> str:
     found = entries(features, seed)
     engine = environment(html_page=template.endswith(".html.j2"))
     text = engine.get_template(template).render(
-        title=TITLE, subtitle=SUBTITLE, introduction=INTRODUCTION, entries=found, figures=figures, counts=counts(found),
+        title=TITLE, subtitle=SUBTITLE, introduction=INTRODUCTION, entries=found, figures=figures, tables=tables, counts=counts(found),
         origin=provenance([e.claim.id for e in found], features, seed), version=__version__,
     )  # fmt: skip
     return str(text)
@@ -161,7 +163,7 @@ def image(built: Built) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(built.images["svg"]).decode()
 
 
-def caption_html(built: Built) -> str:
+def caption_html(built: Built | BuiltTable) -> str:
     """A caption with formulas as MathML and every quoted number marked with its origin."""
     values: Mapping[str, Any] = built.data.values
     origin = html.escape(f"{built.name}: {built.data.provenance.line()}", quote=True)
@@ -193,9 +195,9 @@ def tex(text: str, formulas: bool = False) -> str:
     return "".join(p if formulas and p.startswith("$") else "".join(_TEX.get(c, c) for c in p) for p in pieces)
 
 
-def paper_tex(figures: Sequence[Built], features: Any, seed: int) -> str:
+def paper_tex(figures: Sequence[Built], features: Any, seed: int, tables: Sequence[BuiltTable] = ()) -> str:
     """The LaTeX source, arguments as of `page`; it includes the figures' PDF files from its own folder."""
-    return fill("paper.tex.j2", figures, features, seed)
+    return fill("paper.tex.j2", figures, features, seed, tables)
 
 
 def typeset(source: Path) -> tuple[Path | None, str]:

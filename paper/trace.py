@@ -1,7 +1,7 @@
 """Where a number of the paper comes from: `python -m crossmodal.paper.trace NUMBER [FOLDER]`.
 
-The build writes `numbers.json`: every number that a caption quotes, as printed, with the figure, the field of its data, the
-claims or experiments evaluated, the hash of the features, the seed and the version.
+The build writes `numbers.json`: every number that a caption quotes or a table holds, as printed, with the figure or table, the field
+of its data, the claims or experiments evaluated, the hash of the features, the seed and the version.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..theory.errors import InputError
 from .results import quoted
+from .tabular import cell
 
 if TYPE_CHECKING:
     from .build import Built
+    from .tabular import BuiltTable
 
 FILE = "numbers.json"
 
@@ -34,8 +36,28 @@ def numbers(figures: Sequence[Built]) -> list[dict[str, Any]]:
     return found
 
 
-def dumps(figures: Sequence[Built]) -> str:
-    return json.dumps(numbers(figures), indent=1, ensure_ascii=False) + "\n"
+def table_numbers(tables: Sequence[BuiltTable]) -> list[dict[str, Any]]:
+    """Every number in the cells and captions of the tables."""
+    found = []
+    for table in tables:
+        origin = table.data.to_json()["provenance"]
+        for row, printed in zip(table.rows, table.printed, strict=True):
+            for column, raw in zip(table.columns, row, strict=True):
+                ends = raw if isinstance(raw, list | tuple) else [raw]
+                numeric = [
+                    end for end in ends if isinstance(end, int | float) and not isinstance(end, bool) and cell(end)
+                ]
+                field = f"{column}, {printed[0]}"
+                found += [{"number": cell(end), "figure": table.name, "field": field, **origin} for end in numeric]
+        for name, spec in quoted(table.template):
+            text = f"{table.data[name]:{spec}}"
+            if re.search(r"\d", text):
+                found.append({"number": text, "figure": table.name, "field": name, **origin})
+    return found
+
+
+def dumps(figures: Sequence[Built], tables: Sequence[BuiltTable] = ()) -> str:
+    return json.dumps(numbers(figures) + table_numbers(tables), indent=1, ensure_ascii=False) + "\n"
 
 
 def trace(number: str, folder: Path) -> list[dict[str, Any]]:
@@ -52,8 +74,8 @@ def trace(number: str, folder: Path) -> list[dict[str, Any]]:
     known = json.loads(path.read_text(encoding="utf-8"))
     found = [entry for entry in known if entry["number"] == number]
     if not found:
-        raise InputError(f"no number {number!r} in the captions of {folder}", expected="a number as it is printed",
-                         fix="copy it from the caption, with all its digits")  # fmt: skip
+        raise InputError(f"no number {number!r} in the captions and tables of {folder}", expected="a number as it is printed",
+                         fix="copy it from the page, with all its digits")  # fmt: skip
     return found
 
 

@@ -44,7 +44,7 @@ def compute(features: Any, seed: int) -> Data:
             "largest": curve[-1]["n"], "memory": curve[-1]["peak_mib"], "matrix": curve[-1]["matrix_mib"],
             "gpu": ", ".join(items(device="cuda")) or "none",
         },
-        provenance=Provenance(tuple(item.upper() for item in ours), "", "", seed),
+        provenance=Provenance(tuple(dict.fromkeys(item.split("-")[0].upper() for item in ours)), "", "", seed),
     )  # fmt: skip
 
 

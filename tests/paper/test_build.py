@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from crossmodal.paper import build, gallery
+from crossmodal.paper import build, gallery, tabular
 from crossmodal.paper.results import Data, caption, plain, provenance, typed_numbers
 from crossmodal.theory import registry
 from crossmodal.theory.errors import InputError
 
-EXPERIMENTS = re.compile(r"E\d$")
+EXPERIMENTS = re.compile(r"E[1-8]$|K[0-5]$")  # experiments and kernels
 
 
 @pytest.fixture
@@ -173,6 +173,7 @@ def test_features_that_do_not_allow_a_figure(tmp_path: Path, features: Any, monk
         with pytest.raises(InputError, match="at least 2"):
             build.build([name], tmp_path / "one.npz", tmp_path / "out", 0)
     monkeypatch.setattr(build, "registry", lambda: ("score_heatmaps", "d2_separation"))
+    monkeypatch.setattr(tabular, "registry", lambda: ())
     monkeypatch.setattr(build, "write_document", lambda *_: [])
     paths = build.build([], tmp_path / "one.npz", tmp_path / "out", 0)
     assert {p.stem for p in paths} == {"score_heatmaps"}

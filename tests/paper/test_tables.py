@@ -1,0 +1,119 @@
+"""Tables on their data, their provenance, and what a wrong one would look like."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from crossmodal.paper import build, document, tabular, trace
+from crossmodal.paper.results import Data, Provenance, typed_numbers
+from crossmodal.paper.tables import published
+from crossmodal.theory.errors import InputError
+from crossmodal.vlm_validation import metrics
+
+
+@pytest.fixture(scope="module")
+def table(features: Any) -> Any:
+    return cache(lambda name: tabular.make(name, features, 0))
+
+
+@pytest.mark.parametrize("name", tabular.registry())
+def test_every_table_is_data_with_provenance(name: str, table: Any) -> None:
+    built = table(name)
+    json.dumps(built.record(), allow_nan=False)
+    assert built.rows
+    assert typed_numbers(tabular.module(name).CAPTION) == []
+    assert built.data.provenance.sources
+    assert len(built.markdown().splitlines()) == len(built.rows) + 4
+
+
+def test_published_values_are_those_of_the_file(table: Any) -> None:
+    told = json.loads(published.FILE.read_text())
+    rows = {(row[0], row[1]): row for row in table("published").rows}
+    assert rows["worst over best order", "all orders"][2:4] == [
+        told["T3_total_forgetting_frozen"]["coco"]["ViT-B/16"]["ratio"], told["T3_total_forgetting_frozen"]["cub"]["all"]["ratio"]
+    ]  # fmt: skip
+    assert all(row[4] is not None for row in table("published").rows)
+
+
+def test_ours_by_hand(table: Any, features: Any) -> None:
+    """Best and worst order from the matrices R themselves, the rule by enumeration."""
+    from itertools import pairwise
+
+    from crossmodal.vlm_validation.orders import train_orders
+    from crossmodal.vlm_validation.scores import score_matrices
+
+    runs = train_orders(features, progress=False)
+    total = np.array([(R[-1] - np.diagonal(R[1:]))[:-1].sum() for R in runs.loss[0]])
+    con = score_matrices(features)["IT"]
+    cost = np.array([sum(con[s, t] for s, t in pairwise(o)) for o in runs.orders.tolist()])
+    rows = {(row[0], row[1]): row[4] for row in table("published").rows}
+    assert rows["forgetting, best order", "loss, sum over environments (paper)"] == pytest.approx(total.min())
+    assert rows["forgetting, worst order", "loss, mean over environments (paper)"] == pytest.approx(total.max() / 4)
+    assert rows["regret of the rule", "over the best order"] == pytest.approx(total[cost.argmin()] / total.min() - 1)
+    assert rows["cost against forgetting", "Pearson, cumulative Con_IT"] == pytest.approx(
+        np.corrcoef(cost, total)[0, 1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("pearson", "regret", "words"),
+    [(0.9, 0.0, "credited"), (0.1, 0.0, "chooses well"), (0.1, 0.2, "does not explain"), (0.9, 0.2, "does not find")],
+)
+def test_the_conclusion_follows_the_numbers(pearson: float, regret: float, words: str) -> None:
+    nothing = dict.fromkeys(published.Measured.__dataclass_fields__, 0.0)
+    assert words in published.conclusion(published.Measured(**{**nothing, "pearson": pearson, "regret": regret}))
+
+
+def test_conventions_are_those_of_the_metrics(table: Any) -> None:
+    built = table("metric_conventions")
+    assert [row[0] for row in built.rows] == list(metrics.CONVENTIONS)
+    R = np.array(built.data["R"])
+    column = built.columns.index("forgetting")
+    for row in built.rows:
+        assert row[column] == float(metrics.forgetting(R, convention=row[0]))
+
+
+def test_an_uneven_table_is_refused(monkeypatch: pytest.MonkeyPatch, features: Any) -> None:
+    class Wrong:
+        CAPTION = "A table whose second row lacks a cell, which nobody should print."
+
+        @staticmethod
+        def compute(features: Any, seed: int) -> Data:
+            return Data({"columns": ["a", "b"], "rows": [[1, 2], [3]]}, Provenance(("E3",), "", "", seed))
+
+    monkeypatch.setattr(tabular, "module", lambda name: Wrong)
+    with pytest.raises(ValueError, match="a row of 1 cells under 2 columns"):
+        tabular.make("wrong", features, 0)
+
+
+def test_an_unknown_table_is_named() -> None:
+    with pytest.raises(InputError, match=r"no table 'nothing'(.|\n)*published"):
+        tabular.module("nothing")
+
+
+def test_cells() -> None:
+    values = [None, float("nan"), True, 0.12345, 1234.5, (0.5, 1.0), 7, "text"]
+    assert [tabular.cell(x) for x in values] == ["", "", "yes", "0.123", "1.23e+03", "0.5 to 1", "7", "text"]
+
+
+def test_tables_are_on_the_page_in_latex_and_traced(table: Any, features: Any, tmp_path: Path) -> None:
+    tables = [table(name) for name in tabular.registry()]
+    page = document.page([], features, 0, tables)
+    source = document.paper_tex([], features, 0, tables)
+    for built in tables:
+        assert f'id="{built.name}"' in page
+        assert built.data.provenance.line().split(";")[0].replace("_", r"\_") in source
+    (tmp_path / trace.FILE).write_text(trace.dumps([], tables), encoding="utf-8")
+    ratio = next(row for row in table("published").rows if row[0] == "worst over best order")[4]
+    origins = trace.trace(tabular.cell(ratio), tmp_path)
+    assert any(o["figure"] == "published" and "these features" in o["field"] for o in origins)
+
+
+def test_a_table_is_built_by_name(tmp_path: Path) -> None:
+    paths = build.build(["kernel_targets"], None, tmp_path, 0)
+    assert [p.name for p in paths] == ["kernel_targets.json", "kernel_targets.md"]
