@@ -1,0 +1,262 @@
+"""Checkpoints in the format of `transformers`: found, checked before anything is loaded, and hashed.
+
+Only safetensors are read, and no code that comes with a checkpoint is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..theory.errors import InputError
+from .embedded_models import EMBEDDED, model_folder
+
+MODELS = {"clip": "CLIPModel", "siglip": "SiglipModel", "vilt": "ViltModel"}
+HEADS = ("ViltForQuestionAnswering", "ViltForImageAndTextRetrieval")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_WANTED = ("config.json", "*.safetensors", "*.safetensors.index.json", "*processor_config.json", "*token*.json",
+           "vocab.*", "merges.txt", "*.model")  # fmt: skip
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder that holds a model this project knows.
+
+    Attributes:
+        title: what results call it.
+        folder: where it lies.
+        kind: "clip", "siglip" or "vilt".
+        config: its config.json.
+        weights: its safetensors files, sorted.
+        embedded: one of the shipped models, whose preprocessing is the project's own.
+    """
+
+    title: str
+    folder: Path
+    kind: str
+    config: dict[str, Any]
+    weights: tuple[Path, ...]
+    embedded: bool
+
+    def sha256(self) -> str:
+        """Hex hash of the weights: of the file where there is one, else of the files' names and hashes."""
+        hashes = [(path.name, _file_hash(path)) for path in self.weights]
+        if len(hashes) == 1:
+            return hashes[0][1]
+        return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes).encode()).hexdigest()
+
+
+def find_checkpoint(name: str) -> Checkpoint:
+    """The checked folder behind a name.
+
+    Raises:
+        InputError: see `encoders.load_encoder`.
+    """
+    title = name
+    if name.startswith("embedded:"):
+        kind, _, world = name.removeprefix("embedded:").rpartition("_")
+        folder = model_folder(kind or "clip", world)
+    elif Path(name).is_dir():
+        folder = Path(name)
+        title = folder.resolve().name
+    else:
+        folder = _downloaded(name)
+    embedded = folder.resolve().parent == EMBEDDED.resolve()
+    if embedded:
+        title = f"crossmodal embedded {folder.resolve().name}"
+    config = _config(folder)
+    kind = str(config.get("model_type"))
+    if kind not in MODELS:
+        raise InputError(
+            f"{folder}: its config.json says model_type {config.get('model_type')!r}, architectures {config.get('architectures')}",
+            expected=f"model_type {', '.join(MODELS)}",
+            causes=("a model of one modality, such as BERT", "a vision-language model of another family"),
+            fix="name a CLIP, SigLIP or ViLT checkpoint, or write a features file from your own model (see features.py)",
+        )
+    return Checkpoint(title, folder, kind, config, _weights(folder), embedded)
+
+
+def load_model(found: Checkpoint, head: bool) -> Any:
+    """The model in float32 on the CPU, every one of its weights from the file.
+
+    Raises:
+        InputError: torn weights, weights that are missing or of other shapes, no head where one is wanted.
+    """
+    import torch
+
+    transformers = _transformers()
+    title = MODELS[found.kind]
+    if head and found.kind == "vilt":
+        title = (found.config.get("architectures") or ["none"])[0]
+        if title not in HEADS:
+            raise InputError(
+                f"{found.folder}: architecture {title}", expected=f"a ViLT with a head: {' or '.join(HEADS)}",
+                causes=("a checkpoint from pretraining",), fix="name a fine-tuned checkpoint",
+            )  # fmt: skip
+    try:
+        with quiet():
+            model, report = getattr(transformers, title).from_pretrained(
+                found.folder, local_files_only=True, use_safetensors=True, trust_remote_code=False,
+                output_loading_info=True, dtype=torch.float32,
+            )  # fmt: skip
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{found.folder}: {title} cannot be loaded ({_first_line(error)})",
+            expected="weights whose shapes are those of config.json",
+            causes=("config.json and weights of two different checkpoints",), fix="download the checkpoint again",
+        ) from None  # fmt: skip
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise InputError(
+            f"{found.folder}: {len(missing)} weights of {title} are missing, the first {missing[0]}",
+            expected="every weight in the safetensors files; what is missing would be random numbers",
+            causes=("a checkpoint of one tower", "weights saved under other names by a wrapper"),
+            fix="save the whole model with save_pretrained",
+        )
+    return model
+
+
+def load_processing(found: Checkpoint) -> tuple[Any, Any]:
+    """Tokenizer and image processor (None for a shipped model).
+
+    Raises:
+        InputError: files of either are missing, or need a package that is not installed.
+    """
+    transformers = _transformers()
+    options = {"local_files_only": True, "trust_remote_code": False}
+    parts = {"tokenizer": ("AutoTokenizer", ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model"), "tokenizer")}
+    if not found.embedded:
+        files = ("preprocessor_config.json", "processor_config.json")
+        parts["image processor"] = ("AutoImageProcessor", files, "image_processor")
+    loaded: dict[str, Any] = {}
+    for part, (loader, files, word) in parts.items():
+        if not any((found.folder / file).is_file() for file in files):
+            raise InputError(
+                f"{found.folder}: no {part}", expected=f"one of the files {', '.join(files)}",
+                causes=("only the model was saved",), fix=f"{word}.save_pretrained({str(found.folder)!r})",
+            )  # fmt: skip
+        try:
+            with quiet():
+                loaded[part] = getattr(transformers, loader).from_pretrained(found.folder, **options)
+        except Exception as error:
+            # a damaged file, an unknown class, a missing package: each library under this call has its own exceptions
+            raise InputError(
+                f"{found.folder}: its {part} cannot be loaded ({_first_line(error)})",
+                expected="the files save_pretrained writes",
+                causes=("a damaged file", "code of its own, which is never run", "a package that is not installed"),
+                fix=f"write it again: {word}.save_pretrained({str(found.folder)!r})",
+            ) from None
+    return loaded["tokenizer"], loaded.get("image processor")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No log lines and no progress bars of `transformers` inside: what matters is checked and said by this module."""
+    logging = _transformers().utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError:
+        raise InputError(
+            "transformers is not installed", expected="the extra 'vlm'", fix="pip install 'crossmodal[vlm]'"
+        ) from None
+    return transformers
+
+
+def _downloaded(name: str) -> Path:
+    """The local copy of a Hugging Face repository, fetched without anything but JSON, safetensors and vocabularies."""
+    repository, _, revision = name.partition("@")
+    looks_like_a_path = name.startswith((".", "/", "~")) or name.endswith("/") or os.sep * 2 in name
+    if looks_like_a_path or not _NAME.fullmatch(repository):
+        what = "a file" if Path(name).is_file() else "no such folder"
+        raise InputError(
+            f"{name}: {what}", expected="embedded:high, embedded:low, a checkpoint's folder, or a Hugging Face name",
+            causes=("a typing error", "a path relative to another folder"), fix="check the path",
+        )  # fmt: skip
+    _transformers()
+    from huggingface_hub import snapshot_download
+
+    try:
+        with quiet():
+            return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(_WANTED)))
+    except Exception as error:
+        # many libraries lie under this call, each with exceptions of its own; all mean that there is no checkpoint
+        raise InputError(
+            f"{name}: neither a folder here nor to be had from Hugging Face ({type(error).__name__}: {_first_line(error)})",
+            expected="an existing folder, or a public repository and a network",
+            causes=("a typing error", "no network", "a private or gated repository"),
+            fix="download the checkpoint elsewhere and name its folder, or use embedded:high",
+        ) from None
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder}: no config.json", expected="a checkpoint in the format of transformers",
+            causes=("a folder of another kind", "an open_clip or original OpenAI checkpoint"),
+            fix="convert it: model.save_pretrained(folder)",
+        ) from None  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: not readable as JSON ({_first_line(error)})", expected="the config.json of a checkpoint",
+            causes=("a download that was cut short",), fix="download the checkpoint again",
+        ) from None  # fmt: skip
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: {type(config).__name__}", expected="a JSON object, the config.json of a checkpoint")
+    return config
+
+
+def _weights(folder: Path) -> tuple[Path, ...]:
+    from safetensors import SafetensorError, safe_open
+
+    found = tuple(sorted(folder.glob("model*.safetensors")))
+    if not found:
+        pickled = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+        raise InputError(
+            f"{folder}: no model.safetensors" + (f", only pickled weights ({', '.join(pickled)})" if pickled else ""),
+            expected="weights as safetensors; a pickle runs code when it is read and is never opened",
+            causes=("a checkpoint older than safetensors",) if pickled else ("a download that was cut short",),
+            fix="model.save_pretrained(folder) in a version of transformers from 4.35 on, where the file is trusted",
+        )
+    for path in found:
+        try:
+            with safe_open(path, framework="numpy") as file:
+                file.keys()
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"{path}: cannot be read ({_first_line(error)})", expected="a whole .safetensors file",
+                causes=("a download that was cut short", "a Git LFS pointer instead of the file"),
+                fix="download the checkpoint again",
+            ) from None  # fmt: skip
+    return found
+
+
+def _file_hash(path: Path) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

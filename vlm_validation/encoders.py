@@ -1,0 +1,230 @@
+"""Encoders: the shipped models, a local folder or a Hugging Face name of CLIP, SigLIP or ViLT, as unit features.
+
+What is loaded is safetensors and nothing else: a checkpoint with pickled weights only is refused, and code that comes with a
+checkpoint is never run.  Preprocessing is the checkpoint's own; without its description a checkpoint is refused,
+because a wrong one gives wrong features and no error.
+
+Features of CLIP and SigLIP are the projected embeddings.  ViLT has no feature of one modality: what stands for it is its
+pooled output over that modality's tokens alone, behind the class token (as in K4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..theory.errors import InputError
+from .checkpoints import Checkpoint, find_checkpoint, load_model, load_processing, quiet
+from .embedded_models import MAX_WORDS, SIZE, pixel_tensor
+
+Tensors = dict[str, torch.Tensor]
+_FEATURES = {
+    "clip": "projected embeddings of each tower",
+    "siglip": "pooled output of each tower",
+    "vilt": "pooled output over the class token and the tokens of one modality alone",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A loaded model with its own preprocessing; build one by `load_encoder`.
+
+    Attributes:
+        name: as it was asked for.
+        kind: "clip", "siglip" or "vilt".
+        model: the `transformers` model, float32, in evaluation mode.
+        tokenizer: its tokenizer.
+        processor: its image processor, or None for the shipped models, which have their own.
+        longest: tokens kept of a caption.
+        metadata: `encoder`, `architecture`, `checkpoint` ("sha256:<hex>"), `normalised`, `features`, `activation`,
+            `preprocessing`, `tokens`, `versions`; JSON-serialisable.
+    """
+
+    name: str
+    kind: str
+    model: Any
+    tokenizer: Any
+    processor: Any
+    longest: int
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def dimension(self) -> int:
+        """d of the features."""
+        config = self.model.config
+        if self.kind == "clip":
+            return int(config.projection_dim)
+        return int(config.hidden_size if self.kind == "vilt" else config.vision_config.hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def pixels(self, images: Sequence[Any]) -> Tensors:
+        """`pixel_values` (N, 3, H, W) float32, and `pixel_mask` (N, H, W) for ViLT, from PIL images in RGB."""
+        if self.processor is None:
+            from PIL import Image
+
+            arrays = [
+                np.asarray(x if x.size == (SIZE, SIZE) else x.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+                for x in images
+            ]
+            return {"pixel_values": pixel_tensor(np.stack(arrays))}
+        found = self.processor(images=list(images), return_tensors="pt")
+        wanted = ("pixel_values", "pixel_mask") if self.kind == "vilt" else ("pixel_values",)
+        return {name: found[name] for name in wanted if name in found}
+
+    def tokens(self, captions: Sequence[str]) -> Tensors:
+        """`input_ids` (N, L) and, but for SigLIP, `attention_mask` (N, L).
+
+        SigLIP was trained on captions padded to full length, padding seen; that is repeated here.
+        """
+        full = self.kind == "siglip"
+        found = self.tokenizer(
+            list(captions), padding="max_length" if full else True, truncation=True, max_length=self.longest,
+            return_tensors="pt",
+        )  # fmt: skip
+        wanted = {"clip": ("attention_mask",), "siglip": (), "vilt": ("attention_mask", "token_type_ids")}[self.kind]
+        return {name: found[name] for name in ("input_ids", *wanted) if name in found}
+
+    def too_long(self, captions: Sequence[str]) -> int:
+        """How many of the captions lose words, because they have more tokens than the model takes."""
+        with quiet():
+            lengths = [len(ids) for ids in self.tokenizer(list(captions), truncation=False)["input_ids"]]
+        return sum(length > self.longest for length in lengths)
+
+    def inputs(self, images: Sequence[Any], captions: Sequence[str]) -> Tensors:
+        """Both modalities of N pairs, as the model takes them."""
+        return {**self.pixels(images), **self.tokens(captions)}
+
+    @torch.inference_mode()
+    def image_features(self, images: Sequence[Any]) -> np.ndarray:
+        """(N, d) float32 unit rows of N PIL images in RGB.
+
+        Raises:
+            InputError: a feature is not finite or is zero.
+        """
+        inputs = self._moved(self.pixels(images))
+        if self.kind == "vilt":
+            return self._unit(self._pooled({**self._moved(self.tokens([""] * len(images))), **inputs}, "image"))
+        return self._unit(self.model.get_image_features(**inputs))
+
+    @torch.inference_mode()
+    def text_features(self, captions: Sequence[str]) -> np.ndarray:
+        """(N, d) float32 unit rows of N captions.
+
+        Raises:
+            InputError: a feature is not finite or is zero.
+        """
+        inputs = self._moved(self.tokens(captions))
+        if self.kind == "vilt":
+            side = 2 * int(self.model.config.patch_size)  # its patches are dropped again: the smallest picture serves
+            blank = torch.zeros(len(captions), 3, side, side, device=self.device)
+            return self._unit(self._pooled({**inputs, "pixel_values": blank}, "text"))
+        return self._unit(self.model.get_text_features(**inputs))
+
+    def _pooled(self, inputs: Tensors, modality: str) -> torch.Tensor:
+        from ..kernels import pack_coalitions
+
+        return pack_coalitions(self.model, inputs, [(modality,)]).pooled[0]
+
+    def _moved(self, inputs: Tensors) -> Tensors:
+        return {name: x.to(self.device) for name, x in inputs.items()}
+
+    def _unit(self, output: Any) -> np.ndarray:
+        # transformers 5 returns an output object here, transformers 4 the tensor
+        vectors = output if isinstance(output, torch.Tensor) else output.pooler_output
+        x = vectors.double().cpu().numpy()
+        norms = np.linalg.norm(x, axis=1, keepdims=True)
+        if not np.isfinite(norms).all() or not norms.all():
+            raise InputError(
+                f"{self.name}: a feature is zero or not finite", expected="finite vectors that are not zero",
+                causes=("a damaged checkpoint", "weights that overflowed in half precision when they were saved"),
+                fix="compare the checkpoint's hash with its publisher's, or use another",
+            )  # fmt: skip
+        return np.asarray(x / norms, dtype=np.float32)
+
+
+def load_encoder(name: str, *, head: bool = False, device: str | None = None) -> Encoder:
+    """An encoder by name.
+
+    Args:
+        name: `embedded:high` or `embedded:low` (the shipped dual encoders; `embedded:fused_high` and `embedded:fused_low` the
+            fused ones), a folder in the format of `transformers`, or a Hugging Face name, `NAME@REVISION` where it
+            matters.
+        head: load the head of a fused encoder too (what `model_coalitions` needs).
+        device: of torch; default: the GPU where there is one.
+
+    Raises:
+        InputError: no such folder or name, no network, another architecture than CLIP, SigLIP or ViLT, no safetensors,
+            weights that are torn, missing or of other shapes, no description of the preprocessing, an unknown device.
+    """
+    found = find_checkpoint(name)
+    model = load_model(found, head)
+    tokenizer, processor = load_processing(found)
+    longest = _longest(found, tokenizer)
+    try:
+        model = model.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device {device!r}: {str(error).splitlines()[0]}", expected="'cpu', or 'cuda' where there is a GPU",
+            causes=("a machine without a GPU, or torch built without CUDA",), fix="leave the device out",
+        ) from None  # fmt: skip
+    metadata = _metadata(found, model, tokenizer, processor, longest)
+    return Encoder(name, found.kind, model, tokenizer, processor, longest, metadata)
+
+
+def _longest(found: Checkpoint, tokenizer: Any) -> int:
+    if found.embedded:
+        return MAX_WORDS
+    positions = found.config.get("text_config", found.config).get("max_position_embeddings")
+    default = {"clip": 77, "siglip": 64, "vilt": 40}[found.kind]
+    return min(int(positions or default), int(tokenizer.model_max_length or default))
+
+
+def _metadata(found: Checkpoint, model: Any, tokenizer: Any, processor: Any, longest: int) -> dict[str, Any]:
+    import transformers
+
+    parts = [model.config] if found.kind == "vilt" else [model.config.vision_config, model.config.text_config]
+    if processor is None:
+        preprocessing: dict[str, Any] = {"resize": f"bicubic to {SIZE} x {SIZE}", "mean": 0.5, "std": 0.25}
+    else:
+        shown = ("size", "crop_size", "resample", "image_mean", "image_std", "rescale_factor", "size_divisor")
+        flags = ("do_resize", "do_center_crop", "do_normalize", "do_rescale", "do_pad")
+        described = processor.to_dict()
+        preprocessing = {"processor": type(processor).__name__}
+        preprocessing |= {key: _plain(described[key]) for key in (*shown, *flags) if described.get(key) is not None}
+    padding = "to full length, seen by the model" if found.kind == "siglip" else "masked out"
+    return {
+        "encoder": found.title, "architecture": type(model).__name__, "checkpoint": f"sha256:{found.sha256()}",
+        "normalised": True, "normalisation": "each row divided by its Euclidean norm, in float64",
+        "features": _FEATURES[found.kind], "activation": sorted({str(part.hidden_act) for part in parts}),
+        "preprocessing": preprocessing,
+        "tokens": {"tokenizer": type(tokenizer).__name__, "longest": longest, "padding": padding},
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    """A JSON form of what an image processor describes itself with."""
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(key): _plain(x) for key, x in value.items() if x is not None}
+    return [_plain(x) for x in value] if isinstance(value, (list, tuple)) else str(value)
+
+
+@contextmanager
+def reproducible(seed: int) -> Iterator[None]:
+    """torch's generator seeded inside, as before afterwards: ViLT draws patches where a picture has too many of them."""
+    before = torch.get_rng_state()
+    torch.random.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
