@@ -63,11 +63,11 @@ def check(
 
 def attack(variant: Variant, seed: int, tightness: bool) -> Search:
     """Search for a counterexample, and where there is none for the instances that come closest to every bound."""
-    effort, reached = Effort(), {}
+    effort, reached = Effort(polish=1), {}
     bounds = [r for r in variant.claim.statement.relations if r.op in ("<=", "<")] if tightness else []
     total = len(searches(variant, effort))
     with terminal.progress() as bar:
-        task = bar.add_task(f"searching against {variant.claim.id}", total=total + effort.rounds * len(bounds))
+        task = bar.add_task(f"searching against {variant.claim.id}", total=total + effort.tight_rounds * len(bounds))
         witness = falsify(variant, seed, effort, progress=lambda: bar.advance(task))
         for relation in bounds if witness is None else ():
             ratio, inputs = tightest(variant.claim, relation.name, seed, effort, progress=lambda: bar.advance(task))

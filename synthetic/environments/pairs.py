@@ -120,7 +120,7 @@ class Pairs:
 
 
 def gather(
-    image: Sequence[Any], text: Sequence[Any], labels: Sequence[Sequence[int]], metadata: Mapping[str, Any]
+    image: Sequence[Any], text: Sequence[Any], labels: Sequence[Any], metadata: Mapping[str, Any]
 ) -> Pairs:
     """Pairs from one block of rows an environment."""
     environment = np.repeat(np.arange(len(image)), [len(x) for x in image])
