@@ -119,9 +119,7 @@ class Pairs:
         return x.sum(0) * Fraction(1, len(x)) if self.exact else x.mean(0)
 
 
-def gather(
-    image: Sequence[Any], text: Sequence[Any], labels: Sequence[Any], metadata: Mapping[str, Any]
-) -> Pairs:
+def gather(image: Sequence[Any], text: Sequence[Any], labels: Sequence[Any], metadata: Mapping[str, Any]) -> Pairs:
     """Pairs from one block of rows an environment."""
     environment = np.repeat(np.arange(len(image)), [len(x) for x in image])
     flat = np.concatenate([np.asarray(x, dtype=np.int64) for x in labels])
