@@ -26,22 +26,11 @@ def compute(features: Any, seed: int) -> Data:
                 met = row.get("target_met")
                 goals += [met] if met is not None else []
                 rows.append([
-                    item.upper(), row["shape"], int(row["threads"]), row["contender"], row["speedup_of_ours_median"], row["speedup_of_ours_min"],
+                    f"{item.split('-')[0].upper()}: {row['shape']}", row["contender"], int(row["threads"]), row["speedup_of_ours_median"],
+                    row["speedup_of_ours_min"],
                     row.get("target_speedup"), met, ours["peak_mib"], row["peak_mib"], ours["error"],
                 ])  # fmt: skip
-    columns = [
-        "item",
-        "shape",
-        "threads",
-        "peer",
-        "speed-up",
-        "of minima",
-        "target",
-        "met",
-        "MiB ours",
-        "MiB peer",
-        "error",
-    ]
+    columns = ["kernel", "peer", "threads", "speed-up", "of minima", "target", "met", "MiB ours", "MiB peer", "error"]
     gpu = items(device="cuda")
     first = recorded(items()[0])[0]
     return Data(
@@ -50,5 +39,5 @@ def compute(features: Any, seed: int) -> Data:
             "date": max(str(row["date"]) for item in items() for row in recorded(item)), "files": content_hash()[:12],
             "gpu": "recorded for " + ", ".join(gpu) if gpu else "no run recorded yet",
         },
-        provenance=Provenance(tuple(dict.fromkeys(str(row[0]).split("-")[0] for row in rows)), "", "", seed),
+        provenance=Provenance(tuple(dict.fromkeys(str(row[0]).split(":")[0] for row in rows)), "", "", seed),
     )  # fmt: skip
