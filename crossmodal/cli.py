@@ -135,12 +135,47 @@ def scores(file: Path, normalise: bool, delta: float, json_path: Path | None, fi
 @click.argument("file", type=click.Path(path_type=Path))
 @normalise_option
 @seed_option
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every order's prediction ('-': print it).")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Write every order's prediction ('-': print it)."
+)
 def order(file: Path, normalise: bool, seed: int, json_path: Path | None) -> None:
     """Recommend an order of the environments, with predicted forgetting and its uncertainty (T3.10)."""
     from crossmodal import order as job
 
     job.order(file, normalise, seed, json_path)
+
+
+@main.command()
+@click.argument("model")
+@click.argument("data")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The features file to write (.npz or .safetensors).",
+)
+@click.option("--split", help="Of COCO (val2017, ...) or CUB (train, test).")
+@click.option(
+    "--captions",
+    type=click.Path(path_type=Path),
+    help="JSONL captions (image_id, caption) for CUB; default: a template.",
+)
+@click.option("--limit", type=int, help="Only the first N pairs of every environment.")
+@click.option("--batch", default=64, show_default=True, help="Pairs encoded at a time.")
+@click.option("--device", help="A torch device; default: the GPU where there is one.")
+@click.option("--overwrite", is_flag=True, help="Replace a features file of another model or data set.")
+def extract(model: str, data: str, output: Path, split: str | None, captions: Path | None, limit: int | None, batch: int,
+            device: str | None, overwrite: bool) -> None:  # fmt: skip
+    """Encode a data set with a model and write its features file; a killed run goes on where it stopped.
+
+    MODEL is embedded:high, embedded:low, a folder or a Hugging Face name of CLIP, SigLIP or ViLT (safetensors only).  DATA is
+    embedded:high, embedded:low, or a folder: COCO or CUB-200-2011 as distributed, or one with captions.csv or captions.jsonl
+    (file, caption, label, environment).
+    """
+    from crossmodal import extract as job
+
+    job.extract(model, data, output, split, captions, limit, batch, device, overwrite)
 
 
 @main.command()

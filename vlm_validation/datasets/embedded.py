@@ -30,5 +30,6 @@ def embedded_pairs(world: str, count: int = 500, seed: int = _SEED) -> Pairs:
         np.array([scene.environment for scene in scenes]), np.array([scene.label for scene in scenes]),
         np.array([scene.id for scene in scenes]), tuple(environment.name for environment in WORLDS[world].environments),
         WORLDS[world].label_names, load, lambda index: scenes[index].id, template="a {}",
+        class_prompts=tuple(WORLDS[world].prompt(k) for k in range(len(WORLDS[world].label_names))),
         metadata={"data": f"scenes {world}-{VERSION}/unseen, seed {seed}"},
     )  # fmt: skip

@@ -26,6 +26,7 @@ class Pairs:
         load: i -> PIL image in RGB.  It may be called from several threads.
         stamp: i -> a text that changes when the picture may have changed (file name, size, time), or "".
         template: of class prompts, with one `{}`.
+        class_prompts: a prompt for every class, where the template alone does not give it.
         metadata: which split, which caption, which list of environments; JSON-serialisable.
         notes: what was left out or noticed while reading.
 
@@ -43,6 +44,7 @@ class Pairs:
     load: Callable[[int], Any]
     stamp: Callable[[int], str] = lambda _: ""
     template: str = "a photo of a {}."
+    class_prompts: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -83,7 +85,8 @@ class Pairs:
 
     def prompts(self) -> list[str]:
         """One prompt for every class."""
-        return [self.template.format(name.replace("_", " ")) for name in self.label_names]
+        made = (self.template.format(name.replace("_", " ")) for name in self.label_names)
+        return list(self.class_prompts or made)
 
     def limited(self, per_environment: int | None) -> Pairs:
         """The first pairs of every environment, in the order of the list.

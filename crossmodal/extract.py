@@ -1,0 +1,34 @@
+"""`crossmodal extract`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from crossmodal.vlm_validation.datasets import open_pairs
+from crossmodal.vlm_validation.encoders import load_encoder
+from crossmodal.vlm_validation.extract import extract_features
+from crossmodal.vlm_validation.processes import running_processes
+
+
+def extract(
+    model: str, data: str, output: Path, split: str | None, captions: Path | None, limit: int | None, batch: int,
+    device: str | None, overwrite: bool,
+) -> None:  # fmt: skip
+    """Encode a data set and write its features file."""
+    processes = running_processes()
+    pairs = open_pairs(data, split=split, captions=captions).limited(limit)
+    encoder = load_encoder(model, device=device or processes.device)
+    done = extract_features(
+        encoder, pairs, output, batch=batch, overwrite=overwrite, say=lambda message: print(message, file=sys.stderr)
+    )
+    if not processes.main:
+        return
+    print(
+        f"{done.output}: {done.pairs} pairs in {len(pairs.environment_names)} environments, d = {done.dimension}, "
+        f"{encoder.metadata['encoder']} ({encoder.metadata['architecture']}), {pairs.name}"
+    )
+    if done.kept:
+        print(f"{done.kept} of {done.kept + done.computed} batches were there from an earlier run")
+    for note in done.notes:
+        print(f"note: {note}")
