@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,12 +59,11 @@ class Environments:
         return len(self.names)
 
 
-def load_environments(
-    world: str, *, environments: int = 5, train: int = 60, judged: int = 60, seed: int = 0
-) -> Environments:
-    """The first environments of a world, rendered and tokenised.
+@dataclass(frozen=True)
+class Choice:
+    """Which scenes: the first environments of a world.
 
-    Args:
+    Attributes:
         world: "high" or "low".
         environments: T, from 2 to 5.
         train, judged: scenes of each environment, multiples of its number of classes so that all are equally frequent.
@@ -71,33 +72,82 @@ def load_environments(
     Raises:
         InputError: an unknown world, or a number out of range.
     """
-    if world not in WORLDS:
-        raise InputError(f"world {world!r}", expected=f"one of {', '.join(WORLDS)}")
-    place = WORLDS[world]
-    most, classes = len(place.environments), len(place.label_names)
-    if not 2 <= environments <= most:
-        raise InputError(f"{environments} environments", expected=f"from 2 to {most}, those of the world {world!r}")
-    each = classes // most
-    for name, count in (("train", train), ("judged", judged)):
-        if count < each or count % each:
+
+    world: str = "high"
+    environments: int = 5
+    train: int = 60
+    judged: int = 60
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.world not in WORLDS:
+            raise InputError(f"world {self.world!r}", expected=f"one of {', '.join(WORLDS)}")
+        most = len(WORLDS[self.world].environments)
+        each = len(WORLDS[self.world].label_names) // most
+        if self.environments not in range(2, most + 1):
             raise InputError(
-                f"{name} = {count} scenes of each environment",
-                expected=f"a positive multiple of {each}, the classes of an environment",
+                f"{self.environments} environments", expected=f"from 2 to {most}, those of the world {self.world!r}"
             )
-    tokenizer = models.load_clip(world)[1]
-    parts, used = [], []
-    for split, count in (("train", train), ("unseen", judged)):
-        scenes = [
-            scene
-            for scene in draw_scenes(world, count * most, split=split, seed=seed)
-            if scene.environment < environments
-        ]
-        used += scenes
-        parts.append(_samples(scenes, tokenizer, environments))
-    weights = models.model_folder("clip", world) / "model.safetensors"
-    names = tuple(environment.name for environment in place.environments[:environments])
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    return Environments(world, names, classes, parts[0], parts[1], data_hash(used), digest)
+        for name in ("train", "judged"):
+            count = getattr(self, name)
+            if not isinstance(count, int) or count < each or count % each:
+                raise InputError(
+                    f"{name} = {count} scenes of each environment",
+                    expected=f"a positive multiple of {each}, the classes of an environment",
+                )
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise InputError(f"scenes' seed {self.seed!r}", expected="a whole number that is not negative")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the environments."""
+        return tuple(environment.name for environment in WORLDS[self.world].environments[: self.environments])
+
+    def scenes(self) -> tuple[list[Scene], list[Scene]]:
+        """Training scenes, and judged ones: combinations that training never shows."""
+        most = len(WORLDS[self.world].environments)
+        train, judged = (
+            [
+                s
+                for s in draw_scenes(self.world, count * most, split=split, seed=self.seed)
+                if s.environment < len(self.names)
+            ]
+            for split, count in (("train", self.train), ("unseen", self.judged))
+        )
+        return train, judged
+
+    def data_hash(self) -> str:
+        """sha256 of ids, captions and pixels, training scenes first."""
+        return _scenes_hash(self)
+
+    def model_hash(self) -> str:
+        """sha256 of the weights of the shipped dual encoder of this world.
+
+        Raises:
+            InputError: it is not installed.
+        """
+        return _file_hash(models.model_folder("clip", self.world) / "model.safetensors")
+
+
+def load_environments(choice: Choice) -> Environments:
+    """The chosen scenes, rendered and tokenised."""
+    tokenizer = quiet_clip(choice.world)[1]
+    train, judged = (_samples(scenes, tokenizer, choice.environments) for scenes in choice.scenes())
+    classes = len(WORLDS[choice.world].label_names)
+    return Environments(choice.world, choice.names, classes, train, judged, choice.data_hash(), choice.model_hash())
+
+
+def quiet_clip(world: str) -> tuple[Any, Any]:
+    """`load_clip` without the library's own progress bar, which is not silent in a pipe."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        return models.load_clip(world)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def features_of(environments: Environments, sides: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> Features:
@@ -120,3 +170,14 @@ def _samples(scenes: list[Scene], tokenizer: Any, environments: int) -> tuple[Sa
         Samples(pixels[where == k], {name: x[where == k] for name, x in tokens.items()}, label[where == k])
         for k in range(environments)
     )
+
+
+@cache
+def _scenes_hash(choice: Choice) -> str:
+    train, judged = choice.scenes()
+    return data_hash(train + judged)
+
+
+@cache
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

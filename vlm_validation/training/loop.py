@@ -20,10 +20,8 @@ from ...synthetic.encoders import clip_loss
 from ...theory.errors import InputError
 from .. import embedded_models as models
 from ..scores import estimate_scores
-from .data import Environments, Samples, features_of, load_environments
+from .data import Environments, Samples, features_of, quiet_clip
 from .protocol import Protocol, generator_of
-
-__all__ = ["Environments", "Measurement", "OrderRun", "Samples", "State", "Trainer", "load_environments", "run_order"]
 
 State = dict[str, torch.Tensor]
 LORA_TARGETS = ("q_proj", "v_proj")
@@ -71,7 +69,7 @@ class Trainer:
     def __init__(self, environments: Environments, protocol: Protocol, seed: int) -> None:
         self.environments, self.protocol, self.seed = environments, protocol, seed
         generator_of(seed, ())  # refuses a seed that no generator takes, before anything is computed
-        self._model = models.load_clip(environments.world)[0]
+        self._model = quiet_clip(environments.world)[0]
         if protocol.mode == "lora":
             _add_lora(self._model, protocol.rank, seed)
         self._trained = {
@@ -223,7 +221,7 @@ def run_order(
     Raises:
         InputError: an order that is no order of some environments; a run that diverged.
     """
-    trainer = Trainer(environments, protocol, seed)
+    trainer, order = Trainer(environments, protocol, seed), tuple(int(k) for k in order)
     _check_prefix(order, len(environments))
     state = trainer.start()
     records, epochs = [trainer.measure(state)], []
@@ -232,7 +230,7 @@ def run_order(
         state = trainer.stage(state, order[: k + 1], between.append if every_epoch else None)
         epochs.append(tuple(trainer.measure(moment) for moment in between))
         records.append(trainer.measure(state))
-    return OrderRun(tuple(order), tuple(records), tuple(epochs))
+    return OrderRun(order, tuple(records), tuple(epochs))
 
 
 def _add_lora(model: Any, rank: int, seed: int) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 
 from ...theory.errors import InputError
 
+VERSION = 1  # of the training itself: raise it with any change that alters what the same protocol computes
 MODES = ("frozen", "full", "lora")
 OPTIMISERS = ("sgd", "adamw")
 RESETS = ("environment", "never")
