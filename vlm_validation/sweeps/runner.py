@@ -1,0 +1,264 @@
+"""Run a sweep on local processes or on a Dask cluster; whoever is killed, no finished cell is lost.
+
+The unit of work is a subtree: one protocol, one seed, and all prefixes that begin with one environment, walked depth
+first by one process, so that a cell goes on from its parent's weights in memory.  Where a walk begins in the middle (the
+rest was done before), it goes on from the parent's stored weights, or trains the missing stages again: a stage's random
+numbers depend on seed and prefix alone, so both ways give the same bytes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+from ...theory.errors import InputError
+from ..orders import progress_bar
+from ..training.data import Choice, Environments, load_environments
+from ..training.loop import State, Trainer
+from ..training.protocol import Protocol
+from .cells import Cell, Say, Store, prefixes
+
+ATTEMPTS = 5  # of a subtree whose worker dies: one that dies every time (out of memory, say) must not run for ever
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is to be run: the product of protocols, seeds and orders on one choice of scenes.
+
+    Attributes:
+        choice: the scenes.
+        protocols: each once.
+        seeds: of the runs.
+        orders: of the environments; None: all of them.
+        keep_weights: store each cell's weights, from which a later run goes on; without, it trains from the start again.
+
+    Raises:
+        InputError: nothing to run, something twice, or an order that is none.
+    """
+
+    choice: Choice
+    protocols: tuple[Protocol, ...]
+    seeds: tuple[int, ...] = (0,)
+    orders: tuple[tuple[int, ...], ...] | None = None
+    keep_weights: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("protocols", "seeds"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise InputError(f"sweep: {len(values)} {name}, {len(set(values))} different", expected="each once")
+        if self.orders is not None and not self.orders:
+            raise InputError("sweep: no order", expected="at least one, or none named for all of them")
+        prefixes(self.choice.environments, self.orders)
+
+    def cells(self) -> list[Cell]:
+        """Every cell: by protocol, seed, and prefix depth first."""
+        tree = prefixes(self.choice.environments, self.orders)
+        return [Cell(self.choice, p, seed, prefix) for p in self.protocols for seed in self.seeds for prefix in tree]
+
+    def subtrees(self) -> list[list[Cell]]:
+        """The cells by unit of work; the start of a run goes with its first subtree."""
+        units: dict[tuple[Protocol, int, int], list[Cell]] = {}
+        starts: dict[tuple[Protocol, int], list[Cell]] = {}
+        for cell in self.cells():
+            run = (cell.protocol, cell.seed)
+            if not cell.prefix:
+                starts[run] = [cell]
+            else:
+                units.setdefault((*run, cell.prefix[0]), starts.pop(run, [])).append(cell)
+        return list(units.values())
+
+
+@lru_cache(maxsize=4)
+def _environments(choice: Choice) -> Environments:
+    return load_environments(choice)
+
+
+def walk(cells: list[Cell], folder: str, keep_weights: bool) -> list[str]:
+    """Compute what is missing of one subtree; returns what was set aside.
+
+    Args:
+        cells: of one protocol and seed, depth first.
+        folder: of the store.
+        keep_weights: store weights too.
+
+    Raises:
+        InputError: a run that diverged; what was finished before stays.
+    """
+    said: list[str] = []
+    store = Store(Path(folder), said.append)
+    trainer: Trainer | None = None
+    path: dict[tuple[int, ...], State] = {}  # states of the beginnings of the present prefix
+    for cell in cells:
+        path = {prefix: state for prefix, state in path.items() if cell.prefix[: len(prefix)] == prefix}
+        if store.read(cell) is not None:
+            continue
+        if trainer is None:
+            trainer = Trainer(_environments(cell.choice), cell.protocol, cell.seed)
+        state = _advance(cell, trainer, store, path)
+        store.write(cell, trainer.measure(state), state if keep_weights and cell.prefix else None)
+    return said
+
+
+def _advance(cell: Cell, trainer: Trainer, store: Store, path: dict[tuple[int, ...], State]) -> State:
+    """The state after a cell: from memory, from its parent's stored weights, or by training from the start."""
+    if cell.prefix in path:
+        return path[cell.prefix]
+    if not cell.prefix:
+        state = trainer.start()
+    else:
+        parent = cell.parent
+        before = path.get(parent.prefix)
+        if before is None:
+            before = store.state(parent) if parent.prefix else None
+        if before is None:
+            before = _advance(parent, trainer, store, path)
+        path[parent.prefix] = before
+        state = trainer.stage(before, cell.prefix)
+    path[cell.prefix] = state
+    return state
+
+
+def run_sweep(
+    sweep: Sweep, folder: Path, *, workers: int = 1, dask: str | None = None, say: Say = print, progress: bool = True
+) -> None:
+    """Compute every missing cell of a sweep.
+
+    Args:
+        sweep: what to run.
+        folder: of the cells; with `dask`, one that all its workers see under this path.
+        workers: local processes; 1: in this one.
+        dask: address of a Dask scheduler, "tcp://host:port", instead of local processes.
+        say: receives one line for every file set aside and for every worker that died.
+        progress: show a bar on a terminal.
+
+    Raises:
+        InputError: workers < 1; no cluster at that address; runs that diverged (all others are finished first); a
+            subtree whose worker died `ATTEMPTS` times.
+    """
+    if workers < 1:
+        raise InputError(f"{workers} workers", expected="at least one")
+    store = Store(folder, say)
+    units = [unit for unit in sweep.subtrees() if any(store.read(cell) is None for cell in unit)]
+    jobs = [(unit, str(Path(folder).resolve()), sweep.keep_weights) for unit in units]
+    failed: list[InputError] = []
+    with progress_bar(sum(map(len, units)), "cells", progress) as advance:
+        outcomes: Iterator[tuple[int, Any]]
+        if dask is not None:
+            outcomes = _on_dask(jobs, dask)
+        elif workers == 1 or len(jobs) < 2:
+            outcomes = _here(jobs)
+        else:
+            outcomes = _on_processes(jobs, min(workers, len(jobs)), say)
+        for index, outcome in outcomes:
+            advance(len(units[index]))
+            if isinstance(outcome, InputError):
+                failed.append(outcome)
+            else:
+                for line in outcome:
+                    say(line)
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(units)} subtrees failed; finished cells are kept.  The first: {failed[0]}"
+        )
+
+
+def _here(jobs: list[Any]) -> Iterator[tuple[int, Any]]:
+    for index, job in enumerate(jobs):
+        try:
+            yield index, walk(*job)
+        except InputError as error:
+            yield index, error
+
+
+def _on_processes(jobs: list[Any], workers: int, say: Say) -> Iterator[tuple[int, Any]]:
+    """A pool that is replaced when one of its processes is killed; what was under way goes on where it was."""
+    left = dict.fromkeys(range(len(jobs)), 0)
+    while left:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent) as pool:
+            waiting: dict[Future[list[str]], int] = {pool.submit(walk, *jobs[index]): index for index in left}
+            broken = False
+            while waiting:
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    index = waiting.pop(future)
+                    try:
+                        outcome: Any = future.result()
+                    except InputError as error:
+                        outcome = error
+                    except BrokenProcessPool:
+                        broken, left[index] = True, left[index] + 1
+                        continue
+                    del left[index]
+                    yield index, outcome
+        if broken:
+            if max(left.values()) >= ATTEMPTS:
+                raise _dying()
+            say(f"a worker was killed; {len(left)} subtrees go on from their finished cells")
+
+
+def _die_with_parent() -> None:
+    """A worker whose driver was killed would wait for work for ever; it ends itself instead."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        watch: Callable[[], None] = lambda: (connection.wait([parent.sentinel]), os._exit(1))[1]  # noqa: E731
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def _on_dask(jobs: list[Any], address: str) -> Iterator[tuple[int, Any]]:
+    with _client(address) as client:
+        from distributed import KilledWorker, as_completed
+
+        futures = {client.submit(walk, *job, pure=False): index for index, job in enumerate(jobs)}
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except InputError as error:
+                yield futures[future], error
+            except KilledWorker:
+                raise _dying() from None
+
+
+@contextmanager
+def _client(address: str) -> Iterator[Any]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError(
+            "Dask is not installed",
+            expected="the extra 'cluster'",
+            fix="pip install 'crossmodal[cluster]', or --workers N",
+        ) from None
+    try:
+        client = Client(address, timeout="10s", set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"no Dask scheduler at {address} ({type(error).__name__})", expected="tcp://HOST:PORT of a running one",
+            causes=("a typing error", "it has not been started"), fix="dask scheduler; dask worker ADDRESS",
+        ) from None  # fmt: skip
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _dying() -> InputError:
+    return InputError(
+        f"the worker of one subtree was killed {ATTEMPTS} times or as often as the cluster allows; finished cells are kept",
+        expected="workers that live", causes=("out of memory",), fix="fewer workers, then the same command again",
+    )  # fmt: skip
+
+
+def missing(cells: Iterable[Cell], store: Store) -> list[Cell]:
+    """The cells that are not finished."""
+    return [cell for cell in cells if store.read(cell) is None]
