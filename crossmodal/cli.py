@@ -199,6 +199,18 @@ def paper(names: tuple[str, ...], features: Path | None, output: Path, seed: int
 
 
 @main.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of cells and tables; default: CONFIG.sweep.")
+@click.option("--workers", default=1, show_default=True, help="Local processes.")
+@click.option("--dask", metavar="ADDRESS", help="A Dask scheduler, tcp://HOST:PORT, instead of local processes.")
+def sweep(config: Path, output: Path | None, workers: int, dask: str | None) -> None:
+    """Train along orders, protocols and seeds as a TOML file says; finished cells are skipped, so this also resumes."""
+    from crossmodal import sweep as job
+
+    job.sweep(config, output, workers, dask)
+
+
+@main.command()
 @click.option("--only", multiple=True, help="Only this item (repeatable), such as k1; default: all.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("build/bench"), show_default=True)
 @click.option("--threads", type=int, help="Threads; default: what each item's target names.")
@@ -209,6 +221,32 @@ def bench(only: tuple[str, ...], output: Path, threads: int | None, quick: bool,
     from crossmodal import bench as job
 
     job.bench(only, output, threads, quick, device)
+
+
+@main.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--heads", "-H", multiple=True, type=click.Path(path_type=Path), help="A linear head a stage (`weight` (C, D), optional `bias`); repeat.")
+@click.option("--order", multiple=True, help="Environments in the order learnt, by name or id; repeat.  Default: ascending ids.")
+@click.option("--fusion", type=click.Choice(["image", "sum", "concat"]), help="What the heads read; default: by their width.")
+@click.option("-p", default=1.0, show_default=True, help="Weight of the image in z = p u + q v or [p u; q v].")
+@click.option("-q", default=1.0, show_default=True, help="Weight of the text.")
+@click.option("--tau", default=100.0, show_default=True, help="Inverse temperature of the CLIP loss.")
+@click.option("--lambda", "weight", default=1.0, show_default=True, help="Weight of the CLIP loss.")
+@normalise_option
+@seed_option
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every field to a JSON file ('-': print it).")
+@click.option("--demo", is_flag=True, help="Train the shipped encoder on three environments and audit that run.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Keep the demonstration's files there.")
+def audit(files: tuple[Path, ...], heads: tuple[Path, ...], order: tuple[str, ...], fusion: str | None, p: float, q: float, tau: float,
+          weight: float, normalise: bool, seed: int, json_path: Path | None, demo: bool, folder: Path | None) -> None:  # fmt: skip
+    """What happened in a run: features of the same samples before training and after each environment.
+
+    Score drift by modality (S6), every loss change split by theorem term (T1), curvature (T3.1, T3.2), contributions that
+    moved while accuracy did not (C1), and which assumptions failed.
+    """
+    from crossmodal import audit as job
+
+    job.audit(files, heads, order, fusion, p, q, tau, weight, normalise, seed, json_path, demo, folder)
 
 
 if __name__ == "__main__":
