@@ -236,9 +236,10 @@ def bench(only: tuple[str, ...], output: Path, threads: int | None, quick: bool,
 @seed_option
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every field to a JSON file ('-': print it).")
 @click.option("--demo", is_flag=True, help="Train the shipped encoder on three environments and audit that run.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Keep the demonstration's files there.")
+@click.option("--data", help="FILES are checkpoints (folders or names): extract this data set through each; see `extract`.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Keep what was extracted or trained there.")
 def audit(files: tuple[Path, ...], heads: tuple[Path, ...], order: tuple[str, ...], fusion: str | None, p: float, q: float, tau: float,
-          weight: float, normalise: bool, seed: int, json_path: Path | None, demo: bool, folder: Path | None) -> None:  # fmt: skip
+          weight: float, normalise: bool, seed: int, json_path: Path | None, demo: bool, data: str | None, folder: Path | None) -> None:  # fmt: skip
     """What happened in a run: features of the same samples before training and after each environment.
 
     Score drift by modality (S6), every loss change split by theorem term (T1), curvature (T3.1, T3.2), contributions that
@@ -246,7 +247,7 @@ def audit(files: tuple[Path, ...], heads: tuple[Path, ...], order: tuple[str, ..
     """
     from crossmodal import audit as job
 
-    job.audit(files, heads, order, fusion, p, q, tau, weight, normalise, seed, json_path, demo, folder)
+    job.audit(files, heads, order, fusion, p, q, tau, weight, normalise, seed, json_path, demo, folder, data)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,110 @@
+"""`crossmodal sweep`: a sweep described in TOML, run where the user says, merged to two tables.
+
+seeds = [0, 1, 2]
+orders = "all"                  # or "neutral", or a list such as [[0, 1, 2], [2, 1, 0]]
+keep_weights = true             # go on from a cell's weights after an interruption, at the cost of their disk space
+
+[scenes]                        # of the embedded default; fields of `training.data.Choice`
+world = "high"
+environments = 3
+
+[[protocol]]                    # fields of `training.protocol.Protocol`; a list means each of its values
+mode = "full"
+weight = [0.0, 0.5, 2.0]
+"""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from crossmodal.theory.errors import InputError
+from crossmodal.vlm_validation.sweeps.merge import merge
+from crossmodal.vlm_validation.sweeps.runner import Sweep, run_sweep
+from crossmodal.vlm_validation.training.data import Choice
+from crossmodal.vlm_validation.training.protocol import Protocol
+
+TOP = ("seeds", "orders", "keep_weights", "scenes", "protocol")
+
+
+def sweep(config: Path, output: Path | None, workers: int, dask: str | None) -> None:
+    """Run what is missing and write the tables; prints where they are."""
+    plan = read_config(config)
+    folder = output if output is not None else config.with_suffix(".sweep")
+    run_sweep(plan, folder, workers=workers, dask=dask, say=lambda line: print(f"note: {line}", flush=True))
+    tables = merge(plan, folder)
+    print(f"{len(plan.cells())} cells in {folder}")
+    for table in tables:
+        print(table)
+
+
+def read_config(path: Path) -> Sweep:
+    """The sweep a file describes.
+
+    Raises:
+        InputError: the file is missing or no TOML, or a field there is not, or a value out of range.
+    """
+    try:
+        values = tomllib.loads(path.read_bytes().decode())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(
+            f"{path}: cannot be read as TOML ({error})", expected="a sweep's configuration",
+            causes=("a typing error in the path or in the file",), fix="see crossmodal/sweep.py for an example",
+        ) from None  # fmt: skip
+    try:
+        _known(values, TOP, "the file")
+        scenes = _table(values.get("scenes", {}), "[scenes]")
+        _known(scenes, [field.name for field in fields(Choice)], "[scenes]")
+        choice = Choice(**scenes)
+        keep = values.get("keep_weights", True)
+        if not isinstance(keep, bool):
+            raise InputError(f"keep_weights = {keep!r}", expected="true or false")
+        seeds = values.get("seeds", [0])
+        if not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds):
+            raise InputError(f"seeds = {seeds!r}", expected="a list of whole numbers that are not negative")
+        return Sweep(choice, _protocols(values.get("protocol", [{}])), tuple(seeds), _orders(values, choice), keep)
+    except InputError as error:
+        raise InputError(
+            f"{path}: {error.found}", expected=error.expected, causes=error.causes, fix=error.fix
+        ) from None
+
+
+def _orders(values: Mapping[str, Any], choice: Choice) -> tuple[tuple[int, ...], ...] | None:
+    orders = values.get("orders", "all")
+    if orders == "all":
+        return None
+    if orders == "neutral":
+        return (tuple(range(choice.environments)),)
+    if not isinstance(orders, list) or not all(isinstance(o, list) and all(type(k) is int for k in o) for o in orders):
+        raise InputError(f"orders = {orders!r}", expected='"all", "neutral", or a list of lists of positions')
+    return tuple(tuple(order) for order in orders)
+
+
+def _protocols(tables: Any) -> tuple[Protocol, ...]:
+    if not isinstance(tables, list):
+        raise InputError("[protocol]", expected="[[protocol]], once for each", causes=("single brackets",))
+    found = []
+    for table in tables:
+        choices = {key: x if isinstance(x, list) else [x] for key, x in _table(table, "[[protocol]]").items()}
+        found += [
+            Protocol.from_dict(dict(zip(choices, picked, strict=True)))
+            for picked in itertools.product(*choices.values())
+        ]
+    return tuple(found)
+
+
+def _table(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{name} is {value!r}", expected="a table")
+    return value
+
+
+def _known(values: Mapping[str, Any], known: Any, where: str) -> None:
+    if unknown := [name for name in values if name not in known]:
+        raise InputError(
+            f"{where}: field {unknown[0]!r}", expected=f"some of {', '.join(known)}", causes=("a typing error",)
+        )
