@@ -16,10 +16,11 @@ from . import terminal
 
 def audit(
     files: Sequence[Path], heads: Sequence[Path], order: Sequence[str], fusion: str | None, p: float, q: float, tau: float, weight: float,
-    normalise: bool, seed: int, json_path: Path | None, demo: bool, folder: Path | None,
+    normalise: bool, seed: int, json_path: Path | None, demo: bool, folder: Path | None, data: str | None = None,
 ) -> None:  # fmt: skip
     """Print the audit of a run, or write it as JSON."""
-    keep = nullcontext(str(folder)) if folder is not None or not demo else tempfile.TemporaryDirectory()
+    made = demo or data is not None
+    keep = nullcontext(str(folder)) if folder is not None or not made else tempfile.TemporaryDirectory()
     with keep as place:
         if demo:
             from crossmodal.vlm_validation.audit.demo import ENVIRONMENTS, PROTOCOL, write_demo
@@ -28,6 +29,8 @@ def audit(
                 task = bar.add_task("training the demonstration", total=ENVIRONMENTS + 1)
                 files, heads = write_demo(Path(place), seed=seed, advance=lambda: bar.advance(task))
             tau, weight = PROTOCOL.tau, PROTOCOL.weight
+        elif data is not None:
+            files = extracted(files, data, Path(place))
         run = read_run(files, heads, order, fusion=fusion, p=p, q=q, tau=tau, weight=weight, normalise=normalise)
         with terminal.progress() as bar:
             task = bar.add_task("auditing", total=len(run.transitions))
@@ -37,6 +40,21 @@ def audit(
         if str(json_path) == "-":
             return
     report(found)
+
+
+def extracted(models: Sequence[Path], data: str, folder: Path) -> list[Path]:
+    """Features files of a data set through every checkpoint, in the order given."""
+    from crossmodal.vlm_validation.datasets import open_pairs
+    from crossmodal.vlm_validation.encoders import load_encoder
+    from crossmodal.vlm_validation.extract import extract_features
+
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = open_pairs(data)
+    out = []
+    for k, model in enumerate(models):
+        out.append(folder / f"stage_{k}.npz")
+        extract_features(load_encoder(str(model)), pairs, out[-1], overwrite=True, say=terminal.errors.print)
+    return out
 
 
 def report(found: Audit) -> None:
@@ -65,6 +83,7 @@ def show(t: Transition) -> None:
         f"while learning {t.learnt}: how far features moved (S6: scores took {t.drift.used:.0%} of their bound)",
         columns,
         rows,
+        titled=True,
     )
     for kind in ("CE", "CLIP, image to text", "CLIP, text to image", "total"):
         books = [b for b in t.ledgers if b.loss == kind]
@@ -80,7 +99,7 @@ def show(t: Transition) -> None:
                     *(f"{b.facts['lambda_star']:.3g}" if "lambda_star" in b.facts else "" for b in books),
                 ]
             )
-        terminal.table(f"{kind}: what its change is made of (nats)", columns, lines)
+        terminal.table(f"{kind}: what its change is made of (nats)", columns, lines, titled=True)
     if t.curvature:
         columns = [
             ("environment", "left"),
@@ -88,7 +107,7 @@ def show(t: Transition) -> None:
         ]
         lines = [[c.environment, f"{c.ce:.4f}", f"{c.error:.0e}", f"{c.softmax_bound:.4f}", f"{c.squared:.4f}",
                   f"{c.modality_bound:.4f}" if c.modality_bound == c.modality_bound else ""] for c in t.curvature]  # fmt: skip
-        terminal.table("curvature in the head", columns, lines)
+        terminal.table("curvature in the head", columns, lines, titled=True)
     columns = [
         ("environment", "left"),
         *((x, "right") for x in ("image", "text", "accuracy", "d accuracy")),
@@ -105,4 +124,4 @@ def show(t: Transition) -> None:
     columns = [("theorem", "left"), ("assumption", "left"), ("measured", "right"), ("limit", "right"), ("", "left")]
     lines = [[c.theorem, c.assumption, f"{c.measured:.3g}", f"{c.limit:.3g}", "holds: " + c.means if c.holds else "FAILS; not available: " + c.means]
              for c in t.checks]  # fmt: skip
-    terminal.table("assumptions", columns, lines)
+    terminal.table("assumptions", columns, lines, titled=True)

@@ -20,9 +20,11 @@ def verdict(text: str) -> Text:
     return Text(text, style=COLOURS.get(text, ""))
 
 
-def table(title: str, columns: list[tuple[str, str]], rows: list[list[Any]]) -> None:
-    """Print a table; in a pipe, tab-separated lines with a header and no title."""
+def table(title: str, columns: list[tuple[str, str]], rows: list[list[Any]], *, titled: bool = False) -> None:
+    """Print a table; in a pipe, tab-separated lines with a header, and the title (as a comment) where `titled`."""
     if not console.is_terminal:
+        if titled:
+            print(f"# {title}")
         print("\t".join(name for name, _ in columns))
         for row in rows:
             print("\t".join(str(cell) for cell in row))

@@ -19,6 +19,7 @@ from .ledger import augmented, matrix
 from .run import Run
 
 RESAMPLES = 1000
+ROUNDING = 1e-12  # a contribution that moved by less has not moved
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def reliance(run: Run, before: int, after: int, *, level: float = 0.95, seed: in
         moved = hits[1] - hits[0]
         a_low, a_high = (float(x) for x in np.quantile(drawn @ moved, ends))
         still = a_low <= 0 <= a_high
-        hidden = tuple(name for k, name in enumerate(("image", "text")) if still and (low[k] > 0 or high[k] < 0))
+        hidden = tuple(
+            name for k, name in enumerate(("image", "text")) if still and (low[k] > ROUNDING or high[k] < -ROUNDING)
+        )
         first, second = one.mean(axis=0), two.mean(axis=0)
         out.append(Reliance(
             run.name(environment), (float(first[0]), float(first[1])), (float(second[0]), float(second[1])),
