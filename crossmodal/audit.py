@@ -119,7 +119,10 @@ def show(t: Transition) -> None:
         for r in t.reliance
     ]  # fmt: skip
     terminal.table(
-        "change of each modality's contribution (C1); hidden: moved while the accuracy did not", columns, lines
+        "change of each modality's contribution (C1); hidden: moved while the accuracy did not",
+        columns,
+        lines,
+        titled=True,
     )
     columns = [("theorem", "left"), ("assumption", "left"), ("measured", "right"), ("limit", "right"), ("", "left")]
     lines = [[c.theorem, c.assumption, f"{c.measured:.3g}", f"{c.limit:.3g}", "holds: " + c.means if c.holds else "FAILS; not available: " + c.means]
