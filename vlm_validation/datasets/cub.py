@@ -104,14 +104,14 @@ def taxonomic_environments(parent_child: Path, names: Path, classes: Path) -> di
     taxon, titles = _columns(names), _columns(classes)
     members: dict[str, list[list[Any]]] = {name: [] for name in TAXA}
     for number, title in sorted(titles.items()):
-        above, node = set(), number
-        while node in parents and len(above) <= len(parents):
+        above, node = [], number
+        while node in parents and len(above) < len(parents):  # a loop in the tree ends too
             node = parents[node]
-            above.add(taxon.get(node, "").strip())
-        chosen = next((name for name, taxa in TAXA.items() if above & set(taxa)), None)
+            above.append(taxon.get(node, "").strip())
+        chosen = next((name for name, taxa in TAXA.items() if set(above) & set(taxa)), None)
         if chosen is None:
             raise InputError(
-                f"{parent_child}: class {title} has the ancestors {sorted(above)}",
+                f"{parent_child}: class {title} has the ancestors {above[:8]}",
                 expected="one of the taxa of cub.TAXA", causes=("another taxonomy",), fix="use the Wikispecies tree",
             )  # fmt: skip
         members[chosen].append([number, title])
