@@ -27,7 +27,9 @@ def lambda_sweep(experiment: Experiment) -> dict[str, Any]:
     """E2: the neutral order, trained with every lambda."""
     environments = load_environments(experiment.choice)
     order, lambdas = range(len(environments)), experiment.settings["lambda"]
-    finals: dict[str, dict[str, Any]] = {name: {} for name in ("clv", "clip", "ce", "accuracy")}
+    finals: dict[str, dict[str, Any]] = {
+        name: {} for name in ("clv", "clip", "ce", "accuracy", "fitted_clv", "fitted_clip")
+    }
     runs = len(experiment.protocols) * len(lambdas) * len(experiment.seeds)
     with progress_bar(runs, "lambda sweep", True) as advance:
         for title, protocol in experiment.protocols.items():
@@ -39,7 +41,9 @@ def lambda_sweep(experiment: Experiment) -> dict[str, Any]:
                     advance(1)
             for name, values in finals.items():
                 shape = (len(lambdas), len(experiment.seeds), len(environments))
-                values[title] = np.stack([getattr(run.records[-1], name) for run in kept]).reshape(shape)
+                moments = [run.fitted if name.startswith("fitted_") else run.records[-1] for run in kept]
+                found = [getattr(moment, name.removeprefix("fitted_")) for moment in moments]
+                values[title] = np.stack(found).reshape(shape)
             start = kept[0].records[0]
     return {
         "lambda": lambdas,
@@ -68,6 +72,8 @@ EXPERIMENTS = (
             "clv": f"CLV(t), mean cosine of matched unseen pairs, {_FINAL}",
             "clip": f"symmetric InfoNCE of all unseen pairs of an environment at the protocol's tau, nats, {_FINAL}",
             "ce": f"cross entropy of the shared head on unseen pairs, nats, {_FINAL}",
+            "fitted_clv": f"CLV(t) of the training pairs, {_FINAL}",
+            "fitted_clip": f"InfoNCE of all training pairs of an environment; the last one's was minimised last, nats, {_FINAL}",
             "accuracy": f"accuracy of the shared head on unseen pairs, in [0, 1], {_FINAL}",
         },
         compute=lambda_sweep,

@@ -106,10 +106,11 @@ def test_full_batch_frozen_descent_is_that_of_the_order_experiment(environments:
     trainer = Trainer(environments, protocol, 0)
     sides = [tuple(x.detach() for x in trainer._encode(s, slice(None), True)) for s in environments.train]
     mirrored = replace(environments, judged=environments.train)
-    features = loop.features_of(mirrored, sides)
+    features = loop.features_of(mirrored, sides, [s.label for s in environments.train])
     runs = train_orders(features, steps=5, step=5.0, progress=False)
     found = run_order(mirrored, protocol, 0, runs.orders[3])
     np.testing.assert_allclose(found.matrix("loss"), runs.loss[0, 3], atol=2e-5)
+    assert same(found.fitted, found.records[-1])
 
 
 def test_measured_numbers_by_hand(environments: Environments) -> None:

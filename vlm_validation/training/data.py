@@ -150,13 +150,14 @@ def quiet_clip(world: str) -> tuple[Any, Any]:
             logging.enable_progress_bar()
 
 
-def features_of(environments: Environments, sides: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> Features:
-    """Judged features of every environment as a features file in memory."""
+def features_of(
+    environments: Environments, sides: Sequence[tuple[torch.Tensor, torch.Tensor]], label: Sequence[torch.Tensor]
+) -> Features:
+    """Image and text features of every environment as a features file in memory."""
     counts = [len(u) for u, _ in sides]
     return Features(
         image=torch.cat([u for u, _ in sides]).numpy(), text=torch.cat([v for _, v in sides]).numpy(),
-        environment=np.repeat(np.arange(len(counts)), counts),
-        label=torch.cat([samples.label for samples in environments.judged]).numpy(),
+        environment=np.repeat(np.arange(len(counts)), counts), label=torch.cat(list(label)).numpy(),
         environment_names=environments.names, label_names=WORLDS[environments.world].label_names,
     )  # fmt: skip
 

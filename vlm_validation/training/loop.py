@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from ...synthetic.encoders import clip_loss
 from ...theory.errors import InputError
 from .. import embedded_models as models
+from ..features import Features
 from ..scores import estimate_scores
 from .data import Environments, Samples, features_of, quiet_clip
 from .protocol import Protocol, generator_of
@@ -125,16 +126,21 @@ class Trainer:
         return self._state(head, optimiser, parameters, names)
 
     @torch.no_grad()
-    def measure(self, state: State) -> Measurement:
+    def measure(self, state: State, *, trained: bool = False) -> Measurement:
         """Everything that is recorded, in this state.
+
+        Args:
+            state: of this protocol.
+            trained: measure on the training scenes instead of the unseen ones.
 
         Raises:
             InputError: a state of another protocol; a run that diverged.
         """
         with _one_thread():
             head = self._load(state)
-            sides = [self._encode(samples, slice(None), text=True) for samples in self.environments.judged]
-            label = [samples.label for samples in self.environments.judged]
+            judged = self.environments.train if trained else self.environments.judged
+            sides = [self._encode(samples, slice(None), text=True) for samples in judged]
+            label = [samples.label for samples in judged]
             logits = [(u @ head).double() for u, _ in sides]
             ce = [float(F.cross_entropy(z, y)) for z, y in zip(logits, label, strict=True)]
             hit = [float((z.argmax(dim=1) == y).double().mean()) for z, y in zip(logits, label, strict=True)]
@@ -144,8 +150,16 @@ class Trainer:
                 f"training diverged (seed {self.seed}): losses {ce} and {clip}", expected="finite losses",
                 causes=("learning rates too large for this optimiser",), fix="smaller head_rate or encoder_rate",
             )  # fmt: skip
-        scores = estimate_scores(features_of(self.environments, sides))
+        scores = estimate_scores(features_of(self.environments, sides, label))
         return Measurement(np.array(ce), np.array(hit), np.array(clip), scores.clv, scores.con)
+
+    @torch.no_grad()
+    def features(self, state: State) -> Features:
+        """Features of the judged scenes through the encoder in this state."""
+        with _one_thread():
+            self._load(state)
+            sides = [self._encode(samples, slice(None), text=True) for samples in self.environments.judged]
+        return features_of(self.environments, sides, [samples.label for samples in self.environments.judged])
 
     def _encode(self, samples: Samples, rows: Any, text: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Unit features (n, d) of images and, where asked for, of captions."""
@@ -196,11 +210,13 @@ class OrderRun:
         order: (T,) positions into the environments' names.
         records: T+1 measurements: before training and after each environment.
         epochs: T lists: the measurements after every epoch of a stage but its last, where asked for.
+        fitted: the last measurement once more, on the training scenes.
     """
 
     order: tuple[int, ...]
     records: tuple[Measurement, ...]
     epochs: tuple[tuple[Measurement, ...], ...]
+    fitted: Measurement
 
     def matrix(self, kind: str, weight: float = 0.0) -> np.ndarray:
         """R of `metrics`, (T+1, T), columns in the order of training.
@@ -230,7 +246,7 @@ def run_order(
         state = trainer.stage(state, order[: k + 1], between.append if every_epoch else None)
         epochs.append(tuple(trainer.measure(moment) for moment in between))
         records.append(trainer.measure(state))
-    return OrderRun(order, tuple(records), tuple(epochs))
+    return OrderRun(order, tuple(records), tuple(epochs), trainer.measure(state, trained=True))
 
 
 def _add_lora(model: Any, rank: int, seed: int) -> None:
