@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..vlm_validation.orders import progress_bar
-from ..vlm_validation.training.data import Choice, load_environments
-from ..vlm_validation.training.loop import run_order
+from ..vlm_validation import metrics
+from ..vlm_validation.features import Features
+from ..vlm_validation.order_oracle import compare_predictors, recommend_order
+from ..vlm_validation.orders import OrderRuns, all_orders, progress_bar
+from ..vlm_validation.predictors import consecutive_cost
+from ..vlm_validation.scores import score_matrices
+from ..vlm_validation.sweeps.cells import Cell, Store
+from ..vlm_validation.sweeps.runner import Sweep, run_sweep
+from ..vlm_validation.training import drift
+from ..vlm_validation.training.data import Choice, Environments, load_environments
+from ..vlm_validation.training.loop import Measurement, Trainer, run_order
 from ..vlm_validation.training.protocol import Protocol
 from .stored import Experiment
 
@@ -20,6 +30,11 @@ PROTOCOLS = {
     "frozen": Protocol(mode="frozen", epochs=10),
     "full": Protocol(mode="full", epochs=10, encoder_rate=0.01),
     "lora": Protocol(mode="lora", epochs=10, encoder_rate=0.1),
+}
+SHORT = {
+    "frozen": Protocol(mode="frozen"),
+    "full": Protocol(mode="full", encoder_rate=0.01),
+    "lora": Protocol(mode="lora", encoder_rate=0.1),
 }
 
 
@@ -54,6 +69,130 @@ def lambda_sweep(experiment: Experiment) -> dict[str, Any]:
     }
 
 
+def drift_regression(experiment: Experiment) -> dict[str, Any]:
+    """E1: orders in which every ordered pair is consecutive equally often."""
+    environments = load_environments(experiment.choice)
+    orders = drift.balanced_orders(len(environments))
+    tables, regressions = {}, {}
+    with progress_bar(len(experiment.protocols) * len(orders) * len(experiment.seeds), "drift", True) as advance:
+        for title, protocol in experiment.protocols.items():
+            runs = []
+            for order in orders:
+                for seed in experiment.seeds:
+                    runs.append(run_order(environments, protocol, seed, order, every_epoch=True))
+                    advance(1)
+            tables[title] = drift.drift_table(runs, protocol.weight)
+            found = drift.regress(tables[title])
+            regressions[title] = {
+                reading: {term: [asdict(fit) for fit in fits] for term, fits in terms.items()}
+                for reading, terms in found.items()
+            }
+    return {
+        "environments": environments.names,
+        "orders": orders,
+        "coefficients": ["intercept", "Con_IT", "Con_TI"],
+        "regression": regressions,
+        "table": tables,
+    }
+
+
+def training_features(environments: Environments) -> Features:
+    """Features of the training scenes through the checkpoint as shipped: what a recommendation may look at."""
+    return Trainer(environments, Protocol(), 0).features()
+
+
+def all_order_runs(experiment: Experiment, title: str) -> OrderRuns:
+    """Every order of the environments, as cells of a sweep that share their prefixes."""
+    sweep = Sweep(experiment.choice, (experiment.protocols[title],), experiment.seeds, keep_weights=False)
+    orders = all_orders(experiment.choice.environments)
+    with tempfile.TemporaryDirectory() as folder:
+        run_sweep(sweep, Path(folder))
+        store = Store(Path(folder))
+
+        def rows(seed: int, order: np.ndarray, kind: str) -> np.ndarray:
+            kept = []
+            for k in range(len(order) + 1):
+                record = store.read(Cell(sweep.choice, sweep.protocols[0], seed, tuple(order[:k].tolist())))
+                assert record is not None
+                kept.append(getattr(Measurement.from_dict(record["measurement"]), kind)[order])
+            return np.stack(kept)
+
+        loss, accuracy = (
+            np.stack([[rows(seed, order, kind) for order in orders] for seed in experiment.seeds])
+            for kind in ("ce", "accuracy")
+        )
+    steps, step = steps_of(experiment.choice, sweep.protocols[0])
+    return OrderRuns(
+        orders, loss, accuracy, experiment.seeds, experiment.choice.names, 1.0, 1.0, len(sweep.cells()),
+        {"steps": steps, "step": step},
+    )  # fmt: skip
+
+
+def steps_of(choice: Choice, protocol: Protocol) -> tuple[int, float]:
+    """Gradient steps of the head on an environment, and their size: what a predictor of training has to know."""
+    return protocol.epochs * (round(choice.train / protocol.batch) if protocol.batch else 1), protocol.head_rate
+
+
+def adaptive_orders(experiment: Experiment) -> dict[str, Any]:
+    """E3: every order trained, every predictor judged by it."""
+    features = training_features(load_environments(experiment.choice))
+    values: dict[str, dict[str, Any]] = {name: {} for name in ("forgetting", "bwt_accuracy", "predictors", "summary")}
+    for title in experiment.protocols:
+        runs = all_order_runs(experiment, title)
+        forgetting = runs.forgetting()
+        mean = forgetting.mean(axis=0)
+        values["forgetting"][title] = forgetting
+        values["bwt_accuracy"][title] = [
+            [metrics.bwt(R, convention="gem", kind="accuracy").value for R in seed] for seed in runs.accuracy
+        ]
+        values["predictors"][title] = {
+            row.name: {"spearman": row.spearman, "kendall": row.kendall, "regret": row.regret}
+            for row in compare_predictors(features, runs)
+        }
+        values["summary"][title] = {
+            "best": mean.min(), "worst": mean.max(), "ratio": mean.max() / mean.min(),
+            "best_order": runs.orders[mean.argmin()], "worst_order": runs.orders[mean.argmax()],
+            "stages": runs.stages, "between_seeds": agreement(forgetting),
+        }  # fmt: skip
+    return {"environments": experiment.choice.names, "orders": all_orders(experiment.choice.environments), **values}
+
+
+def agreement(forgetting: np.ndarray) -> float:
+    """Mean Spearman correlation of the orders' forgetting between two seeds: no predictor can be expected above it by much."""
+    from scipy.stats import spearmanr
+
+    pairs = [(i, j) for j in range(len(forgetting)) for i in range(j)]
+    return float(np.mean([spearmanr(forgetting[i], forgetting[j]).statistic for i, j in pairs]))
+
+
+def recommended_transfer(experiment: Experiment) -> dict[str, Any]:
+    """E4: backward transfer of three orders, chosen from the checkpoint's features before any training."""
+    environments = load_environments(experiment.choice)
+    features, orders = training_features(environments), all_orders(len(environments))
+    cost = consecutive_cost(score_matrices(features)["IT"], orders)
+    chosen: dict[str, dict[str, tuple[int, ...]]] = {}
+    transfer: dict[str, dict[str, Any]] = {}
+    with progress_bar(3 * len(experiment.protocols) * len(experiment.seeds), "backward transfer", True) as advance:
+        for title, protocol in experiment.protocols.items():
+            steps, step = steps_of(experiment.choice, protocol)
+            report = recommend_order(features, steps=steps, step=step, resamples=0, progress=False)
+            chosen[title] = {
+                "recommended": tuple(report.order),
+                "least cumulative contribution": tuple(orders[cost.argmin()].tolist()),
+                "neutral": tuple(range(len(environments))),
+            }
+            transfer[title] = {}
+            for name, order in chosen[title].items():
+                kept: dict[str, list[float]] = {"accuracy": [], "loss": []}
+                for seed in experiment.seeds:
+                    run = run_order(environments, protocol, seed, order)
+                    for kind, found in kept.items():
+                        found.append(metrics.bwt(run.matrix(kind), convention="gem", kind=kind).value)
+                    advance(1)
+                transfer[title][name] = kept
+    return {"environments": environments.names, "orders": chosen, "bwt": transfer, "convention": "gem"}
+
+
 _FINAL = "after training all environments: protocol -> [lambda][seed][environment]"
 EXPERIMENTS = (
     Experiment(
@@ -77,5 +216,69 @@ EXPERIMENTS = (
             "accuracy": f"accuracy of the shared head on unseen pairs, in [0, 1], {_FINAL}",
         },
         compute=lambda_sweep,
+    ),
+    Experiment(
+        name="e1_drift",
+        source="E1; T1.4, T1.5, T1.7, P1, P3",
+        what="Loss drift over consecutive environments regressed on Con_IT and Con_TI, per epoch, frozen and adaptive.",
+        choice=Choice(judged=30),
+        protocols={
+            "frozen": Protocol(mode="frozen", epochs=4),
+            "full": Protocol(mode="full", epochs=4, encoder_rate=0.01),
+        },
+        seeds=SEEDS,
+        settings={
+            "orders": "balanced: every ordered pair consecutive twice",
+            "averaged": "over seeds, before regression",
+        },
+        fields={
+            "environments": "names; positions below refer to them",
+            "orders": "orders trained, (10, 5) positions",
+            "coefficients": "names of the three entries of coefficients, low and high in `regression`",
+            "regression": (
+                "protocol -> reading -> term -> one regression an epoch (ordinary least squares; 95 % t intervals low, high; "
+                "r2 None where the drift does not vary).  Readings: transition: L_t after e epochs on t less L_s after e epochs "
+                "on s; step: L_s after e epochs on t less L_s before t.  Terms: ce, clip, total = ce + lambda clip; nats, unseen pairs"
+            ),
+            "table": (
+                "protocol -> pairs (n, 2) of (s, t); con_it, con_ti (n,) when training on t begins; reading -> term -> "
+                "[epoch][n] drift averaged over seeds; seed_sd: reading -> term -> (n,) deviation over seeds after the last epoch"
+            ),
+        },
+        compute=drift_regression,
+    ),
+    Experiment(
+        name="e3_adaptive",
+        source="E3; T3.10, P7, P8",
+        what="Forgetting along all orders of four environments, frozen and adaptive, and how predictors rank it.",
+        choice=Choice(environments=4),
+        protocols=SHORT,
+        seeds=SEEDS,
+        settings={"orders": "all", "predictors see": "training scenes through the checkpoint as shipped"},
+        fields={
+            "environments": "names; positions below refer to them",
+            "orders": "all orders, (24, 4), lexicographic",
+            "forgetting": "protocol -> [seed][order], mean increase of cross entropy of the first three environments since each was learned, nats (convention paper), unseen pairs",
+            "bwt_accuracy": "protocol -> [seed][order], backward transfer of accuracy (convention gem), unseen pairs",
+            "predictors": "protocol -> predictor -> spearman, kendall, regret against the mean over seeds, each (value, low, high), 90 % bootstrap over orders",
+            "summary": "protocol -> forgetting averaged over seeds of the best and the worst order, their ratio, which they are, training stages, and between_seeds: mean Spearman correlation of two seeds",
+        },
+        compute=adaptive_orders,
+    ),
+    Experiment(
+        name="e4_transfer",
+        source="E4; T3.10, P7, P8",
+        what="Backward transfer of the recommended order, the order of least cumulative contribution and the neutral one.",
+        choice=Choice(),
+        protocols=SHORT,
+        seeds=SEEDS,
+        settings={"score": "Con_IT of training scenes through the checkpoint as shipped"},
+        fields={
+            "environments": "names; positions below refer to them",
+            "orders": "protocol -> name -> order (5,); chosen before training; the rule's is the first of least sum of Con_IT(previous, next)",
+            "bwt": "protocol -> name -> accuracy and loss -> [seed], backward transfer; negative: earlier environments got worse; loss in nats, unseen pairs",
+            "convention": "of bwt; see crossmodal.vlm_validation.metrics",
+        },
+        compute=recommended_transfer,
     ),
 )

@@ -8,7 +8,12 @@ from pathlib import Path
 
 from .build import make, read_features, writable, write_bytes
 
-GALLERY = {"two_environments": "t3_4_two_environments", "score_heatmaps": "score_heatmaps"}
+GALLERY = {  # image -> figure, and the features it is drawn from: the generated ones, or an embedded set
+    "two_environments": ("t3_4_two_environments", ""),
+    "score_heatmaps": ("score_heatmaps", ""),
+    "ordering_rule": ("t3_9_ordering_rule", ""),
+    "orders": ("e3_orders", "high"),
+}
 FOLDER = Path(__file__).parent / "gallery"
 COLOURS = 256  # of a palette image, a third of the size of a true-colour one; no figure here uses a photograph
 
@@ -24,15 +29,16 @@ def shrink(png: bytes) -> bytes:
 
 
 def main(folder: Path = FOLDER, seed: int = 0) -> list[Path]:
-    """Write every image of the gallery, from the generated features."""
-    features = read_features(None)
+    """Write every image of the gallery."""
+    from ..vlm_validation.embedded import default_features
+
     folder = writable(folder)
-    return [
-        write_bytes(
-            folder / f"{short}.png", shrink(make(name, features, seed, formats=("png",), dpi=200).images["png"])
-        )
-        for short, name in GALLERY.items()
-    ]
+    paths = []
+    for short, (name, world) in GALLERY.items():
+        features = default_features(world) if world else read_features(None)
+        png = make(name, features, seed, formats=("png",), dpi=200).images["png"]
+        paths.append(write_bytes(folder / f"{short}.png", shrink(png)))
+    return paths
 
 
 if __name__ == "__main__":

@@ -6,20 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from ...vlm_validation.order_oracle import compare_predictors, predictor_functions
+from ...vlm_validation.order_oracle import PROTOTYPES, compare_predictors, predictor_functions
 from ...vlm_validation.orders import train_orders
 from .. import style
 from ..results import Data, provenance
 
-RULE, SPAN = "cumulative Con_IT", "T3.10 class prototypes"
+RULE, SPAN = (
+    "cumulative Con_IT",
+    f"T3.10 refined to {PROTOTYPES} prototypes",
+)  # the latter is what `crossmodal order` goes by
 CAPTION = (
     "All {orders} orders of {environments} environments (E3): a shared linear head on frozen image features, {steps:g} full-batch "
     "gradient steps of size {step:g} with cross entropy on each environment, starting at zero.  Forgetting: mean increase of the "
     "training loss of all environments but the last since each was learnt, in nats; from {best:.2f} to {worst:.2f}, a ratio of "
-    "{ratio:.2f}.  Left: against the cumulative cost of the paper's rule.  Middle: against the prediction from class prototypes "
+    "{ratio:.2f}.  Left: against the cumulative cost of the paper's rule.  Middle: against the prediction from {prototypes} prototypes "
     "(T3.10).  Crosses: the order each would choose.  Right: rank correlation of every predictor with trained "
     "forgetting, bars: {level:.0%} bootstrap intervals over orders; beside it the regret, forgetting of the order it prefers "
-    "over that of the best, less one.  The rule: Spearman {rule_spearman:.2f}, regret {rule_regret:.1%}; class prototypes: "
+    "over that of the best, less one.  The rule: Spearman {rule_spearman:.2f}, regret {rule_regret:.1%}; prototypes: "
     "{span_spearman:.3f} and {span_regret:.1%}."
 )
 
@@ -40,6 +43,7 @@ def compute(features: Any, seed: int) -> Data:
             "spearman": np.array([r.spearman for r in rows]), "regret": np.array([r.regret for r in rows]),
             "rule_spearman": by_name[RULE].spearman[0], "rule_regret": by_name[RULE].regret[0],
             "span_spearman": by_name[SPAN].spearman[0], "span_regret": by_name[SPAN].regret[0],
+            "prototypes": PROTOTYPES,
         },
         provenance=provenance(("E3", "T3.5", "T3.6", "T3.7", "T3.10"), features, seed),
     )  # fmt: skip
