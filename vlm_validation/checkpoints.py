@@ -22,7 +22,7 @@ MODELS = {"clip": "CLIPModel", "siglip": "SiglipModel", "vilt": "ViltModel"}
 HEADS = ("ViltForQuestionAnswering", "ViltForImageAndTextRetrieval")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _WANTED = ("config.json", "*.safetensors", "*.safetensors.index.json", "*processor_config.json", "*token*.json",
-           "vocab.*", "merges.txt", "*.model")  # fmt: skip
+           "vocab.txt", "vocab.json", "merges.txt", "*.model")  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -95,7 +95,8 @@ def load_model(found: Checkpoint, head: bool) -> Any:
     transformers = _transformers()
     title = MODELS[found.kind]
     if head and found.kind == "vilt":
-        title = (found.config.get("architectures") or ["none"])[0]
+        # the shipped fused checkpoints hold two heads; the one for matching has a score for any pair
+        title = HEADS[1] if found.embedded else (found.config.get("architectures") or ["none"])[0]
         if title not in HEADS:
             raise InputError(
                 f"{found.folder}: architecture {title}", expected=f"a ViLT with a head: {' or '.join(HEADS)}",

@@ -33,7 +33,7 @@ def running_processes() -> Processes:
     """The siblings of this process; `accelerate` is imported only where there are any.
 
     Raises:
-        InputError: several processes, and accelerate is not installed.
+        InputError: several processes, and accelerate is not installed or does not see them.
     """
     count = os.environ.get("WORLD_SIZE", "1")
     if not count.isdigit() or int(count) < 2:
@@ -45,5 +45,14 @@ def running_processes() -> Processes:
             f"{count} processes, and accelerate is not installed", expected="the extra 'vlm'",
             fix="pip install 'crossmodal[vlm]', or start a single process",
         ) from None  # fmt: skip
-    state = PartialState()
+    import torch
+
+    # without `cpu`, accelerate takes every process for the only one where there is no GPU
+    state = PartialState(cpu=not torch.cuda.is_available())
+    if state.num_processes != int(count):
+        raise InputError(
+            f"{count} processes were started, and accelerate finds {state.num_processes}", expected="the same number",
+            causes=("a launcher that sets WORLD_SIZE and not RANK, LOCAL_RANK, MASTER_ADDR and MASTER_PORT",),
+            fix="start with `accelerate launch` or `torchrun`, or unset WORLD_SIZE",
+        )  # fmt: skip
     return Processes(state.process_index, state.num_processes, state.wait_for_everyone, str(state.device))

@@ -11,12 +11,13 @@ import torch
 from crossmodal.vlm_validation.datasets.lists import environment_list
 from crossmodal.vlm_validation.embedded_models import MAX_WORDS, SPECIAL, build_tokenizer
 from crossmodal.vlm_validation.scenes import vocabulary
-from PIL import Image
 
 SUPERCATEGORIES = [name for group in environment_list("coco")["environments"] for name in group["supercategories"]]
 
 
 def picture(path: Path, seed: int, size: tuple[int, int] = (40, 36)) -> None:
+    from PIL import Image
+
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)

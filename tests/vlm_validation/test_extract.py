@@ -1,0 +1,401 @@
+"""Encoders and extraction: every kind of checkpoint, resumed bytes, shards that are torn or foreign, and bad checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from crossmodal.theory.errors import InputError
+from crossmodal.vlm_validation import extract as job
+from crossmodal.vlm_validation.datasets import Pairs, open_pairs
+from crossmodal.vlm_validation.embedded import default_features
+from crossmodal.vlm_validation.embedded_models import model_folder
+from crossmodal.vlm_validation.encoders import Encoder, load_encoder
+from crossmodal.vlm_validation.extract import extract_features
+from crossmodal.vlm_validation.features import load_features
+
+from .fake_data import fake_folder, picture, tiny_checkpoint
+
+transformers = pytest.importorskip("transformers", reason="the extra 'vlm' is not installed, so no encoder was run")
+
+KINDS = ("clip", "siglip", "vilt")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("models")
+    return {kind: tiny_checkpoint(root / kind, kind) for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return load_encoder("embedded:high")
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Pairs:
+    return open_pairs(str(fake_folder(tmp_path / "data", 14, 2)))
+
+
+def silent(_: str) -> None:
+    pass
+
+
+def test_shipped_features_are_reproduced(encoder: Encoder, tmp_path: Path) -> None:
+    shipped = default_features("high")
+    extract_features(encoder, open_pairs("embedded:high"), tmp_path / "f.npz", say=silent)
+    found = load_features(tmp_path / "f.npz")
+    for name in ("image", "text", "prompts"):
+        np.testing.assert_allclose(getattr(found, name), getattr(shipped, name), atol=2e-6)
+    assert found.captions == shipped.captions
+    assert found.metadata["checkpoint"] == shipped.metadata["checkpoint"]
+    assert found.metadata["normalised"] is True
+    assert found.notes == ()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f.npz"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_are_those_of_the_model(kind: str, folders: dict[str, Path], pairs: Pairs) -> None:
+    """Against `transformers` called by hand: its own class, its own processor, no batch."""
+    found = load_encoder(str(folders[kind]))
+    images, captions = (
+        [pairs.load(i) for i in range(5)],
+        ["a star", "two red cups over tiles", "a bus", "star", "a moon"],
+    )
+    u, v = found.image_features(images), found.text_features(captions)
+    assert (u.dtype, u.shape, v.shape) == (np.float32, (5, found.dimension), (5, found.dimension))
+    np.testing.assert_allclose(np.linalg.norm(u, axis=1), 1, atol=1e-6)
+    title = {"clip": "CLIPModel", "siglip": "SiglipModel", "vilt": "ViltModel"}[kind]
+    model = getattr(transformers, title).from_pretrained(folders[kind]).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(folders[kind])
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folders[kind])
+    for k, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        padding = {"padding": "max_length", "max_length": 20} if kind == "siglip" else {}
+        words = dict(tokenizer([caption], return_tensors="pt", **padding))
+        pixels = dict(processor(images=[image], return_tensors="pt"))
+        with torch.no_grad():
+            if kind == "vilt":
+                a, b = (vilt_alone(model, words, pixels, tokenizer, keep) for keep in ("image", "text"))
+            else:
+                if kind == "siglip":
+                    del words["attention_mask"]
+                a, b = model.get_image_features(**pixels).pooler_output, model.get_text_features(**words).pooler_output
+        for ours, theirs in ((u[k], a[0]), (v[k], b[0])):
+            np.testing.assert_allclose(ours, theirs / theirs.norm(), atol=2e-6)
+
+
+def vilt_alone(model: Any, words: dict, pixels: dict, tokenizer: Any, keep: str) -> torch.Tensor:
+    """ViLT's own forward with the other modality masked out; the class token is the first word."""
+    if keep == "image":
+        words = dict(tokenizer([""], return_tensors="pt"))
+        words["attention_mask"] = torch.zeros_like(words["attention_mask"])
+        words["attention_mask"][:, 0] = 1
+        return model(**words, **pixels).pooler_output
+    core = model  # every picture token hidden: run the encoder on text embeddings alone
+    x = core.embeddings.text_embeddings(input_ids=words["input_ids"], token_type_ids=words.get("token_type_ids"))
+    x = x + core.embeddings.token_type_embeddings.weight[0]
+    return core.pooler(core.layernorm(core.encoder(x).last_hidden_state))
+
+
+def test_metadata_say_what_was_done(folders: dict[str, Path]) -> None:
+    import hashlib
+
+    for kind in KINDS:
+        found = load_encoder(str(folders[kind])).metadata
+        weights = (folders[kind] / "model.safetensors").read_bytes()
+        assert found["checkpoint"] == "sha256:" + hashlib.sha256(weights).hexdigest()
+        assert found["preprocessing"]["image_mean"]
+        assert found["encoder"] == kind
+        assert json.loads(json.dumps(found)) == found
+    assert "one modality alone" in load_encoder(str(folders["vilt"])).metadata["features"]
+
+
+def test_half_precision_weights_are_widened(folders: dict[str, Path], tmp_path: Path) -> None:
+    model = transformers.CLIPModel.from_pretrained(folders["clip"]).half()
+    for part in (transformers.AutoTokenizer, transformers.AutoImageProcessor):
+        part.from_pretrained(folders["clip"]).save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path)
+    assert {p.dtype for p in load_encoder(str(tmp_path)).model.parameters()} == {torch.float32}
+
+
+def test_long_captions_are_cut_and_counted(encoder: Encoder, pairs: Pairs, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    long = replace(pairs, captions=["star " * 30, *pairs.captions[1:]])
+    done = extract_features(encoder, long, tmp_path / "f.npz", batch=5, say=silent)
+    assert done.notes == ("1 caption(s) have more tokens than the encoder takes and were cut",)
+    assert load_features(tmp_path / "f.npz").metadata["captions_cut"] == 1
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize("broken", [0, 2, 4])
+def test_resumed_bytes_are_undisturbed_bytes(encoder: Encoder, pairs: Pairs, tmp_path: Path, broken: int, suffix: str,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    whole, torn = tmp_path / f"whole{suffix}", tmp_path / f"torn{suffix}"
+    extract_features(encoder, pairs, whole, batch=3, say=silent)
+    right, calls = Encoder.text_features, []
+
+    def fails(self: Encoder, captions: Any) -> np.ndarray:
+        calls.append(len(captions))
+        if len(calls) == broken + 1:
+            raise KeyboardInterrupt
+        return right(self, captions)
+
+    monkeypatch.setattr(Encoder, "text_features", fails)
+    with pytest.raises(KeyboardInterrupt):
+        extract_features(encoder, pairs, torn, batch=3, say=silent)
+    assert not torn.exists()
+    assert len(list((tmp_path / f"torn{suffix}.parts").glob("*.npz"))) == broken
+    calls.clear()
+    calls.extend([0] * 99)
+    done = extract_features(encoder, pairs, torn, batch=3, say=silent)
+    assert (done.computed, done.kept) == (5 - broken, broken)
+    assert len(calls) == 99 + 5 - broken + 1, "no batch twice; the last call is that of the class prompts"
+    assert torn.read_bytes() == whole.read_bytes()
+    assert not (tmp_path / f"torn{suffix}.parts").exists()
+    again = extract_features(encoder, pairs, torn, batch=3, say=silent)
+    assert "it was there already" in again.notes
+
+
+def interrupted(encoder: Encoder, pairs: Pairs, output: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Shards of a run that was killed just before merging."""
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "_merge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            extract_features(encoder, pairs, output, batch=3, say=silent)
+    return sorted(output.with_name(output.name + ".parts").glob("*.npz"))
+
+
+def test_torn_and_foreign_shards_are_set_aside(
+    encoder: Encoder, pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract_features(encoder, pairs, tmp_path / "whole.npz", batch=3, say=silent)
+    output, said = tmp_path / "f.npz", []
+    shards = interrupted(encoder, pairs, output, monkeypatch)
+    data = shards[0].read_bytes()
+    shards[0].write_bytes(data[: len(data) // 2])
+    os.replace(shards[1], shards[2])  # a shard under another one's name: whole, but not what its name says
+    (shards[0].parent / "000077-0123456789abcdef.npz").write_bytes(data)
+    flipped = bytearray(shards[3].read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    shards[3].write_bytes(bytes(flipped))
+    (shards[0].parent / ".000001-x.npz.abc.tmp").write_bytes(b"left by a killed writer")
+    done = extract_features(encoder, pairs, output, batch=3, say=said.append)
+    assert (done.computed, done.kept) == (4, 1)
+    text = "\n".join(said)
+    assert text.count("set aside") == 5, "four shards, and that the folder is kept"
+    assert "another model" in text
+    assert "not the shard its name says" in text
+    assert output.read_bytes() == (tmp_path / "whole.npz").read_bytes()
+    assert all(path.name.endswith(".aside") for path in shards[0].parent.iterdir())
+
+
+@pytest.mark.parametrize("change", ["picture", "caption", "model", "batch"])
+def test_what_a_shard_depends_on(
+    change: str, encoder: Encoder, pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutants of the hash: a key without one of these would serve old features for new data."""
+    interrupted(encoder, pairs, tmp_path / "f.npz", monkeypatch)
+    batch, kept = 3, 4
+    if change == "picture":
+        picture(tmp_path / "data" / "pictures" / "13.png", 999, (31, 31))
+    elif change == "caption":
+        path = tmp_path / "data" / "captions.csv"
+        path.write_text(path.read_text().replace("number", "numeral", 1))
+    elif change == "model":
+        encoder, kept = load_encoder("embedded:low"), 0
+    else:
+        batch, kept = 4, 0
+    pairs = open_pairs(str(tmp_path / "data"))
+    done = extract_features(encoder, pairs, tmp_path / "f.npz", batch=batch, say=silent)
+    assert done.kept == kept
+    extract_features(encoder, pairs, tmp_path / "again.npz", batch=batch, say=silent)
+    assert (tmp_path / "f.npz").read_bytes() == (tmp_path / "again.npz").read_bytes()
+
+
+def test_rows_keep_their_places(encoder: Encoder, pairs: Pairs, tmp_path: Path) -> None:
+    """Mutant: batches merged in another order, or the last, shorter one at a wrong place."""
+    extract_features(encoder, pairs, tmp_path / "f.npz", batch=4, say=silent)
+    found = load_features(tmp_path / "f.npz")
+    alone = encoder.image_features([pairs.load(13)])
+    np.testing.assert_allclose(found.image[13], alone[0], atol=2e-6)
+    assert found.ids is not None
+    assert found.ids[13] == "pictures/13.png"
+    assert len({row.tobytes() for row in found.image}) == 14
+
+
+def test_a_corrupt_picture_loses_nothing(encoder: Encoder, pairs: Pairs, tmp_path: Path) -> None:
+    file = tmp_path / "data" / "pictures" / "10.png"
+    good = file.read_bytes()
+    file.write_bytes(good[:100])
+    with pytest.raises(InputError, match=r"10\.png: not readable as a picture"):
+        extract_features(encoder, pairs, tmp_path / "f.npz", batch=3, say=silent)
+    assert len(list((tmp_path / "f.npz.parts").glob("*.npz"))) == 3
+    file.write_bytes(good)
+    assert extract_features(encoder, pairs, tmp_path / "f.npz", batch=3, say=silent).kept == 3
+
+
+def test_outputs_in_the_way(encoder: Encoder, pairs: Pairs, tmp_path: Path) -> None:
+    (tmp_path / "notes.npz").write_text("mine")
+    for name, word in (("notes.npz", "something else"), ("f.csv", "suffix"), ("no/where.npz", "no folder")):
+        with pytest.raises(InputError, match=word):
+            extract_features(encoder, pairs, tmp_path / name, say=silent)
+    extract_features(encoder, pairs, tmp_path / "f.npz", say=silent)
+    with pytest.raises(InputError, match="another configuration"):
+        extract_features(encoder, pairs.limited(3), tmp_path / "f.npz", say=silent)
+    extract_features(encoder, pairs.limited(3), tmp_path / "f.npz", overwrite=True, say=silent)
+    assert len(load_features(tmp_path / "f.npz")) == 6
+    with pytest.raises(InputError, match="batch 0"):
+        extract_features(encoder, pairs, tmp_path / "g.npz", batch=0, say=silent)
+
+
+def test_memory_of_the_merge_does_not_hold_the_arrays(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes to `save_features` lies in files, so the system can take the memory back."""
+    seen: list[Any] = []
+    monkeypatch.setattr(job, "save_features", lambda path, features: seen.append(features.image))
+    extract_features(encoder, open_pairs("embedded:high").limited(4), tmp_path / "f.npz", say=silent)
+    base = seen[0]
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    assert isinstance(base, np.memmap)
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_bytes_of_one(pairs: Pairs, tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+    command = ["extract", "embedded:high", str(tmp_path / "data"), "--batch", "3", "--device", "cpu"]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+    }
+    launchers = {
+        "one.npz": [sys.executable, "-m", "crossmodal.cli"],
+        "two.npz": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "crossmodal.cli"],
+    }  # fmt: skip
+    for name, launcher in launchers.items():
+        done = subprocess.run(
+            [*launcher, *command, "--output", str(tmp_path / name)], capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("14 pairs") == 1
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+
+
+def _pickle_only(folder: Path) -> None:
+    torch.save({}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def _config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def _without(folder: Path, prefix: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(folder / "model.safetensors")
+    kept = {name: x for name, x in state.items() if not name.startswith(prefix)}
+    assert len(kept) < len(state)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+BAD: list[tuple[Callable[[Path], object], str]] = [
+    (_pickle_only, r"only pickled weights \(pytorch_model.bin\)"),
+    (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors"),
+    (lambda folder: _truncate(folder / "model.safetensors"), "cannot be read"),
+    (
+        lambda folder: _config(folder, model_type="bert", architectures=["BertModel"]),
+        "'bert', architectures .'BertModel'",
+    ),
+    (lambda folder: _config(folder, projection_dim=25), "cannot be loaded"),
+    (lambda folder: _without(folder, "text_projection"), "weights of CLIPModel are missing, the first text_projection"),
+    (lambda folder: (folder / "config.json").unlink(), "no config.json"),
+    (lambda folder: (folder / "config.json").write_text("{"), "not readable as JSON"),
+    (lambda folder: (folder / "config.json").write_text("[]"), "list"),
+    (lambda folder: (folder / "preprocessor_config.json").unlink(), "no image processor"),
+    (lambda folder: (folder / "preprocessor_config.json").write_text("{"), "image processor cannot be loaded"),
+    (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer"),
+    (lambda folder: (folder / "tokenizer.json").write_text("{"), "tokenizer cannot be loaded"),
+]
+
+
+@pytest.mark.parametrize(("damage", "word"), BAD)
+def test_bad_checkpoints_are_explained(
+    damage: Callable[[Path], object], word: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(folders["clip"], tmp_path / "model")
+    damage(tmp_path / "model")
+    with pytest.raises(InputError, match=word):
+        load_encoder(str(tmp_path / "model"))
+
+
+def test_a_real_bert_is_refused_by_name(tmp_path: Path) -> None:
+    config = transformers.BertConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=9
+    )
+    transformers.BertModel(config).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="BertModel"):
+        load_encoder(str(tmp_path))
+
+
+def test_names_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub
+
+    def offline(*_: Any, **__: Any) -> str:
+        raise huggingface_hub.errors.LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    for name, word in (
+        ("embedded:middle", "middle"), (str(tmp_path / "none"), "no such folder"), ("./none", "no such folder"),
+        ("someone/clip@main", "neither a folder here nor to be had"), ("a/b/c", "no such folder"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=word):
+            load_encoder(name)
+    with pytest.raises(InputError, match="device"):
+        load_encoder("embedded:high", device="abacus")
+
+
+def test_only_harmless_files_are_downloaded(monkeypatch: pytest.MonkeyPatch, folders: dict[str, Path]) -> None:
+    import huggingface_hub
+
+    asked: dict[str, Any] = {}
+
+    def download(name: str, **options: Any) -> str:
+        asked.update(options, name=name)
+        return str(folders["siglip"])
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert load_encoder("someone/siglip@refs/pr/3").metadata["encoder"] == "someone/siglip@refs/pr/3"
+    assert (asked["name"], asked["revision"]) == ("someone/siglip", "refs/pr/3")
+    assert not [pattern for pattern in asked["allow_patterns"] if pattern.endswith((".bin", ".py", "*"))]
+
+
+def test_shipped_folders_are_known_by_path() -> None:
+    found = load_encoder(str(model_folder("fused", "low")))
+    assert (found.kind, found.processor) == ("vilt", None)
+
+
+def test_heads_of_fused_encoders(folders: dict[str, Path], tmp_path: Path) -> None:
+    assert type(load_encoder(str(folders["vilt"]), head=True).model).__name__ == "ViltForQuestionAnswering"
+    assert type(load_encoder("embedded:fused_high", head=True).model).__name__ == "ViltForImageAndTextRetrieval"
+    tiny_checkpoint(tmp_path / "bare", "vilt")
+    _config(tmp_path / "bare", architectures=["ViltForMaskedLM"])
+    with pytest.raises(InputError, match="a ViLT with a head"):
+        load_encoder(str(tmp_path / "bare"), head=True)
