@@ -179,13 +179,14 @@ def extract(model: str, data: str, output: Path, split: str | None, captions: Pa
 
 
 @main.command()
-@click.option("--figure", "names", multiple=True, help="Only this figure (repeatable); default: all.")
+@click.option("--figure", "names", multiple=True, help="Only this figure or table (repeatable); default: all.")
 @features_option
 @click.option("--output", type=click.Path(path_type=Path), default=Path("paper/build"), show_default=True)
 @seed_option
 @click.option("--trace", "number", metavar="NUMBER", help="Name the origin of a number in the built paper instead.")
-def paper(names: tuple[str, ...], features: Path | None, output: Path, seed: int, number: str | None) -> None:
-    """Draw the paper's figures and pages from computed results."""
+@click.option("--full", is_flag=True, help="Compute again what is stored because it trains for minutes; the default says what is stale.")
+def paper(names: tuple[str, ...], features: Path | None, output: Path, seed: int, number: str | None, full: bool) -> None:
+    """Draw the paper's figures, tables and pages from computed results."""
     if number is not None:
         from crossmodal.paper.trace import line, trace
 
@@ -194,6 +195,11 @@ def paper(names: tuple[str, ...], features: Path | None, output: Path, seed: int
         return
     from crossmodal.paper import build
 
+    if full:
+        from crossmodal.paper.stored import experiments, store
+
+        for name in experiments():
+            click.echo(store(name))
     for path in build.build(names, features, output, seed):
         click.echo(path)
 

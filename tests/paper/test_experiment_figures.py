@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from crossmodal.kernels.benchmarks import recorded
 from crossmodal.paper.figures import e5_ood_mcm, e8_coalitions, t2_4_alignment
 from crossmodal.paper.results import Data
+from crossmodal.paper.stored import load_stored
+from crossmodal.theory.errors import InputError
 
 
 def mutated(data: Data, **changes: Any) -> Data:
@@ -138,3 +141,27 @@ def test_kernel_figure_shows_what_was_recorded(compute: Any) -> None:
 def test_recorded_numbers_are_parsed() -> None:
     assert [recorded.parsed(x) for x in ("1.5", "True", "False", "ok")] == [1.5, True, False, "ok"]
     assert recorded.recorded("nothing") == []
+
+
+# -- E2 --------------------------------------------------------------------------------------------------------
+
+
+def test_lambda_sweep_is_the_stored_one(compute: Any) -> None:
+    data = compute("e2_lambda")
+    values = load_stored("e2_lambda")["values"]
+    full = np.array(values["clv"]["full"])
+    np.testing.assert_allclose(data["clv_full"].mean(axis=1), full.mean(axis=(1, 2)))
+    assert data["frozen_change"] == 0, "T2.6: a frozen encoder's CLV does not move at all"
+    means = full.mean(axis=(1, 2))
+    assert data["falls"] == sum(b < a for a, b in pairwise(means))
+    assert data["seeds"] == full.shape[1] >= 3
+
+
+def test_a_stale_sweep_is_refused(tmp_path: Any) -> None:
+    import json
+
+    record = load_stored("e2_lambda")
+    record["provenance"]["data_hash"] = "0" * 64
+    (tmp_path / "e2_lambda.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="stale: data_hash"):
+        load_stored("e2_lambda", tmp_path)
