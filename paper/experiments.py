@@ -98,7 +98,8 @@ def drift_regression(experiment: Experiment) -> dict[str, Any]:
 
 def training_features(environments: Environments) -> Features:
     """Features of the training scenes through the checkpoint as shipped: what a recommendation may look at."""
-    return Trainer(environments, Protocol(), 0).features()
+    trainer = Trainer(environments, Protocol(), 0)
+    return trainer.features(trainer.start(), trained=True)
 
 
 def all_order_runs(experiment: Experiment, title: str) -> OrderRuns:

@@ -79,6 +79,11 @@ class Sweep:
         return list(units.values())
 
 
+_ONE_AT_A_TIME = (
+    threading.Lock()
+)  # a Dask worker may have several threads, but torch one number of threads and one seed
+
+
 @lru_cache(maxsize=4)
 def _environments(choice: Choice) -> Environments:
     return load_environments(choice)
@@ -97,6 +102,12 @@ def walk(cells: list[Cell], folder: str, keep_weights: bool) -> list[str]:
     """
     said: list[str] = []
     store = Store(Path(folder), said.append)
+    with _ONE_AT_A_TIME:
+        _walk(cells, store, keep_weights)
+    return said
+
+
+def _walk(cells: list[Cell], store: Store, keep_weights: bool) -> None:
     trainer: Trainer | None = None
     path: dict[tuple[int, ...], State] = {}  # states of the beginnings of the present prefix
     for cell in cells:
@@ -107,7 +118,6 @@ def walk(cells: list[Cell], folder: str, keep_weights: bool) -> list[str]:
             trainer = Trainer(_environments(cell.choice), cell.protocol, cell.seed)
         state = _advance(cell, trainer, store, path)
         store.write(cell, trainer.measure(state), state if keep_weights and cell.prefix else None)
-    return said
 
 
 def _advance(cell: Cell, trainer: Trainer, store: Store, path: dict[tuple[int, ...], State]) -> State:
@@ -220,7 +230,7 @@ def _on_dask(jobs: list[Any], address: str) -> Iterator[tuple[int, Any]]:
         from distributed import KilledWorker, as_completed
 
         futures = {client.submit(walk, *job, pure=False): index for index, job in enumerate(jobs)}
-        for future in as_completed(futures):
+        for future in as_completed(futures, loop=client.loop):
             try:
                 yield futures[future], future.result()
             except InputError as error:

@@ -154,12 +154,13 @@ class Trainer:
         return Measurement(np.array(ce), np.array(hit), np.array(clip), scores.clv, scores.con)
 
     @torch.no_grad()
-    def features(self, state: State) -> Features:
-        """Features of the judged scenes through the encoder in this state."""
+    def features(self, state: State, *, trained: bool = False) -> Features:
+        """Features of the judged scenes (or of those trained on) through the encoder in this state."""
+        chosen = self.environments.train if trained else self.environments.judged
         with _one_thread():
             self._load(state)
-            sides = [self._encode(samples, slice(None), text=True) for samples in self.environments.judged]
-        return features_of(self.environments, sides, [samples.label for samples in self.environments.judged])
+            sides = [self._encode(samples, slice(None), text=True) for samples in chosen]
+        return features_of(self.environments, sides, [samples.label for samples in chosen])
 
     def _encode(self, samples: Samples, rows: Any, text: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Unit features (n, d) of images and, where asked for, of captions."""
