@@ -179,13 +179,45 @@ def extract(model: str, data: str, output: Path, split: str | None, captions: Pa
 
 
 @main.command()
+@click.argument("model")
+@click.argument("data")
+@click.option("--baseline", type=click.Choice(["tokens", "zero", "mean", "permute"]), default="tokens", show_default=True,
+              help="What stands for an absent modality.")  # fmt: skip
+@click.option("--split", help="Of COCO (val2017, ...) or CUB (train, test).")
+@click.option("--captions", type=click.Path(path_type=Path), help="JSONL captions (image_id, caption) for CUB.")
+@click.option("--limit", type=int, help="Only the first N pairs of every environment.")
+@click.option("--batch", default=32, show_default=True, help="Pairs taken at a time, at least.")
+@click.option("--device", help="A torch device; default: the GPU where there is one.")
+@seed_option
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Write every number to a JSON file ('-': print it)."
+)
+def coalitions(model: str, data: str, baseline: str, split: str | None, captions: Path | None, limit: int | None, batch: int,
+               device: str | None, seed: int, json_path: Path | None) -> None:  # fmt: skip
+    """What image and text contribute to a model's score of a pair, and their interaction, per environment (C1, C4).
+
+    MODEL and DATA are those of `crossmodal extract`; also embedded:fused_high and embedded:fused_low.  The score is the cosine for
+    CLIP and SigLIP, and what the head says for ViLT.
+    """
+    from crossmodal import coalitions as job
+
+    job.coalitions(model, data, baseline, split, captions, limit, batch, device, seed, json_path)
+
+
+@main.command()
 @click.option("--figure", "names", multiple=True, help="Only this figure or table (repeatable); default: all.")
 @features_option
 @click.option("--output", type=click.Path(path_type=Path), default=Path("paper/build"), show_default=True)
 @seed_option
 @click.option("--trace", "number", metavar="NUMBER", help="Name the origin of a number in the built paper instead.")
-@click.option("--full", is_flag=True, help="Compute again what is stored because it trains for minutes; the default says what is stale.")
-def paper(names: tuple[str, ...], features: Path | None, output: Path, seed: int, number: str | None, full: bool) -> None:
+@click.option(
+    "--full",
+    is_flag=True,
+    help="Compute again what is stored because it trains for minutes; the default says what is stale.",
+)
+def paper(
+    names: tuple[str, ...], features: Path | None, output: Path, seed: int, number: str | None, full: bool
+) -> None:
     """Draw the paper's figures, tables and pages from computed results."""
     if number is not None:
         from crossmodal.paper.trace import line, trace
@@ -231,18 +263,32 @@ def bench(only: tuple[str, ...], output: Path, threads: int | None, quick: bool,
 
 @main.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--heads", "-H", multiple=True, type=click.Path(path_type=Path), help="A linear head a stage (`weight` (C, D), optional `bias`); repeat.")
-@click.option("--order", multiple=True, help="Environments in the order learnt, by name or id; repeat.  Default: ascending ids.")
-@click.option("--fusion", type=click.Choice(["image", "sum", "concat"]), help="What the heads read; default: by their width.")
+@click.option(
+    "--heads",
+    "-H",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A linear head a stage (`weight` (C, D), optional `bias`); repeat.",
+)
+@click.option(
+    "--order", multiple=True, help="Environments in the order learnt, by name or id; repeat.  Default: ascending ids."
+)
+@click.option(
+    "--fusion", type=click.Choice(["image", "sum", "concat"]), help="What the heads read; default: by their width."
+)
 @click.option("-p", default=1.0, show_default=True, help="Weight of the image in z = p u + q v or [p u; q v].")
 @click.option("-q", default=1.0, show_default=True, help="Weight of the text.")
 @click.option("--tau", default=100.0, show_default=True, help="Inverse temperature of the CLIP loss.")
 @click.option("--lambda", "weight", default=1.0, show_default=True, help="Weight of the CLIP loss.")
 @normalise_option
 @seed_option
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every field to a JSON file ('-': print it).")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Write every field to a JSON file ('-': print it)."
+)
 @click.option("--demo", is_flag=True, help="Train the shipped encoder on three environments and audit that run.")
-@click.option("--data", help="FILES are checkpoints (folders or names): extract this data set through each; see `extract`.")
+@click.option(
+    "--data", help="FILES are checkpoints (folders or names): extract this data set through each; see `extract`."
+)
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep what was extracted or trained there.")
 def audit(files: tuple[Path, ...], heads: tuple[Path, ...], order: tuple[str, ...], fusion: str | None, p: float, q: float, tau: float,
           weight: float, normalise: bool, seed: int, json_path: Path | None, demo: bool, data: str | None, folder: Path | None) -> None:  # fmt: skip

@@ -1,0 +1,115 @@
+"""What image and text contribute to a model's own score of a pair, per environment (C1, C4).
+
+The value f(S) of a coalition is the cosine of the pair for a dual encoder and the head's score for a fused one, with absent
+modalities at a baseline (`kernels.model_coalitions`).  Every environment is taken by itself, so the baselines `mean` and
+`permute` are those of the environment; for a dual encoder with `mean` the mean interaction is then CLV(t) - Con_IT(t,t) (C4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..theory.errors import InputError
+from .datasets import Pairs
+from .encoders import Encoder, reproducible
+from .orders import progress_bar
+
+LEVEL = 0.9
+QUANTITIES = ("image", "text", "interaction")
+BASELINES = ("tokens", "zero", "mean", "permute")
+
+
+@dataclass(frozen=True, eq=False)
+class ModelCoalitions:
+    """Coalition values of every pair, and their split.
+
+    Attributes:
+        names: T environments.
+        values: T arrays (4, n_t): f(), f(I), f(T), f(IT).
+        shapley: T arrays (2, n_t): contributions of image and text; they sum to f(IT) - f() (C1).
+        interaction: T arrays (n_t,): f(IT) - f(I) - f(T) + f() (C1).
+        baseline: what stood for an absent modality.
+        value: what f is.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[np.ndarray, ...]
+    shapley: tuple[np.ndarray, ...]
+    interaction: tuple[np.ndarray, ...]
+    baseline: str
+    value: str
+
+    def summary(self, environment: int) -> dict[str, tuple[float, float]]:
+        """Mean and half-width of its 90 % Student interval, of `QUANTITIES`; the baseline is taken as given."""
+        rows = (*self.shapley[environment], self.interaction[environment])
+        return {name: _mean(row) for name, row in zip(QUANTITIES, rows, strict=True)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form; intervals as [mean, low, high]."""
+        environments = []
+        for k, name in enumerate(self.names):
+            spread = {q: [m, m - w, m + w] for q, (m, w) in self.summary(k).items()}
+            means = dict(zip(("", "I", "T", "IT"), self.values[k].mean(axis=1).tolist(), strict=True))
+            environments.append({"name": name, "pairs": self.values[k].shape[1], "f": means, **spread})
+        return {
+            "value": self.value, "baseline": self.baseline, "interval": f"{LEVEL:.0%} Student, over pairs",
+            "environments": environments,
+        }  # fmt: skip
+
+
+def model_coalitions_by_environment(
+    encoder: Encoder, pairs: Pairs, *, baseline: str = "tokens", batch: int = 32, seed: int = 0, progress: bool = True
+) -> ModelCoalitions:
+    """Coalition values of all pairs through one model.
+
+    Args:
+        encoder: loaded with `head=True`.
+        pairs: the data.
+        baseline: `tokens` (dropped), `zero`, `mean` or `permute`; a fused encoder takes the last two within a batch.
+        batch: least number of pairs at a time; an environment with fewer is one batch.
+        seed: of the permutation.
+        progress: show a bar on a terminal.
+
+    Raises:
+        InputError: an unknown baseline, a fused encoder without head, `permute` with fewer than 3 pairs, a picture that
+            cannot be read.
+    """
+    from ..kernels import model_coalitions
+
+    if baseline not in BASELINES:
+        raise InputError(f"baseline {baseline!r}", expected=f"one of {', '.join(BASELINES)}")
+    if batch < 1:
+        raise InputError(f"batch {batch}", expected="at least 1")
+    found = []
+    with progress_bar(len(pairs), "coalitions", progress) as advance:
+        for k in range(len(pairs.environment_names)):
+            rows = np.flatnonzero(pairs.environment == k)
+            last = [0]
+
+            def tell(done: int, _: int | None, last: list[int] = last) -> None:
+                advance(done - last[0])
+                last[0] = done
+
+            with reproducible(seed):
+                batches = _batches(encoder, pairs, rows, batch)
+                found.append(model_coalitions(encoder.model, batches, baseline=baseline, seed=seed, progress=tell))
+    return ModelCoalitions(
+        pairs.environment_names, tuple(x.values.numpy() for x in found), tuple(x.shapley.numpy() for x in found),
+        tuple(x.interaction.numpy() for x in found), baseline, found[0].value,
+    )  # fmt: skip
+
+
+def _batches(encoder: Encoder, pairs: Pairs, rows: np.ndarray, batch: int) -> Iterator[dict[str, Any]]:
+    """Equal batches of at least `batch` pairs where there are so many: a nearly empty one has no baseline of its own."""
+    for part in np.array_split(rows, max(1, len(rows) // batch)):
+        yield encoder.inputs([pairs.load(int(i)) for i in part], [pairs.captions[i] for i in part])
+
+
+def _mean(x: np.ndarray) -> tuple[float, float]:
+    from scipy.stats import t
+
+    return float(x.mean()), float(t.ppf((1 + LEVEL) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
