@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from math import factorial
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,10 +32,11 @@ from .orders import LONGEST_TREE, all_orders, closed_forgetting, factor
 
 LONGEST_SUBSETS = 18  # 2^18 inverses of 18 x 18: half a minute
 SMALL = 4  # subsets up to this size are solved by trying all orders
-DEPENDENT = (
-    1e-6  # a smallest eigenvalue below this counts as dependence: inverses lose too many digits to prove anything
+DEPENDENT = 1e-5  # a smallest eigenvalue below this is dependence: inverses lose too many digits to prove anything
+ROUNDING = (
+    1e-8  # relative; bounds are lowered by this, some fifty times the rounding of inverses at condition 18/DEPENDENT
 )
-ROUNDING = 1e-8  # relative; bounds are lowered by this much, a thousand times their rounding at condition 1/DEPENDENT
+ABSOLUTE = 1e-12  # and by this, for numbers that are nearly 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ def best_order(gram: torch.Tensor, chunk: int = 20_000) -> Best:
     return Best(tuple(int(t) for t in orders[at]), best, best, len(orders))
 
 
+def lowered(bound: Any, size: Any = 0.0) -> Any:
+    """A computed bound less than its rounding; `size` is that of the terms it is a difference of."""
+    return np.maximum(bound * (1 - ROUNDING) - ROUNDING * size - ABSOLUTE, 0.0)
+
+
 # -- bounds ---------------------------------------------------------------------------------------------------------
 
 
@@ -91,7 +98,7 @@ def faint_bound(gram: torch.Tensor) -> float:
         off.square().sum(1).sort(descending=True).values.cumsum(0).clamp_max(squares)
     )  # sums of squares after i: shares of |L|^2
     entries += float(torch.diff(own, prepend=own[:1] * 0).square().sum())
-    return max(0.0, squares - entries * 4 / (1 + smallest) ** 2) * (1 - ROUNDING)
+    return float(lowered(squares - entries * 4 / (1 + smallest) ** 2, squares))
 
 
 def subset_bounds(gram: torch.Tensor) -> np.ndarray:
@@ -125,7 +132,7 @@ def bounds_of(scores: np.ndarray, members: np.ndarray, bounds: np.ndarray) -> np
     own = scores[members[:, :, None], members[:, None, :]]
     if size <= SMALL:
         least = closed_forgetting(torch.from_numpy(own), all_orders(size)).amin(1).numpy()
-        return np.maximum(least, 0) * (1 - ROUNDING)
+        return np.asarray(lowered(least))
     good = np.linalg.eigvalsh(own)[:, 0] > DEPENDENT
     inverse = np.linalg.inv(np.where(good[:, None, None], own, np.eye(size)))
     corner = np.diagonal(inverse, axis1=1, axis2=2)  # 1 over the squared distance of u from the span of the others
@@ -138,7 +145,7 @@ def bounds_of(scores: np.ndarray, members: np.ndarray, bounds: np.ndarray) -> np
     )  # the smaller root, without cancellation
     smaller = bounds[(1 << members).sum(1)[:, None] - (1 << members)]
     found: np.ndarray = (left * squares + stretch * smaller).min(1)
-    return np.where(good, found, 0.0) * (1 - ROUNDING)
+    return np.where(good, lowered(found), 0.0)
 
 
 def lower_bound(gram: torch.Tensor) -> float:
@@ -257,7 +264,7 @@ def endings_bound(
     if bounds is not None:
         stretch = np.maximum(np.linalg.eigvalsh(d.transpose(0, 2, 1) @ d)[:, 0], 0)
         found = found + stretch * bounds[(1 << rest).sum(1)]
-    return np.where(good, found * (1 - ROUNDING), 0.0), False
+    return np.where(good, lowered(found, square), 0.0), False
 
 
 def best_known(gram: torch.Tensor, parts: int = 500_000) -> Best:

@@ -7,8 +7,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+from crossmodal.synthetic import order_benchmark, orders
 from crossmodal.synthetic import order_search as search
-from crossmodal.synthetic import orders
 from crossmodal.theory.errors import InputError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,8 +52,9 @@ def test_no_order_beats_a_bound(seed: int, count: int, d: int, common: float) ->
     a = directions(count, d, seed, common)
     gram = torch.from_numpy(a @ a.T)
     truth = float(orders.tree_forgetting(gram[None]).min())
-    assert 0 <= search.faint_bound(gram) <= truth + 1e-12
-    assert 0 <= search.lower_bound(gram) <= truth + 1e-12
+    truth += 1e-13 * count  # rounding of the truth itself; bounds are lowered by more than theirs
+    assert 0 <= search.faint_bound(gram) <= truth
+    assert 0 <= search.lower_bound(gram) <= truth
 
 
 def test_bounds_of_all_subsets() -> None:
@@ -64,7 +65,7 @@ def test_bounds_of_all_subsets() -> None:
         truth = least(a[members])
         assert bounds[subset] <= truth
         if len(members) <= search.SMALL:
-            assert bounds[subset] >= truth * (1 - 1e-7) - 1e-15
+            assert bounds[subset] >= truth * (1 - 1e-7) - 1e-11
         else:
             assert bounds[subset] > 0.2 * truth  # no empty statement
 
@@ -169,3 +170,13 @@ def test_whatever_is_possible() -> None:
     )  # strong scores: from the last two environments
     with pytest.raises(InputError, match=r"2\^19 subsets(.|\n)*faint_bound"):
         search.subset_bounds(scores(19, 30, 0))
+
+
+def test_recorded_shares_are_shares() -> None:
+    """The benchmark's columns on a case small enough to check."""
+    row = order_benchmark.measure(6, 9, 0.5, 10_000)
+    best = search.best_order(order_benchmark.directions(6, 9, 0.5)).forgetting
+    assert row["optimal"]
+    assert row["orders"] == 720
+    assert abs(float(str(row["forgetting"])) - best) < 1e-5 * best
+    assert 0 < float(str(row["subset_share"])) < 1 == row["proved_share"]
