@@ -274,10 +274,7 @@ def test_memory_of_the_merge_does_not_hold_the_arrays(
 def test_two_processes_write_the_bytes_of_one(pairs: Pairs, tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
     command = ["extract", "embedded:high", str(tmp_path / "data"), "--batch", "3", "--device", "cpu"]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-    }
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     launchers = {
         "one.npz": [sys.executable, "-m", "crossmodal.cli"],
         "two.npz": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "crossmodal.cli"],

@@ -1,0 +1,153 @@
+"""Contributions of image and text per environment, against forward passes of `transformers` itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from crossmodal.theory.errors import InputError
+from crossmodal.vlm_validation.datasets import Pairs, open_pairs
+from crossmodal.vlm_validation.encoders import Encoder, load_encoder
+from crossmodal.vlm_validation.extract import extract_features
+from crossmodal.vlm_validation.features import load_features
+from crossmodal.vlm_validation.model_coalitions import BASELINES, ModelCoalitions, model_coalitions_by_environment
+from crossmodal.vlm_validation.scores import score_matrices
+
+from .fake_data import fake_folder, tiny_checkpoint
+
+pytest.importorskip("transformers", reason="the extra 'vlm' is not installed, so no encoder was run")
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
+    found = open_pairs(str(fake_folder(tmp_path_factory.mktemp("data"), 14, 2)))
+    nouns = ("star", "bus", "cup", "moon", "tree", "leaf", "gear")
+    return replace(found, captions=[f"a {nouns[k % 7]}" + " over grass" * (k % 3) for k in range(14)])
+
+
+def loaded(folder: Path, kind: str) -> Encoder:
+    """A tiny model whose weights are large enough for its modalities to matter."""
+    from safetensors.torch import load_file, save_file
+
+    tiny_checkpoint(folder, kind)
+    generator = torch.Generator().manual_seed(1)
+    state = load_file(folder / "model.safetensors")
+    wide = {k: 0.2 * torch.randn(x.shape, generator=generator) if x.ndim > 1 else x for k, x in state.items()}
+    save_file(wide, folder / "model.safetensors", metadata={"format": "pt"})
+    return load_encoder(str(folder), head=True)
+
+
+def unit(x: torch.Tensor) -> torch.Tensor:
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_dual_tokens_against_the_models_own_passes(kind: str, pairs: Pairs, tmp_path: Path) -> None:
+    encoder = loaded(tmp_path, kind)
+    found = model_coalitions_by_environment(encoder, pairs, batch=3)
+    model: Any = encoder.model
+    for k in range(2):
+        rows = np.flatnonzero(pairs.environment == k)
+        inputs = encoder.inputs([pairs.load(int(i)) for i in rows], [pairs.captions[i] for i in rows])
+        u = unit(model.get_image_features(pixel_values=inputs["pixel_values"]).pooler_output)
+        ids = inputs["input_ids"]
+        mask = inputs.get("attention_mask", torch.ones_like(ids))
+        v = unit(model.get_text_features(input_ids=ids, attention_mask=mask if kind == "clip" else None).pooler_output)
+        only = torch.zeros_like(mask)
+        if kind == "clip":
+            only[:, 0] = 1
+            only[torch.arange(len(ids)), (ids == 3).int().argmax(1)] = 1
+        else:
+            only[:, -1] = 1
+        v_absent = unit(model.get_text_features(input_ids=ids, attention_mask=only).pooler_output)
+        u_absent = unit(without_patches(model, kind)).expand_as(u)
+        values = [(a * b).sum(-1) for a, b in ((u_absent, v_absent), (u, v_absent), (u_absent, v), (u, v))]
+        np.testing.assert_allclose(found.values[k], torch.stack(values), atol=2e-6)
+    assert found.value == "cosine"
+    assert np.ptp(found.values[0][1:], axis=1).min() > 1e-2, "the check can fail"
+
+
+def without_patches(model: Any, kind: str) -> torch.Tensor:
+    vision = model.vision_model
+    if kind == "siglip":  # an attention pool over nothing gives its output bias
+        state = vision.head.attention.out_proj.bias[None]
+        return state + vision.head.mlp(vision.head.layernorm(state))
+    x = vision.embeddings.class_embedding + vision.embeddings.position_embedding.weight[0]
+    x = vision.encoder(inputs_embeds=vision.pre_layrnorm(x[None, None])).last_hidden_state
+    return model.visual_projection(vision.post_layernorm(x[:, 0]))
+
+
+@torch.no_grad()
+def test_fused_tokens_against_the_models_own_passes(pairs: Pairs, tmp_path: Path) -> None:
+    encoder = loaded(tmp_path, "vilt")
+    found = model_coalitions_by_environment(encoder, pairs, batch=3)
+    assert found.value == "logit of the predicted class"
+    for k in range(2):
+        rows = np.flatnonzero(pairs.environment == k)
+        for column, i in enumerate(rows):
+            inputs = encoder.inputs([pairs.load(int(i))], [pairs.captions[i]])
+            full = encoder.model(**inputs).logits[0]
+            chosen = int(full.argmax())
+            first = torch.zeros_like(inputs["attention_mask"])
+            first[:, 0] = 1
+            image = encoder.model(**{**inputs, "attention_mask": first}).logits[0, chosen]
+            np.testing.assert_allclose(found.values[k][[1, 3], column], [image, full[chosen]], atol=1e-4)
+
+
+@pytest.mark.parametrize("model", ["embedded:high", "embedded:fused_high"])
+@pytest.mark.parametrize("baseline", BASELINES)
+def test_contributions_add_up(model: str, baseline: str) -> None:
+    data = open_pairs("embedded:high").limited(6)
+    encoder = load_encoder(model, head=True)
+    found = model_coalitions_by_environment(encoder, data, baseline=baseline, batch=3)
+    assert found.names == data.environment_names
+    for values, phi, mixed in zip(found.values, found.shapley, found.interaction, strict=True):
+        none, image, text, both = values
+        assert values.shape == (4, 6)
+        np.testing.assert_allclose(phi.sum(axis=0), both - none, atol=1e-12)
+        np.testing.assert_allclose(mixed, both - image - text + none, atol=1e-12)
+    again = model_coalitions_by_environment(encoder, data, baseline=baseline, batch=3)
+    assert all(np.array_equal(a, b) for a, b in zip(found.values, again.values, strict=True))
+    assert found.to_dict()["environments"][0]["pairs"] == 6
+    assert json.loads(json.dumps(found.to_dict())) == found.to_dict()
+
+
+def test_mean_interaction_is_clv_less_con(tmp_path: Path) -> None:
+    """C4 with the baselines of each environment; mutant: the mean over all environments."""
+    data, encoder = open_pairs("embedded:high"), load_encoder("embedded:high")
+    found = model_coalitions_by_environment(encoder, data, baseline="mean")
+    extract_features(encoder, data, tmp_path / "f.npz", say=lambda _: None)
+    features = load_features(tmp_path / "f.npz")
+    clv = [float((features.image[r] * features.text[r]).sum(1).mean()) for r in map(features.rows, range(5))]
+    expected = np.array(clv) - np.diag(score_matrices(features)["IT"])
+    np.testing.assert_allclose([found.summary(k)["interaction"][0] for k in range(5)], expected, atol=1e-6)
+    u, v = features.image.astype(float), features.text.astype(float)
+    wrong = ((u - u.mean(0)) * (v - v.mean(0))).sum(1)
+    assert abs(wrong[features.rows(0)].mean() - expected[0]) > 0.05
+
+
+def test_intervals_by_hand() -> None:
+    """Three values 0, 1, 2: mean 1, standard error 1/sqrt(3), 95 % quantile of Student's t with 2 degrees 2.91999."""
+    values = np.array([[0.0] * 3, [0.0, 2.0, 4.0], [0.0] * 3, [0.0, 2.0, 4.0]])
+    phi = np.array([[0.0, 1.0, 2.0], [0.0] * 3])
+    found = ModelCoalitions(("a",), (values,), (phi,), (np.zeros(3),), "zero", "score").summary(0)
+    assert found["image"] == pytest.approx((1.0, 2.919986 / 3**0.5), rel=1e-5)
+    assert found["text"] == (0.0, 0.0)
+
+
+def test_bad_input(pairs: Pairs) -> None:
+    encoder = load_encoder("embedded:fused_low", head=True)
+    with pytest.raises(InputError, match="noise"):
+        model_coalitions_by_environment(encoder, pairs, baseline="noise")
+    with pytest.raises(InputError, match="batch 0"):
+        model_coalitions_by_environment(encoder, pairs, batch=0)
+    with pytest.raises(InputError, match="at least 3"):
+        model_coalitions_by_environment(encoder, pairs.limited(2), baseline="permute")
+    with pytest.raises(InputError, match="no classification head"):
+        model_coalitions_by_environment(load_encoder("embedded:fused_low"), pairs)
