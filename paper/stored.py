@@ -135,7 +135,7 @@ def store(name: str, folder: Path = FOLDER) -> Path:
     if set(values) != set(experiment.fields):
         raise ValueError(f"{name}: values and their descriptions differ: {set(values) ^ set(experiment.fields)}")
     versions = {package: metadata.version(package) for package in ("numpy", "torch", "transformers", "peft")}
-    record = {
+    record: dict[str, Any] = {
         "experiment": name,
         "source": experiment.source,
         "what": experiment.what,

@@ -94,13 +94,13 @@ def drift_table(runs: Sequence[OrderRun], weight: float) -> dict[str, Any]:
         `pairs` (n, 2) positions (s, t); `con_it`, `con_ti` (n,); and reading -> term -> (epochs, n) drift in nats, all
         averaged over seeds; `seed_sd`: reading -> term -> (n,) standard deviation over seeds after the last epoch.
     """
-    transitions: dict[tuple[tuple[int, ...], int], list[dict[str, Any]]] = {}
+    transitions: dict[tuple[tuple[int, ...], int], list[dict[Any, Any]]] = {}
     for run in runs:
         curves = [(*between, last) for between, last in zip(run.epochs, run.records[1:], strict=True)]
         for k in range(len(run.order) - 1):
             s, t = run.order[k], run.order[k + 1]
             before = run.records[k + 1]
-            row: dict[str, Any] = {"con_it": before.con["IT"][s, t], "con_ti": before.con["TI"][s, t]}
+            row: dict[Any, Any] = {"con_it": before.con["IT"][s, t], "con_ti": before.con["TI"][s, t]}
             for term in TERMS:
                 first, second = ([_term(m, term, weight) for m in curve] for curve in (curves[k], curves[k + 1]))
                 row["transition", term] = [b[t] - a[s] for a, b in zip(first, second, strict=True)]

@@ -54,8 +54,10 @@ class Measurement:
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Measurement:
         """The inverse of `to_dict`.  KeyError where a field is missing."""
-        plain = [np.array(values[name], dtype=np.float64) for name in ("ce", "accuracy", "clip", "clv")]
-        return Measurement(*plain, {key: np.array(matrix) for key, matrix in values["con"].items()})
+        ce, accuracy, clip, clv = (
+            np.array(values[name], dtype=np.float64) for name in ("ce", "accuracy", "clip", "clv")
+        )
+        return Measurement(ce, accuracy, clip, clv, {key: np.array(matrix) for key, matrix in values["con"].items()})
 
 
 class Trainer:

@@ -1,0 +1,98 @@
+"""E1: the regression against numbers with a known answer, and the drifts read from the right records."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from crossmodal.theory.errors import InputError
+from crossmodal.vlm_validation.training.drift import balanced_orders, drift_table, ols, regress
+from crossmodal.vlm_validation.training.loop import Measurement, OrderRun
+
+
+def test_ols_finds_what_was_put_in() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 2))
+    exact = ols(3 + x @ [2.0, -1.0], x)
+    np.testing.assert_allclose(exact.coefficients, [3, 2, -1], atol=1e-12)
+    assert exact.r2 == pytest.approx(1)
+    assert ols(np.full(40, 0.25), x).r2 is None
+
+
+def test_ols_against_the_textbook_formula_of_one_regressor() -> None:
+    from scipy.stats import linregress, t
+
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=30), rng.normal(size=30)
+    found, known = ols(y, x[:, None]), linregress(x, y)
+    half = t.ppf(0.975, 28) * known.stderr
+    assert found.coefficients[1] == pytest.approx(known.slope)
+    assert (found.low[1], found.high[1]) == pytest.approx((known.slope - half, known.slope + half))
+    assert found.low[0] == pytest.approx(known.intercept - t.ppf(0.975, 28) * known.intercept_stderr)
+    assert found.r2 == pytest.approx(known.rvalue**2)
+    assert found.adjusted_r2 == pytest.approx(1 - (1 - known.rvalue**2) * 29 / 28)
+
+
+def test_intervals_cover_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(12, 2))
+    fits = [ols(1 + x @ [0.5, -2.0] + rng.normal(size=12), x) for _ in range(2000)]
+    covered = np.mean([fit.low[2] <= -2.0 <= fit.high[2] for fit in fits])
+    assert abs(covered - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 2000)
+
+
+def test_ols_refuses_what_has_no_answer() -> None:
+    x = np.random.default_rng(0).normal(size=(10, 2))
+    with pytest.raises(InputError, match="3 rows"):
+        ols(x[:3, 0], x[:3])
+    for bad in (np.column_stack([x[:, 0], 2 * x[:, 0]]), np.column_stack([x[:, 0], np.ones(10)])):
+        with pytest.raises(InputError, match="dependent"):
+            ols(x[:, 0], bad)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 6, 7])
+def test_balanced_orders_hold_every_pair_equally_often(count: int) -> None:
+    orders = balanced_orders(count)
+    assert all(sorted(order) == list(range(count)) for order in orders)
+    seen = Counter((order[k], order[k + 1]) for order in orders for k in range(count - 1))
+    assert len(seen) == count * (count - 1)
+    assert set(seen.values()) == {1 if count % 2 == 0 else 2}
+
+
+def moment(value: int) -> Measurement:
+    """A measurement in which every number tells where it is from: 100 value + 10 s + t for scores, 10 value + s else."""
+    row = 10.0 * value + np.arange(3)
+    pair = 100.0 * value + 10 * np.arange(3)[:, None] + np.arange(3)
+    con = {"IT": pair, "TI": -pair, "II": pair, "TT": pair}
+    return Measurement(ce=row, accuracy=row, clip=row**2, clv=row, con=con)
+
+
+def test_drifts_are_read_where_they_should_be() -> None:
+    # records 0..3 are moments 0, 2, 4, 6; after the first of two epochs moments 1, 3, 5
+    run = OrderRun((2, 0, 1), tuple(moment(k) for k in (0, 2, 4, 6)), tuple((moment(k),) for k in (1, 3, 5)), moment(6))
+    table = drift_table([run, run], weight=0.5)
+    assert table["pairs"].tolist() == [[2, 0], [0, 1]]
+    assert table["con_it"].tolist() == [220.0, 401.0]  # before training on t: moments 2 and 4
+    assert table["con_ti"].tolist() == [-220.0, -401.0]
+    # epoch 1: L_0 at moment 3 less L_2 at moment 1; epoch 2: L_0 at moment 4 less L_2 at moment 2
+    assert table["transition"]["ce"].tolist() == [[30.0 - 12, 51.0 - 30], [40.0 - 22, 61.0 - 40]]
+    assert table["step"]["ce"].tolist() == [[32.0 - 22, 50.0 - 40], [42.0 - 22, 60.0 - 40]]
+    for reading in ("transition", "step"):
+        terms = table[reading]
+        np.testing.assert_allclose(terms["total"], terms["ce"] + 0.5 * terms["clip"])
+        assert not table["seed_sd"][reading]["ce"].any()
+
+
+def test_regression_of_every_term_and_epoch() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(8, 2))
+    drift = {
+        reading: {term: rng.normal(size=(3, 8)) for term in ("ce", "clip", "total")}
+        for reading in ("transition", "step")
+    }
+    drift["step"]["clip"][:] = 0  # as in frozen training
+    found = regress({"con_it": scores[:, 0], "con_ti": scores[:, 1], **drift})
+    assert [len(fits) for terms in found.values() for fits in terms.values()] == [3] * 6
+    assert found["step"]["clip"][0].r2 is None
+    assert found["transition"]["ce"][2] == ols(drift["transition"]["ce"][2], scores)
