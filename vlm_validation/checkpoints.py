@@ -23,6 +23,10 @@ HEADS = ("ViltForQuestionAnswering", "ViltForImageAndTextRetrieval")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _WANTED = ("config.json", "*.safetensors", "*.safetensors.index.json", "*processor_config.json", "*token*.json",
            "vocab.txt", "vocab.json", "merges.txt", "*.model")  # fmt: skip
+_PROCESSING = (
+    ("tokenizer", "AutoTokenizer", ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model"), "tokenizer"),
+    ("image processor", "AutoImageProcessor", ("preprocessor_config.json", "processor_config.json"), "image_processor"),
+)
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -133,12 +137,9 @@ def load_processing(found: Checkpoint) -> tuple[Any, Any]:
     """
     transformers = _transformers()
     options = {"local_files_only": True, "trust_remote_code": False}
-    parts = {"tokenizer": ("AutoTokenizer", ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model"), "tokenizer")}
-    if not found.embedded:
-        files = ("preprocessor_config.json", "processor_config.json")
-        parts["image processor"] = ("AutoImageProcessor", files, "image_processor")
+    wanted = _PROCESSING[:1] if found.embedded else _PROCESSING
     loaded: dict[str, Any] = {}
-    for part, (loader, files, word) in parts.items():
+    for part, loader, files, word in wanted:
         if not any((found.folder / file).is_file() for file in files):
             raise InputError(
                 f"{found.folder}: no {part}", expected=f"one of the files {', '.join(files)}",

@@ -64,7 +64,7 @@ def coco_pairs(root: Path, split: str | None = None) -> Pairs:
     return Pairs(
         f"COCO {split}", [" ".join(caption[image].split()) for image in kept],
         np.array([home[names[label[image]]] for image in kept]), np.array([label[image] for image in kept]),
-        np.array(kept, dtype=np.int64), tuple(group["name"] for group in groups), names, **from_files(paths),
+        np.array(kept, dtype=np.int64), tuple(group["name"] for group in groups), names, *from_files(paths),
         metadata={"data": f"COCO {split}", "caption": "the first by annotation id", "label": listed["rule"],
                   "environments": f"coco_environments.json, version {listed['version']}"},
         notes=tuple(notes),

@@ -77,7 +77,7 @@ def cub_pairs(folder: Path, split: str | None = None, captions: Path | None = No
     return Pairs(
         "CUB-200-2011" + (f", {split}" if split else ""), [texts[image] for image in kept], home[label], label,
         np.array(kept, dtype=np.int64), tuple(group["name"] for group in listed["environments"]), titles,
-        **from_files(paths), template=TEMPLATE,
+        *from_files(paths), template=TEMPLATE,
         metadata={"data": f"CUB-200-2011 {split or 'all images'}", "caption": origin,
                   "environments": f"cub_environments.json, version {listed['version']}"},
         notes=() if captions else ("captions are made from class names: all images of a class share one text",),
@@ -104,7 +104,8 @@ def taxonomic_environments(parent_child: Path, names: Path, classes: Path) -> di
     taxon, titles = _columns(names), _columns(classes)
     members: dict[str, list[list[Any]]] = {name: [] for name in TAXA}
     for number, title in sorted(titles.items()):
-        above, node = [], number
+        above: list[str] = []
+        node = number
         while node in parents and len(above) < len(parents):  # a loop in the tree ends too
             node = parents[node]
             above.append(taxon.get(node, "").strip())

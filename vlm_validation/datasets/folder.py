@@ -42,7 +42,7 @@ def folder_pairs(folder: Path) -> Pairs:
     notes = (f"{repeated} row(s) repeat a picture of another row",) if repeated else ()
     return Pairs(
         str(folder), [row["caption"] for row in rows], environments, labels, np.array([row["file"] for row in rows]),
-        environment_names, label_names, **from_files(paths), metadata={"data": f"folder with {lists[0].name}"}, notes=notes,
+        environment_names, label_names, *from_files(paths), metadata={"data": f"folder with {lists[0].name}"}, notes=notes,
     )  # fmt: skip
 
 

@@ -140,7 +140,7 @@ def open_image(path: Path) -> Any:
         ) from None  # fmt: skip
 
 
-def from_files(paths: Sequence[Path]) -> dict[str, Callable[[int], Any]]:
+def from_files(paths: Sequence[Path]) -> tuple[Callable[[int], Any], Callable[[int], str]]:
     """`load` and `stamp` of pictures in files."""
 
     def stamp(index: int) -> str:
@@ -150,7 +150,7 @@ def from_files(paths: Sequence[Path]) -> dict[str, Callable[[int], Any]]:
             return f"{paths[index].name} missing"
         return f"{paths[index].name} {found.st_size} {found.st_mtime_ns}"
 
-    return {"load": lambda index: open_image(paths[index]), "stamp": stamp}
+    return lambda index: open_image(paths[index]), stamp
 
 
 def require_files(paths: Sequence[Path], named_by: Path) -> None:
