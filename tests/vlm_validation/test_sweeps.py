@@ -202,6 +202,12 @@ def test_user_mistakes(tmp_path: Path) -> None:
         Store(tmp_path / "file")
 
 
+def test_a_cluster_that_writes_elsewhere_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_on_dask", lambda jobs, _: ((k, []) for k in range(len(jobs))))
+    with pytest.raises(InputError, match="64 cells that the cluster finished are not here"):
+        run_sweep(SWEEP, tmp_path, dask="tcp://somewhere:1", progress=False)
+
+
 # ---- real deaths
 
 

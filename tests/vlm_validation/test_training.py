@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -172,6 +173,17 @@ def test_bad_runs_are_named(environments: Environments) -> None:
     ):
         with pytest.raises(InputError):
             Choice(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("package", "protocol"), [("transformers", FROZEN), ("peft", LORA)])
+def test_a_missing_extra_is_named(
+    environments: Environments, package: str, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=rf"{package} is not installed(.|\n)*crossmodal\[vlm\]"):
+        Trainer(environments, protocol, 0)
 
 
 def test_hashes_and_generators_tell_things_apart() -> None:

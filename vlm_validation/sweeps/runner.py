@@ -153,7 +153,7 @@ def run_sweep(
         progress: show a bar on a terminal.
 
     Raises:
-        InputError: workers < 1; no cluster at that address; runs that diverged (all others are finished first); a
+        InputError: workers < 1; no cluster at that address, or one that writes elsewhere; runs that diverged (all others are finished first); a
             subtree whose worker died `ATTEMPTS` times.
     """
     if workers < 1:
@@ -177,6 +177,12 @@ def run_sweep(
             else:
                 for line in outcome:
                     say(line)
+    if dask is not None and not failed and (unseen := missing((cell for unit in units for cell in unit), store)):
+        raise InputError(
+            f"{folder}: {len(unseen)} cells that the cluster finished are not here",
+            expected="a folder that the driver and all workers see under one path",
+            causes=("workers on machines with a disk of their own",), fix="name a folder of a shared file system",
+        )  # fmt: skip
     if failed:
         raise InputError(
             f"{len(failed)} of {len(units)} subtrees failed; finished cells are kept.  The first: {failed[0]}"

@@ -138,8 +138,15 @@ def load_environments(choice: Choice) -> Environments:
 
 
 def quiet_clip(world: str) -> tuple[Any, Any]:
-    """`load_clip` without the library's own progress bar, which is not silent in a pipe."""
-    from transformers.utils import logging
+    """`load_clip` without the library's own progress bar, which is not silent in a pipe.
+
+    Raises:
+        InputError: the checkpoint or the library that reads it is not installed.
+    """
+    try:
+        from transformers.utils import logging
+    except ImportError:
+        raise missing_extra("transformers") from None
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -148,6 +155,14 @@ def quiet_clip(world: str) -> tuple[Any, Any]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def missing_extra(package: str) -> InputError:
+    """What to say where a package of the extra `vlm` is missing."""
+    return InputError(
+        f"{package} is not installed", expected="the extra 'vlm', which training an encoder needs",
+        fix="pip install 'crossmodal[vlm]'",
+    )  # fmt: skip
 
 
 def features_of(

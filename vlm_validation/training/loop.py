@@ -21,7 +21,7 @@ from ...theory.errors import InputError
 from .. import embedded_models as models
 from ..features import Features
 from ..scores import estimate_scores
-from .data import Environments, Samples, features_of, quiet_clip
+from .data import Environments, Samples, features_of, missing_extra, quiet_clip
 from .protocol import Protocol, generator_of
 
 State = dict[str, torch.Tensor]
@@ -254,8 +254,10 @@ def run_order(
 
 def _add_lora(model: Any, rank: int, seed: int) -> None:
     """Low-rank updates that change nothing yet (B = 0); A is drawn from the seed."""
-    from peft import LoraConfig, inject_adapter_in_model
-
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise missing_extra("peft") from None
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(LORA_TARGETS), lora_dropout=0.0, bias="none")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

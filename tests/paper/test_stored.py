@@ -1,0 +1,138 @@
+"""Stored results: current, described, as computed now where that is quick; and refused when they are not what they say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from crossmodal.paper import stored
+from crossmodal.paper.stored import FOLDER, MOST_BYTES, experiments, load_stored
+from crossmodal.theory.errors import InputError
+from crossmodal.vlm_validation import metrics
+
+names = pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.json")))
+
+
+def test_every_file_belongs_to_an_experiment() -> None:
+    assert {path.stem for path in FOLDER.glob("*.json")} == set(experiments())
+
+
+@names
+def test_current_small_described_and_of_named_origin(name: str) -> None:
+    record = load_stored(name)
+    assert (FOLDER / f"{name}.json").stat().st_size <= MOST_BYTES
+    assert set(record["fields"]) == set(record["values"])
+    origin = record["provenance"]
+    assert origin["command"] == f"python -m crossmodal.paper.stored {name}"
+    assert {"crossmodal", "python", "numpy", "torch", "transformers", "peft"} == set(origin["versions"])
+    assert origin["seeds"] == list(experiments()[name].seeds)
+    assert all(len(origin[key]) == 64 for key in stored.INPUTS)
+
+
+def changed(record: dict[str, Any], kind: str) -> str:
+    if kind in stored.INPUTS:
+        record["provenance"][kind] = "0" * 64
+    elif kind == "another experiment":
+        record["experiment"] = "e9"
+    elif kind == "a value less":
+        record["values"].popitem()
+    elif kind == "no provenance":
+        del record["provenance"]
+    text = json.dumps(record)
+    return text[:-5] if kind == "torn" else text
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [*((key, f"e4_transfer is stale: {key}") for key in stored.INPUTS), ("another experiment", "e9"),
+     ("a value less", "fields in doubt"), ("no provenance", "provenance"), ("torn", "cannot be read")],
+)  # fmt: skip
+def test_a_file_that_is_not_what_it_says_is_refused_by_name(tmp_path: Path, kind: str, says: str) -> None:
+    path = tmp_path / "e4_transfer.json"
+    path.write_text(changed(load_stored("e4_transfer"), kind))
+    with pytest.raises(InputError, match=r"e4_transfer\.json") as caught:
+        load_stored("e4_transfer", tmp_path)
+    assert says in str(caught.value)
+    assert "python -m crossmodal.paper.stored e4_transfer" in str(caught.value)
+
+
+def test_any_change_of_the_configuration_makes_it_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = experiments()["e2_lambda"]
+    for new in (
+        replace(old, seeds=(0, 1)),
+        replace(old, settings=old.settings | {"order": "reversed"}),
+        replace(old, choice=replace(old.choice, train=57)),
+        replace(old, protocols=old.protocols | {"full": replace(old.protocols["full"], tau=11.0)}),
+    ):
+        monkeypatch.setattr(stored, "experiments", lambda new=new: {"e2_lambda": new})
+        with pytest.raises(InputError, match="stale"):
+            load_stored("e2_lambda")
+    monkeypatch.setattr(stored, "VERSION", stored.VERSION + 1)
+    with pytest.raises(InputError, match="config_hash"):
+        load_stored("e2_lambda")
+
+
+def test_storing_is_atomic_described_and_the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers", reason="versions of the extra 'vlm' are part of what is stored")
+    old = experiments()["e4_transfer"]
+    values: dict[str, Any] = {key: np.arange(3) / 3 for key in old.fields}
+    monkeypatch.setattr(stored, "experiments", lambda: {"e4_transfer": replace(old, compute=lambda _: values)})
+    first = stored.store("e4_transfer", tmp_path).read_bytes()
+    assert stored.store("e4_transfer", tmp_path).read_bytes() == first
+    assert load_stored("e4_transfer", tmp_path)["values"]["bwt"] == [0, 1 / 3, 2 / 3]
+    values["bwt"] = np.random.default_rng(0).random(20_000)
+    with pytest.raises(ValueError, match="more than"):
+        stored.store("e4_transfer", tmp_path)
+    del values["bwt"]
+    with pytest.raises(ValueError, match="descriptions differ"):
+        stored.store("e4_transfer", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["e4_transfer.json"]
+
+
+def test_the_command_lists_and_names_mistakes(tmp_path: Path) -> None:
+    listed = CliRunner().invoke(stored.main, [])
+    assert listed.exit_code == 0
+    assert all(f"{name}: " in listed.stdout for name in experiments())
+    assert listed.stdout.count("[current]") == len(experiments())
+    wrong = CliRunner().invoke(stored.main, ["e2_lambda", "e7"])
+    assert wrong.exit_code == 1
+    assert "no stored experiment 'e7'" in wrong.stderr
+    with pytest.raises(InputError, match="no such file"):
+        load_stored("e2_lambda", tmp_path)
+
+
+def test_stored_numbers_are_those_of_the_code() -> None:
+    """One frozen run of E2 and one of E4, trained now; another machine may differ in the last digits of float32."""
+    pytest.importorskip("transformers", reason="the extra 'vlm' is not installed, so nothing was trained")
+    from crossmodal.vlm_validation.training.data import load_environments
+    from crossmodal.vlm_validation.training.loop import run_order
+
+    e2, e4 = experiments()["e2_lambda"], experiments()["e4_transfer"]
+    assert e2.choice == e4.choice
+    environments = load_environments(e2.choice)
+    values = load_stored("e2_lambda")["values"]
+    run = run_order(environments, replace(e2.protocols["frozen"], weight=values["lambda"][3]), e2.seeds[1], range(5))
+    for name in ("clv", "clip", "ce"):
+        np.testing.assert_allclose(getattr(run.records[-1], name), values[name]["frozen"][3][1], atol=1e-4)
+    values = load_stored("e4_transfer")["values"]
+    order = values["orders"]["frozen"]["least cumulative contribution"]
+    run = run_order(environments, e4.protocols["frozen"], e4.seeds[2], order)
+    found = metrics.bwt(run.matrix("loss"), convention=values["convention"], kind="loss").value
+    assert found == pytest.approx(values["bwt"]["frozen"]["least cumulative contribution"]["loss"][2], abs=1e-4)
+
+
+def test_what_theory_says_of_frozen_encoders_holds_in_what_is_stored() -> None:
+    e2 = load_stored("e2_lambda")["values"]
+    for name in ("clv", "clip"):
+        assert np.array_equal(e2[name]["frozen"], np.broadcast_to(e2[f"start_{name}"], np.shape(e2[name]["frozen"])))
+        assert np.ptp(e2[name]["full"], axis=0).max() > 0
+    e1 = load_stored("e1_drift")["values"]["table"]
+    assert not np.any(e1["frozen"]["seed_sd"]["transition"]["clip"])
+    assert not np.any(e1["frozen"]["step"]["clip"])
+    assert np.any(e1["frozen"]["transition"]["clip"])
+    assert np.any(e1["full"]["step"]["clip"])
