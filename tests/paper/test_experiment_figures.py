@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from crossmodal.kernels.benchmarks import recorded
+from crossmodal.paper import tabular
 from crossmodal.paper.figures import e5_ood_mcm, e8_coalitions, t2_4_alignment
 from crossmodal.paper.results import Data
 from crossmodal.paper.stored import load_stored
@@ -165,3 +166,35 @@ def test_a_stale_sweep_is_refused(tmp_path: Any) -> None:
     (tmp_path / "e2_lambda.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="stale: data_hash"):
         load_stored("e2_lambda", tmp_path)
+
+
+# -- E1 and E4 -------------------------------------------------------------------------------------------------
+
+
+def explained(columns: list[np.ndarray], drift: np.ndarray) -> float:
+    """R² of least squares, by projection."""
+    design = np.stack([np.ones_like(drift), *columns], axis=1)
+    residual = drift - design @ np.linalg.lstsq(design, drift, rcond=None)[0]
+    return float(1 - residual @ residual / ((drift - drift.mean()) ** 2).sum())
+
+
+def test_drift_regressions_by_hand(compute: Any) -> None:
+    data = compute("e1_drift")
+    table = load_stored("e1_drift")["values"]["table"]
+    for mode in ("frozen", "full"):
+        scores = [np.array(table[mode][key]) for key in ("con_it", "con_ti")]
+        for reading in ("transition", "step"):
+            by_hand = explained(scores, data[f"drift_{reading}_{mode}"])
+            assert data[f"{reading}_{mode}_r2"] == pytest.approx(by_hand, abs=1e-9)
+            assert explained(scores[:1], data[f"drift_{reading}_{mode}"]) < by_hand + 1e-12
+
+
+def test_transfer_table_is_the_stored_one(features: Any) -> None:
+    built = tabular.make("e4_transfer", features, 0)
+    values = load_stored("e4_transfer")["values"]
+    assert len(built.rows) == sum(len(orders) for orders in values["bwt"].values())
+    for mode, name, path, loss, (low, high), _ in built.rows:
+        stored = values["bwt"][mode][name]["loss"]
+        assert loss == pytest.approx(np.mean(stored))
+        assert (low, high) == (min(stored), max(stored))
+        assert sorted(path.split(", ")) == sorted(values["environments"])
