@@ -27,7 +27,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -377,7 +377,7 @@ def _vectors(value: Any, name: str, source: str, minimum: int = 2) -> np.ndarray
             fix="pool to one vector a sample" if array.ndim > 2 else "stack the vectors: numpy.stack(list)",
         )  # fmt: skip
     array = np.ascontiguousarray(array, dtype=np.float64 if array.dtype.itemsize >= 8 else np.float32)
-    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    bad = np.flatnonzero(~_by_rows(array, lambda block: np.isfinite(block).all(axis=1)))
     if len(bad):
         raise InputError(
             f"{source}: {name} holds NaN or infinity in {_listed(bad, len(array))}",
@@ -396,8 +396,13 @@ def _vectors(value: Any, name: str, source: str, minimum: int = 2) -> np.ndarray
     return array
 
 
+def _by_rows(array: np.ndarray, measure: Callable[[np.ndarray], np.ndarray], block: int = 8192) -> np.ndarray:
+    """One number a row, block by block: what is checked may be a file larger than memory."""
+    return np.concatenate([measure(array[start : start + block]) for start in range(0, max(1, len(array)), block)])
+
+
 def _check_norms(array: np.ndarray, name: str, source: str) -> None:
-    norms = np.linalg.norm(array.astype(np.float64), axis=1)
+    norms = _by_rows(array, lambda block: np.linalg.norm(block.astype(np.float64), axis=1))
     off = np.flatnonzero(np.abs(norms - 1) > NORM_TOLERANCE)
     if len(off):
         raise InputError(
