@@ -70,7 +70,7 @@ def moment(value: int) -> Measurement:
 
 def test_drifts_are_read_where_they_should_be() -> None:
     # records 0..3 are moments 0, 2, 4, 6; after the first of two epochs moments 1, 3, 5
-    run = OrderRun((2, 0, 1), tuple(moment(k) for k in (0, 2, 4, 6)), tuple((moment(k),) for k in (1, 3, 5)), moment(6))
+    run = OrderRun((2, 0, 1), tuple(moment(k) for k in (0, 2, 4, 6)), tuple((moment(k),) for k in (1, 3, 5)), ())
     table = drift_table([run, run], weight=0.5)
     assert table["pairs"].tolist() == [[2, 0], [0, 1]]
     assert table["con_it"].tolist() == [220.0, 401.0]  # before training on t: moments 2 and 4

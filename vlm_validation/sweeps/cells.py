@@ -1,7 +1,7 @@
 """Cells of a sweep: one training stage each, one JSON file each, named by the hash of what decides its content.
 
-A cell is (checkpoint, scenes, seed, prefix of an order, protocol, what is measured); its file holds the measurement after
-the prefix, and beside it, in safetensors, lie the weights that longer prefixes go on from.  Both are written whole or
+A cell is (checkpoint, scenes, seed, prefix of an order, protocol, what is measured); its file holds the measurements after
+the prefix, on unseen and on training scenes, and beside it, in safetensors, lie the weights that longer prefixes go on from.  Both are written whole or
 not at all, weights first, so that a JSON file is the sign of a finished cell, and an existing one is never computed again.
 
 A JSON file is believed only where it says of itself what its name says and its content has the digest it declares.
@@ -26,7 +26,8 @@ from ..training.data import Choice
 from ..training.loop import Measurement, State
 from ..training.protocol import VERSION, Protocol, config_hash
 
-FORMAT = 1
+FORMAT = 2
+MEASURED = ("unseen", "training")  # scenes
 Say = Callable[[str], None]
 
 
@@ -119,9 +120,10 @@ class Store:
             return None
         try:
             record = json.loads(content)
-            body = {key: record[key] for key in ("config", "measurement", "weights")}
+            body = {key: record[key] for key in ("config", *MEASURED, "weights")}
             whole = record["digest"] == config_hash(body) and record["config"] == cell.config()
-            Measurement.from_dict(record["measurement"])
+            for key in MEASURED:
+                Measurement.from_dict(record[key])
             if whole:
                 return dict(record)
             reason = "it is not what its name says, or was changed after it was written"
@@ -132,15 +134,17 @@ class Store:
         self._say(f"{path}: {reason}; set aside as {aside.name} and computed again")
         return None
 
-    def write(self, cell: Cell, measurement: Measurement, state: State | None) -> None:
-        """Weights first, then the measurement: whole files only."""
+    def write(self, cell: Cell, unseen: Measurement, training: Measurement, state: State | None) -> None:
+        """Weights first, then the measurements on unseen and on training scenes: whole files only."""
         weights = ""
         if state is not None:
             content = _safetensors(state)
             weights = hashlib.sha256(content).hexdigest()
             with atomic_writer(self.weights_path(cell)) as handle:
                 handle.write(content)
-        body = {"config": cell.config(), "measurement": measurement.to_dict(), "weights": weights}
+        body = {
+            "config": cell.config(), "unseen": unseen.to_dict(), "training": training.to_dict(), "weights": weights
+        }  # fmt: skip
         record = {**body, "digest": config_hash(body)}
         with atomic_writer(self.path(cell)) as handle:
             handle.write((json.dumps(record, sort_keys=True, indent=1, allow_nan=False) + "\n").encode())

@@ -1,6 +1,7 @@
 """The tidy tables of a sweep: a function of its configuration and its cells alone, without time, host or path.
 
-`cells.csv`: one row for each cell and environment.  `scores.csv`: one row for each cell and ordered pair of environments.
+`cells.csv`: one row for each cell, kind of scenes (unseen, training) and environment.  `scores.csv`: the same
+with ordered pairs of environments.
 Numbers are written shortest-exact, so the same cells give the same bytes, whoever computed them and in what order.
 """
 
@@ -14,10 +15,10 @@ from typing import Any
 from ...theory.errors import InputError
 from ..containers import atomic_writer
 from ..scores import KEYS
-from .cells import Cell, Store
+from .cells import MEASURED, Cell, Store
 from .runner import Sweep, missing
 
-CELL = ("cell", "model", "data", "protocol", "mode", "weight", "seed", "prefix", "trained")
+CELL = ("cell", "model", "data", "protocol", "mode", "weight", "seed", "prefix", "trained", "scenes")
 ROWS = (*CELL, "environment", "name", "ce", "accuracy", "clip", "clv")
 PAIRS = (*CELL, "from", "to", *(f"con_{key.lower()}" for key in KEYS))
 
@@ -44,8 +45,8 @@ def merge(sweep: Sweep, folder: Path, output: Path | None = None, say: Any = pri
     for cell in cells:
         record = store.read(cell)
         assert record is not None
-        m, start = record["measurement"], _start(cell, record)
-        for k, name in enumerate(cell.choice.names):
+        for k, name, scenes in ((k, name, scenes) for scenes in MEASURED for k, name in enumerate(cell.choice.names)):
+            m, start = record[scenes], [*_start(cell, record), scenes]
             rows.append([*start, k, name, *(m[column][k] for column in ROWS[-4:])])
             pairs += [[*start, k, t, *(m["con"][key][k][t] for key in KEYS)] for t in range(len(cell.choice.names))]
     target = folder if output is None else output

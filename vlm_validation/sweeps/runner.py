@@ -117,7 +117,12 @@ def _walk(cells: list[Cell], store: Store, keep_weights: bool) -> None:
         if trainer is None:
             trainer = Trainer(_environments(cell.choice), cell.protocol, cell.seed)
         state = _advance(cell, trainer, store, path)
-        store.write(cell, trainer.measure(state), state if keep_weights and cell.prefix else None)
+        store.write(
+            cell,
+            trainer.measure(state),
+            trainer.measure(state, trained=True),
+            state if keep_weights and cell.prefix else None,
+        )
 
 
 def _advance(cell: Cell, trainer: Trainer, store: Store, path: dict[tuple[int, ...], State]) -> State:

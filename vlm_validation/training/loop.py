@@ -213,22 +213,26 @@ class OrderRun:
         order: (T,) positions into the environments' names.
         records: T+1 measurements: before training and after each environment.
         epochs: T lists: the measurements after every epoch of a stage but its last, where asked for.
-        fitted: the last measurement once more, on the training scenes.
+        fitted: T+1 measurements at the same moments, on the training scenes.
     """
 
     order: tuple[int, ...]
     records: tuple[Measurement, ...]
     epochs: tuple[tuple[Measurement, ...], ...]
-    fitted: Measurement
+    fitted: tuple[Measurement, ...]
 
-    def matrix(self, kind: str, weight: float = 0.0) -> np.ndarray:
+    def matrix(self, kind: str, weight: float = 0.0, *, trained: bool = False) -> np.ndarray:
         """R of `metrics`, (T+1, T), columns in the order of training.
 
         Args:
             kind: "loss" (cross entropy plus `weight` times the contrastive loss, nats) or "accuracy".
             weight: lambda; 0 for the cross entropy alone.
+            trained: on the training scenes instead of the unseen ones.
         """
-        rows = [r.accuracy if kind == "accuracy" else r.ce + weight * r.clip for r in self.records]
+        rows = [
+            r.accuracy if kind == "accuracy" else r.ce + weight * r.clip
+            for r in (self.fitted if trained else self.records)
+        ]
         return np.stack(rows)[:, list(self.order)]
 
 
@@ -243,13 +247,14 @@ def run_order(
     trainer, order = Trainer(environments, protocol, seed), tuple(int(k) for k in order)
     _check_prefix(order, len(environments))
     state = trainer.start()
-    records, epochs = [trainer.measure(state)], []
+    records, fitted, epochs = [trainer.measure(state)], [trainer.measure(state, trained=True)], []
     for k in range(len(order)):
         between: list[State] = []
         state = trainer.stage(state, order[: k + 1], between.append if every_epoch else None)
         epochs.append(tuple(trainer.measure(moment) for moment in between))
         records.append(trainer.measure(state))
-    return OrderRun(order, tuple(records), tuple(epochs), trainer.measure(state, trained=True))
+        fitted.append(trainer.measure(state, trained=True))
+    return OrderRun(order, tuple(records), tuple(epochs), tuple(fitted))
 
 
 def _add_lora(model: Any, rank: int, seed: int) -> None:
