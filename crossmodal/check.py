@@ -118,8 +118,9 @@ def report(claim: Claim, found: Sweep, search: Search | None, witness: Witness |
             f"{claim.id}: how tight the bounds are, by adversarial search, evaluated in rationals", columns, rows
         )
     if witness is not None:
-        print(f"counterexample to '{witness.relation}', confirmed in exact rationals "
-              f"(lhs {witness.judgement.lhs:.6g}, rhs {witness.judgement.rhs:.6g}):")  # fmt: skip
+        j = witness.judgement
+        by = f"lhs {j.lhs:.6g}, rhs {j.rhs:.6g}" if j.lhs == j.lhs else f"two matrices; slack {j.slack:.6g}"
+        print(f"counterexample to '{witness.relation}', confirmed in exact rationals ({by}):")
         for name, rows_ in witness.to_json()["inputs"].items():
             print(f"  {name} = {rows_}")
         if drop:
