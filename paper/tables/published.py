@@ -118,11 +118,8 @@ def compute(features: Any, seed: int) -> Data:
         [name, how, a, b, f(mine), f(high), f(low)] if f else [name, how, a, b, None, None, None]
         for name, how, a, b, f in get
     ]
-    protocol = (
-        "a shared linear head from zero, {steps:g} full-batch gradient steps of size {step:g} an environment".format(
-            **runs.protocol
-        )
-    )
+    steps, step = runs.protocol["steps"], float(runs.protocol["step"])
+    protocol = f"a shared linear head from zero, {steps} full-batch gradient steps of size {step:g} an environment"
     return Data(
         values={
             "columns": ["quantity", "convention", "published COCO", "published CUB", "these features", "embedded high", "embedded low"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -174,7 +174,8 @@ def attack(
 def variants_of(claim: Claim) -> dict[str, list[Case]]:
     """The claim, the claim without each assumption, each tight constant one percent tighter: what to refute in each."""
     out: dict[str, list[Case]] = {}
-    for name, problem_list in (*polynomial_variants(claim), *matrix_variants(claim)):
+    found: list[tuple[str, Sequence[Problem | MatrixProblem]]] = [*polynomial_variants(claim), *matrix_variants(claim)]
+    for name, problem_list in found:
         dropped = name.removeprefix("without ")
         wanted = claim.necessity[dropped].relation if dropped in claim.necessity else ""
         cases = [case for problem in problem_list for case in sized(problem, name == "the claim")]

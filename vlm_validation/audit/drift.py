@@ -74,9 +74,8 @@ def drift(run: Run, before: int, after: int) -> Drift:
             for a, b in zip(run.pair(before, environment), run.pair(after, environment), strict=True)
         ]
         rms = [float(np.sqrt((s**2).mean())) for s in steps]
-        movements.append(
-            Movement(run.name(environment), *rms, float(steps[0].max()), float(steps[1].max()), float(clv[k]))
-        )
+        most = [float(s.max()) for s in steps]
+        movements.append(Movement(run.name(environment), rms[0], rms[1], most[0], most[1], float(clv[k])))
     T = len(movements)
     bound, plain = np.empty((T, T)), np.empty((T, T))
     for s in range(T):
