@@ -15,7 +15,7 @@ from ..vlm_validation.order_oracle import compare_predictors, recommend_order
 from ..vlm_validation.orders import OrderRuns, all_orders, progress_bar
 from ..vlm_validation.predictors import consecutive_cost
 from ..vlm_validation.scores import score_matrices
-from ..vlm_validation.sweeps.cells import Cell, Store
+from ..vlm_validation.sweeps.cells import MEASURED, Store
 from ..vlm_validation.sweeps.runner import Sweep, run_sweep
 from ..vlm_validation.training import drift
 from ..vlm_validation.training.data import Choice, Environments, load_environments
@@ -31,6 +31,7 @@ PROTOCOLS = {
     "full": Protocol(mode="full", epochs=10, encoder_rate=0.01),
     "lora": Protocol(mode="lora", epochs=10, encoder_rate=0.1),
 }
+SCENES = {"unseen": "", "training": "_training"}  # what the names of values end in
 SHORT = {
     "frozen": Protocol(mode="frozen"),
     "full": Protocol(mode="full", encoder_rate=0.01),
@@ -56,7 +57,7 @@ def lambda_sweep(experiment: Experiment) -> dict[str, Any]:
                     advance(1)
             for name, values in finals.items():
                 shape = (len(lambdas), len(experiment.seeds), len(environments))
-                moments = [run.fitted if name.startswith("fitted_") else run.records[-1] for run in kept]
+                moments = [run.fitted[-1] if name.startswith("fitted_") else run.records[-1] for run in kept]
                 found = [getattr(moment, name.removeprefix("fitted_")) for moment in moments]
                 values[title] = np.stack(found).reshape(shape)
             start = kept[0].records[0]
@@ -102,31 +103,33 @@ def training_features(environments: Environments) -> Features:
     return trainer.features(trainer.start(), trained=True)
 
 
-def all_order_runs(experiment: Experiment, title: str) -> OrderRuns:
-    """Every order of the environments, as cells of a sweep that share their prefixes."""
+def all_order_runs(experiment: Experiment, title: str) -> dict[str, OrderRuns]:
+    """Every order of the environments, as cells of a sweep that share their prefixes; by the scenes judged on."""
     sweep = Sweep(experiment.choice, (experiment.protocols[title],), experiment.seeds, keep_weights=False)
     orders = all_orders(experiment.choice.environments)
     with tempfile.TemporaryDirectory() as folder:
         run_sweep(sweep, Path(folder))
         store = Store(Path(folder))
+        records = {(cell.seed, cell.prefix): store.read(cell) for cell in sweep.cells()}
 
-        def rows(seed: int, order: np.ndarray, kind: str) -> np.ndarray:
-            kept = []
-            for k in range(len(order) + 1):
-                record = store.read(Cell(sweep.choice, sweep.protocols[0], seed, tuple(order[:k].tolist())))
-                assert record is not None
-                kept.append(getattr(Measurement.from_dict(record["measurement"]), kind)[order])
-            return np.stack(kept)
+    def matrices(scenes: str, kind: str) -> np.ndarray:
+        def row(seed: int, order: np.ndarray, k: int) -> np.ndarray:
+            record = records[seed, tuple(order[:k].tolist())]
+            assert record is not None
+            return np.asarray(getattr(Measurement.from_dict(record[scenes]), kind)[order])
 
-        loss, accuracy = (
-            np.stack([[rows(seed, order, kind) for order in orders] for seed in experiment.seeds])
-            for kind in ("ce", "accuracy")
-        )
+        return np.array([
+            [[row(seed, order, k) for k in range(len(order) + 1)] for order in orders] for seed in experiment.seeds
+        ])  # fmt: skip
+
     steps, step = steps_of(experiment.choice, sweep.protocols[0])
-    return OrderRuns(
-        orders, loss, accuracy, experiment.seeds, experiment.choice.names, 1.0, 1.0, len(sweep.cells()),
-        {"steps": steps, "step": step},
-    )  # fmt: skip
+    return {
+        scenes: OrderRuns(
+            orders, matrices(scenes, "ce"), matrices(scenes, "accuracy"), experiment.seeds, experiment.choice.names, 1.0, 1.0,
+            len(sweep.cells()), {"steps": steps, "step": step},
+        )
+        for scenes in MEASURED
+    }  # fmt: skip
 
 
 def steps_of(choice: Choice, protocol: Protocol) -> tuple[int, float]:
@@ -137,24 +140,26 @@ def steps_of(choice: Choice, protocol: Protocol) -> tuple[int, float]:
 def adaptive_orders(experiment: Experiment) -> dict[str, Any]:
     """E3: every order trained, every predictor judged by it."""
     features = training_features(load_environments(experiment.choice))
-    values: dict[str, dict[str, Any]] = {name: {} for name in ("forgetting", "bwt_accuracy", "predictors", "summary")}
+    values: dict[str, dict[str, Any]] = {
+        name + end: {} for name in ("forgetting", "bwt_accuracy", "predictors", "summary") for end in SCENES.values()
+    }
     for title in experiment.protocols:
-        runs = all_order_runs(experiment, title)
-        forgetting = runs.forgetting()
-        mean = forgetting.mean(axis=0)
-        values["forgetting"][title] = forgetting
-        values["bwt_accuracy"][title] = [
-            [metrics.bwt(R, convention="gem", kind="accuracy").value for R in seed] for seed in runs.accuracy
-        ]
-        values["predictors"][title] = {
-            row.name: {"spearman": row.spearman, "kendall": row.kendall, "regret": row.regret}
-            for row in compare_predictors(features, runs)
-        }
-        values["summary"][title] = {
-            "best": mean.min(), "worst": mean.max(), "ratio": mean.max() / mean.min(),
-            "best_order": runs.orders[mean.argmin()], "worst_order": runs.orders[mean.argmax()],
-            "stages": runs.stages, "between_seeds": agreement(forgetting),
-        }  # fmt: skip
+        for scenes, runs in all_order_runs(experiment, title).items():
+            forgetting = runs.forgetting()
+            mean, end = forgetting.mean(axis=0), SCENES[scenes]
+            values["forgetting" + end][title] = forgetting
+            values["bwt_accuracy" + end][title] = [
+                [metrics.bwt(R, convention="gem", kind="accuracy").value for R in seed] for seed in runs.accuracy
+            ]
+            values["predictors" + end][title] = {
+                row.name: {"spearman": row.spearman, "kendall": row.kendall, "regret": row.regret}
+                for row in compare_predictors(features, runs)
+            }
+            values["summary" + end][title] = {
+                "best": mean.min(), "worst": mean.max(), "ratio": mean.max() / mean.min(),
+                "best_order": runs.orders[mean.argmin()], "worst_order": runs.orders[mean.argmax()],
+                "stages": runs.stages, "between_seeds": agreement(forgetting),
+            }  # fmt: skip
     return {"environments": experiment.choice.names, "orders": all_orders(experiment.choice.environments), **values}
 
 
@@ -172,7 +177,7 @@ def recommended_transfer(experiment: Experiment) -> dict[str, Any]:
     features, orders = training_features(environments), all_orders(len(environments))
     cost = consecutive_cost(score_matrices(features)["IT"], orders)
     chosen: dict[str, dict[str, tuple[int, ...]]] = {}
-    transfer: dict[str, dict[str, Any]] = {}
+    transfer: dict[str, dict[str, Any]] = {scenes: {title: {} for title in experiment.protocols} for scenes in MEASURED}
     with progress_bar(3 * len(experiment.protocols) * len(experiment.seeds), "backward transfer", True) as advance:
         for title, protocol in experiment.protocols.items():
             steps, step = steps_of(experiment.choice, protocol)
@@ -182,16 +187,20 @@ def recommended_transfer(experiment: Experiment) -> dict[str, Any]:
                 "least cumulative contribution": tuple(orders[cost.argmin()].tolist()),
                 "neutral": tuple(range(len(environments))),
             }
-            transfer[title] = {}
             for name, order in chosen[title].items():
-                kept: dict[str, list[float]] = {"accuracy": [], "loss": []}
+                kept: dict[str, dict[str, list[float]]] = {scenes: {"accuracy": [], "loss": []} for scenes in MEASURED}
                 for seed in experiment.seeds:
                     run = run_order(environments, protocol, seed, order)
-                    for kind, found in kept.items():
-                        found.append(metrics.bwt(run.matrix(kind), convention="gem", kind=kind).value)
+                    for scenes, kinds in kept.items():
+                        for kind, found in kinds.items():
+                            R = run.matrix(kind, trained=scenes == "training")
+                            found.append(metrics.bwt(R, convention="gem", kind=kind).value)
                     advance(1)
-                transfer[title][name] = kept
-    return {"environments": environments.names, "orders": chosen, "bwt": transfer, "convention": "gem"}
+                for scenes, kinds in kept.items():
+                    transfer[scenes][title][name] = kinds
+    return {"environments": environments.names, "orders": chosen, "convention": "gem"} | {
+        "bwt" + SCENES[scenes]: found for scenes, found in transfer.items()
+    }
 
 
 _FINAL = "after training all environments: protocol -> [lambda][seed][environment]"
@@ -255,14 +264,22 @@ EXPERIMENTS = (
         choice=Choice(environments=4),
         protocols=SHORT,
         seeds=SEEDS,
-        settings={"orders": "all", "predictors see": "training scenes through the checkpoint as shipped"},
+        settings={
+            "orders": "all",
+            "judged on": list(MEASURED),
+            "predictors see": "training scenes through the checkpoint as shipped",
+        },
         fields={
             "environments": "names; positions below refer to them",
             "orders": "all orders, (24, 4), lexicographic",
             "forgetting": "protocol -> [seed][order], mean increase of cross entropy of the first three environments since each was learned, nats (convention paper), unseen pairs",
+            "forgetting_training": "the same as forgetting, judged on the training pairs",
             "bwt_accuracy": "protocol -> [seed][order], backward transfer of accuracy (convention gem), unseen pairs",
+            "bwt_accuracy_training": "the same as bwt_accuracy, judged on the training pairs",
             "predictors": "protocol -> predictor -> spearman, kendall, regret against the mean over seeds, each (value, low, high), 90 % bootstrap over orders",
+            "predictors_training": "the same as predictors, judged on the training pairs",
             "summary": "protocol -> forgetting averaged over seeds of the best and the worst order, their ratio, which they are, training stages, and between_seeds: mean Spearman correlation of two seeds",
+            "summary_training": "the same as summary, judged on the training pairs",
         },
         compute=adaptive_orders,
     ),
@@ -273,11 +290,12 @@ EXPERIMENTS = (
         choice=Choice(),
         protocols=SHORT,
         seeds=SEEDS,
-        settings={"score": "Con_IT of training scenes through the checkpoint as shipped"},
+        settings={"judged on": list(MEASURED), "score": "Con_IT of training scenes through the checkpoint as shipped"},
         fields={
             "environments": "names; positions below refer to them",
             "orders": "protocol -> name -> order (5,); chosen before training; the rule's is the first of least sum of Con_IT(previous, next)",
             "bwt": "protocol -> name -> accuracy and loss -> [seed], backward transfer; negative: earlier environments got worse; loss in nats, unseen pairs",
+            "bwt_training": "the same as bwt, judged on the training pairs",
             "convention": "of bwt; see crossmodal.vlm_validation.metrics",
         },
         compute=recommended_transfer,
