@@ -20,7 +20,7 @@ from crossmodal.vlm_validation.embedded import default_features
 from crossmodal.vlm_validation.embedded_models import model_folder
 from crossmodal.vlm_validation.encoders import Encoder, load_encoder
 from crossmodal.vlm_validation.extract import extract_features
-from crossmodal.vlm_validation.features import load_features
+from crossmodal.vlm_validation.features import Features, load_features
 
 from .fake_data import fake_folder, picture, tiny_checkpoint
 
@@ -268,6 +268,21 @@ def test_memory_of_the_merge_does_not_hold_the_arrays(
     while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
         base = base.base
     assert isinstance(base, np.memmap)
+
+
+def test_checking_features_takes_less_than_a_copy(tmp_path: Path) -> None:
+    """Mutant: widening all rows to float64 at once takes four times their size."""
+    import tracemalloc
+
+    shape = (40_000, 128)
+    rows = np.lib.format.open_memmap(tmp_path / "rows.npy", mode="w+", dtype=np.float32, shape=shape)
+    rows[:] = 128**-0.5
+    ids = np.arange(len(rows)) % 2
+    tracemalloc.start()
+    Features(image=rows, text=rows, environment=ids, label=ids)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < rows.nbytes
 
 
 @pytest.mark.slow
