@@ -74,6 +74,17 @@ def test_same_seed_same_bytes_and_prefixes_are_shared(environments: Environments
     ]
 
 
+def test_minibatches_depend_on_seed_and_on_the_whole_prefix(environments: Environments) -> None:
+    """From one state, on one environment: another seed or another way there, another step."""
+    trainer, other = Trainer(environments, FROZEN, 0), Trainer(environments, FROZEN, 1)
+    start = trainer.start()
+    heads = [
+        t.stage(start, p)["head"] for t, p in ((trainer, (0,)), (trainer, (1, 0)), (trainer, (2, 1, 0)), (other, (0,)))
+    ]
+    assert torch.equal(heads[0], trainer.stage(start, (0,))["head"])
+    assert not any(torch.equal(heads[i], heads[j]) for j in range(4) for i in range(j))
+
+
 @pytest.mark.parametrize("reset", ["environment", "never"])
 @pytest.mark.parametrize("mode", ["frozen", "lora"])
 def test_a_stored_state_goes_on_as_if_nothing_happened(environments: Environments, mode: str, reset: str) -> None:
