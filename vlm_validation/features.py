@@ -27,7 +27,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,11 +35,24 @@ import numpy as np
 
 from ..theory.errors import InputError
 from .containers import read_container, write_container
+from .feature_checks import (
+    NORM_TOLERANCE,
+    _check_norms,
+    _check_range,
+    _ids,
+    _integers,
+    _is_text,
+    _metadata,
+    _normalised,
+    _remarks,
+    _strings,
+    _vectors,
+)
 
-NORM_TOLERANCE = 1e-3
 REQUIRED = ("image", "text", "environment", "label")
 NAMES = ("environment_names", "label_names", "captions")
 OPTIONAL = (*NAMES, "ids", "prompts", "metadata")
+__all__ = ["NAMES", "NORM_TOLERANCE", "OPTIONAL", "REQUIRED", "Features", "load_features", "save_features"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -359,176 +372,3 @@ def save_features(path: str | os.PathLike[str], features: Features) -> None:
         else:
             arrays[name] = value
     write_container(path, arrays, strings)
-
-
-def _vectors(value: Any, name: str, source: str, minimum: int = 2) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype.kind != "f":
-        raise InputError(
-            f"{source}: {name} has type {array.dtype}", expected="float16, float32 or float64",
-            causes=("an object array or a list of rows of different lengths",) if array.dtype.kind == "O"
-            else ("pixels, token ids or quantised vectors were saved instead of features",),
-            fix=f"save the encoder's output: {name}_embeds.float().numpy()",
-        )  # fmt: skip
-    if array.ndim != 2 or array.shape[0] < minimum or array.shape[1] < 1:
-        raise InputError(
-            f"{source}: {name} has shape {array.shape}", expected="(N, d), one row a sample, N >= 2",
-            causes=("token-level or patch-level features",) if array.ndim > 2 else ("a single vector, or no data",),
-            fix="pool to one vector a sample" if array.ndim > 2 else "stack the vectors: numpy.stack(list)",
-        )  # fmt: skip
-    array = np.ascontiguousarray(array, dtype=np.float64 if array.dtype.itemsize >= 8 else np.float32)
-    bad = np.flatnonzero(~_by_rows(array, lambda block: np.isfinite(block).all(axis=1)))
-    if len(bad):
-        raise InputError(
-            f"{source}: {name} holds NaN or infinity in {_listed(bad, len(array))}",
-            expected="finite numbers",
-            causes=("half-precision overflow in the encoder", "a corrupt image gave NaN", "division by a zero norm"),
-            fix="encode these rows again in float32, or leave them out",
-        )
-    zero = np.flatnonzero(~array.any(axis=1))
-    if len(zero):
-        raise InputError(
-            f"{source}: {name} is the zero vector in {_listed(zero, len(array))}",
-            expected="unit vectors; the cosine with a zero vector is undefined",
-            causes=("an empty caption or a missing image was encoded as zeros", "rows were allocated but not filled"),
-            fix="encode these rows again, or leave them out",
-        )
-    return array
-
-
-def _by_rows(array: np.ndarray, measure: Callable[[np.ndarray], np.ndarray], block: int = 8192) -> np.ndarray:
-    """One number a row, block by block: what is checked may be a file larger than memory."""
-    return np.concatenate([measure(array[start : start + block]) for start in range(0, max(1, len(array)), block)])
-
-
-def _check_norms(array: np.ndarray, name: str, source: str) -> None:
-    norms = _by_rows(array, lambda block: np.linalg.norm(block.astype(np.float64), axis=1))
-    off = np.flatnonzero(np.abs(norms - 1) > NORM_TOLERANCE)
-    if len(off):
-        raise InputError(
-            f"{source}: {name} is not normalised: norms from {norms.min():.4g} to {norms.max():.4g}, "
-            f"off in {_listed(off, len(array))}",
-            expected=f"norm 1 within {NORM_TOLERANCE:g}, because every score is a cosine",
-            causes=("the encoder's output was saved before it was normalised", "features of the wrong layer"),
-            fix="pass --normalise (load_features(path, normalise=True)) if these are the right features",
-        )
-
-
-def _normalised(value: Any, name: str, source: str) -> tuple[np.ndarray, list[str]]:
-    array = _vectors(value, name, source, minimum=1)
-    wide = array.astype(np.float64)
-    norms = np.linalg.norm(wide, axis=1, keepdims=True)
-    note = f"{name} was renormalised on request: {len(array)} rows, norms were {norms.min():.6g} to {norms.max():.6g}"
-    return (wide / norms).astype(array.dtype), [note]
-
-
-def _integers(value: Any, name: str, count: int, source: str) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype.kind not in "iu":
-        raise InputError(
-            f"{source}: {name} has type {array.dtype}", expected="integers",
-            causes=("names were stored instead of ids",) if array.dtype.kind in "OU"
-            else ("a float or boolean array was saved",),
-            fix=f"numpy.unique(names, return_inverse=True)[1] gives ids; names go to {name}_names"
-            if array.dtype.kind in "OU" else f"{name}.astype(numpy.int64)",
-        )  # fmt: skip
-    if array.shape != (count,):
-        raise InputError(
-            f"{source}: {name} has shape {array.shape}", expected=f"({count},), one for each row of image",
-            causes=("multi-label or one-hot labels",) if array.ndim == 2 else ("another subset of the data",),
-            fix="give one id a row" if array.ndim == 2 else "save all arrays from the same rows",
-        )  # fmt: skip
-    wrong = np.flatnonzero((array < 0) | (array > np.iinfo(np.int32).max))
-    if len(wrong):
-        raise InputError(
-            f"{source}: {name} is {int(array[wrong[0]])} in {_listed(wrong, count)}",
-            expected="ids from 0 upwards",
-            causes=("-1 marks 'unknown'", "a hash was stored as an id"),
-            fix="leave unknown rows out and number the rest from 0",
-        )
-    return array.astype(np.int64)
-
-
-def _check_range(array: np.ndarray, size: int, name: str, by: str, source: str) -> None:
-    wrong = np.flatnonzero(array >= size)
-    if len(wrong):
-        raise InputError(
-            f"{source}: {name} is {int(array[wrong[0]])} in {_listed(wrong, len(array))}, out of range",
-            expected=f"0 to {size - 1}, because {by} has {size} entries",
-            causes=("ids that start at 1", f"{by} of another data set"),
-            fix=f"let ids start at 0, or give {by} an entry for every id",
-        )
-
-
-def _strings(value: Any, name: str, count: int | None, source: str) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    items = value.tolist() if isinstance(value, np.ndarray) else value
-    if isinstance(items, str) or not isinstance(items, Sequence) or not all(isinstance(item, str) for item in items):
-        raise InputError(
-            f"{source}: {name} is not a list of strings", expected="a one-dimensional array of unicode strings",
-            causes=("bytes or numbers were stored",), fix=f"numpy.asarray({name}, dtype=str)",
-        )  # fmt: skip
-    if count is not None and len(items) != count:
-        raise InputError(
-            f"{source}: {name} has {len(items)} entries", expected=f"{count}, one for each row of image",
-            causes=("several captions for an image",), fix="keep the one caption whose feature is stored",
-        )  # fmt: skip
-    return tuple(items)
-
-
-def _ids(value: Any, count: int, source: str) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype.kind not in "iuU" or array.shape != (count,):
-        raise InputError(
-            f"{source}: ids has type {array.dtype} and shape {array.shape}",
-            expected=f"({count},) integers or strings", causes=("ids of another subset", "an object array"),
-            fix="numpy.asarray(ids, dtype=str)",
-        )  # fmt: skip
-    if array.dtype.kind == "u" and count and int(array.max()) > np.iinfo(np.int64).max:
-        return array.astype(np.str_)  # 64-bit hashes: kept exactly, as text
-    return array if array.dtype.kind == "U" else array.astype(np.int64)
-
-
-def _metadata(value: Any, source: str) -> dict[str, Any]:
-    if isinstance(value, np.ndarray):
-        value = value.item() if value.ndim == 0 else value.tolist()
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError:
-            value = None if value == "" else value
-    if value is not None and not isinstance(value, dict):
-        raise InputError(
-            f"{source}: metadata is {type(value).__name__}", expected="one JSON object as a unicode text",
-            fix="numpy.savez(..., metadata=json.dumps({'encoder': ...}))",
-        )  # fmt: skip
-    return value or {}
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _remarks(features: Features) -> list[str]:
-    """What is allowed but should be known by whoever reads the results."""
-    remarks = []
-    ids = features.environments
-    if ids != tuple(range(len(ids))):
-        remarks.append(f"environment ids are not contiguous: {', '.join(map(str, ids))}")
-    if len(ids) == 1:
-        remarks.append("a single environment: scores within it only, no transition and no order")
-    homes: dict[int, set[int]] = {}
-    for label, environment in set(zip(features.label.tolist(), features.environment.tolist(), strict=True)):
-        homes.setdefault(label, set()).add(environment)
-    shared = sorted(label for label, home in homes.items() if len(home) > 1)
-    if shared:
-        names = [features.label_names[c] if features.label_names else str(c) for c in shared[:5]]
-        remarks.append(f"{len(shared)} class(es) occur in more than one environment: {', '.join(names)}"
-                       + (", ..." if len(shared) > 5 else ""))  # fmt: skip
-    return remarks
-
-
-def _listed(rows: np.ndarray, count: int) -> str:
-    shown = ", ".join(map(str, rows[:5].tolist()))
-    return f"{len(rows)} of {count} rows ({shown}{', ...' if len(rows) > 5 else ''})"
