@@ -45,6 +45,7 @@ def fake_coco(root: Path, split: str = "val2017") -> Path:
         captions += [
             {"image_id": image, "id": 500 - 2 * k, "caption": f"second of {image}"},
             {"image_id": image, "id": 400 - 2 * k, "caption": f"first of\n {image} "},
+            {"image_id": image, "id": 600 - 2 * k, "caption": f"third of {image}"},
         ]
         # two boxes of the right supercategory outweigh a larger one of the next; a huge crowd does not count
         boxes += [{"image_id": image, "category_id": 10 + k, "bbox": [0, 0, 5, 4], "iscrowd": 0}] * 2

@@ -232,6 +232,20 @@ def test_rows_keep_their_places(encoder: Encoder, pairs: Pairs, tmp_path: Path) 
     assert len({row.tobytes() for row in found.image}) == 14
 
 
+def test_patches_that_are_drawn_are_drawn_alike(folders: dict[str, Path], pairs: Pairs, tmp_path: Path) -> None:
+    """A ViLT that takes 5 of 16 patches draws them; mutant: extraction without a seed."""
+    import shutil
+
+    shutil.copytree(folders["vilt"], tmp_path / "vilt")
+    _config(tmp_path / "vilt", max_image_length=5)
+    found = load_encoder(str(tmp_path / "vilt"))
+    for name in ("a", "b"):
+        extract_features(found, pairs, tmp_path / f"{name}.npz", batch=3, say=silent)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    images = [pairs.load(0)]
+    assert not np.array_equal(found.image_features(images), found.image_features(images)), "the check can fail"
+
+
 def test_a_corrupt_picture_loses_nothing(encoder: Encoder, pairs: Pairs, tmp_path: Path) -> None:
     file = tmp_path / "data" / "pictures" / "10.png"
     good = file.read_bytes()
@@ -251,6 +265,8 @@ def test_outputs_in_the_way(encoder: Encoder, pairs: Pairs, tmp_path: Path) -> N
     extract_features(encoder, pairs, tmp_path / "f.npz", say=silent)
     with pytest.raises(InputError, match="another configuration"):
         extract_features(encoder, pairs.limited(3), tmp_path / "f.npz", say=silent)
+    with pytest.raises(InputError, match="another configuration"):
+        extract_features(encoder, pairs, tmp_path / "f.npz", batch=5, say=silent)
     extract_features(encoder, pairs.limited(3), tmp_path / "f.npz", overwrite=True, say=silent)
     assert len(load_features(tmp_path / "f.npz")) == 6
     with pytest.raises(InputError, match="batch 0"):
