@@ -66,6 +66,19 @@ def test_every_ledger_adds_up(fusion: str, biased: bool) -> None:
         assert book.outside() == []
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 30.0, 1000.0])
+def test_confident_heads_add_up_too(scale: float) -> None:
+    """The remainder of a long step, beside the loss less its tangent; it was once a quadrature, off by hundreds of nats."""
+    one = first_stage()
+    run = make_run((one, one), [random_head(seed=k, scale=scale) for k in (0, 1)])
+    for environment in run.environments:
+        book = ledger.cross_entropy(run, 0, 1, environment)
+        assert abs(book.closing) <= ULPS * max(1.0, scale)
+        assert book.outside() == []
+        tangent = book.after - book.before - book.facts["slope"]
+        assert book.entries["curvature"] == pytest.approx(tangent, rel=1e-11, abs=1e-14)
+
+
 def test_losses_are_those_of_the_definition() -> None:
     run = random_run("sum", biased=True)
     book = ledger.cross_entropy(run, 0, 1, 1)
