@@ -198,3 +198,15 @@ def test_transfer_table_is_the_stored_one(features: Any) -> None:
         assert loss == pytest.approx(np.mean(stored))
         assert (low, high) == (min(stored), max(stored))
         assert sorted(path.split(", ")) == sorted(values["environments"])
+
+
+def test_adaptive_orders_are_the_stored_ones(features: Any) -> None:
+    built = tabular.make("e3_adaptive", features, 0)
+    values = load_stored("e3_adaptive")["values"]
+    for mode, name, spearman, (low, high), regret, *fitted in built.rows:
+        assert [spearman, low, high] == values["predictors"][mode][name]["spearman"]
+        assert regret == values["predictors"][mode][name]["regret"][0]
+        assert fitted[0] == values["predictors_training"][mode][name]["spearman"][0]
+    for mode, forgetting in values["forgetting"].items():  # the summary by hand
+        mean = np.array(forgetting).mean(axis=0)
+        assert values["summary"][mode]["ratio"] == pytest.approx(mean.max() / mean.min())
