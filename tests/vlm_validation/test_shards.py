@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,3 +120,60 @@ def test_widths_must_agree(tmp_path: Path) -> None:
         np.savez(tmp_path / f"{d}.npz", image=np.eye(d), text=np.eye(d), environment=np.zeros(d, dtype=int))
     with pytest.raises(InputError, match=r"widths \[3, 4\]"):
         shard_scores([tmp_path / "3.npz", tmp_path / "4.npz"])
+
+
+def test_samples_under_two_names_are_refused(tmp_path: Path) -> None:
+    paths = split(default_features("high"), tmp_path, [100, 300])
+    copy = tmp_path / "copy.npz"
+    copy.write_bytes(paths[1].read_bytes())
+    with pytest.raises(InputError, match=r"the same samples as .*shard_1"):
+        shard_scores([*paths, copy])
+
+
+def test_an_environment_of_one_sample_is_refused(tmp_path: Path) -> None:
+    features = default_features("high")
+    rows = np.concatenate([features.rows(0), features.rows(1)[:1]])
+    np.savez(
+        tmp_path / "one.npz",
+        image=features.image[rows],
+        text=features.text[rows],
+        environment=features.environment[rows],
+    )
+    with pytest.raises(InputError, match="environment 1 has one sample"):
+        shard_scores([tmp_path / "one.npz"])
+
+
+def test_a_killed_process_costs_its_shard_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first pool breaks under one shard; a second one computes what is missing, and the result is the same."""
+    from concurrent.futures import Future
+    from concurrent.futures.process import BrokenProcessPool
+
+    from crossmodal.vlm_validation.sweeps import shards as module
+
+    pools = []
+
+    class Pool:
+        def __init__(self, *_: object, **__: object) -> None:
+            self.asked: list[str] = []
+            pools.append(self)
+
+        def __enter__(self) -> Pool:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def submit(self, function: Any, path: str) -> Future[Any]:
+            self.asked.append(path)
+            future: Future[Any] = Future()
+            if len(pools) == 1 and len(self.asked) == 2:
+                future.set_exception(BrokenProcessPool())
+            else:
+                future.set_result(function(path))
+            return future
+
+    paths = split(default_features("high"), tmp_path, [100, 300])
+    whole = shard_scores(paths)
+    monkeypatch.setattr(module, "ProcessPoolExecutor", Pool)
+    assert same_bytes(shard_scores(paths, workers=2), whole)
+    assert [len(pool.asked) for pool in pools] == [3, 1]

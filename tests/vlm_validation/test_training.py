@@ -56,11 +56,14 @@ def test_frozen_leaves_alignment_and_contrastive_loss_exactly_constant(environme
 @pytest.mark.parametrize("protocol", [FULL, LORA], ids=lambda p: p.mode)
 def test_adaptive_moves_what_frozen_does_not(environments: Environments, protocol: Protocol) -> None:
     records = {}
-    for weight in (0.0, 5.0):
+    for weight in (0.0, 1.0, 5.0):
         run = run_order(environments, replace(protocol, weight=weight), 0, (0, 1, 2))
         assert not np.array_equal(run.records[0].clv, run.records[-1].clv)
         records[weight] = run.records[-1]
     assert not np.array_equal(records[0.0].clip, records[5.0].clip)
+    assert not np.array_equal(records[1.0].clip, records[5.0].clip), (
+        "lambda weighs the loss, it does not only switch it on"
+    )
 
 
 @modes

@@ -128,7 +128,9 @@ def cross_entropy(run: Run, before: int, after: int, environment: int) -> Ledger
     slope, facts = first_order(run, before, after, environment, moved, step)
     entries |= slope
     entries["curvature"], most = curvature(moved, step)
-    return Ledger(run.name(environment), "CE", f_0, moved.loss(matrix(new)), entries, {"curvature": (0.0, most)}, facts)
+    limit = facts["covariance_limit"]
+    bounds = {"curvature": (0.0, most), "step, covariances": (-limit, limit)}
+    return Ledger(run.name(environment), "CE", f_0, moved.loss(matrix(new)), entries, bounds, facts)
 
 
 def first_order(

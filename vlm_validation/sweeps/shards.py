@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
 from multiprocessing import get_context
@@ -24,7 +26,7 @@ from ...theory.errors import InputError
 from ..containers import read_container
 from ..features import _check_norms, _integers, _vectors
 from ..scores import PAIRS
-from .runner import _client
+from .runner import ATTEMPTS, _client, _dying
 
 Moments = dict[int, FeatureMoments]
 """Environment id -> moments of its rows [image, text], width 2d."""
@@ -67,13 +69,12 @@ def shard_scores(shards: Sequence[Path], *, workers: int = 1, dask: str | None =
             causes=("a pattern that matches nothing, or a file named twice: its samples would count twice",),
         )  # fmt: skip
     if dask is not None:
-        with _client(dask) as client:
-            parts = client.gather(client.map(shard_moments, paths, pure=False))
+        parts = _on_dask(paths, dask)
     elif workers > 1:
-        with ProcessPoolExecutor(min(workers, len(paths)), mp_context=get_context("spawn")) as pool:
-            parts = list(pool.map(shard_moments, paths))
+        parts = _on_processes(paths, min(workers, len(paths)))
     else:
         parts = [shard_moments(path) for path in paths]
+    _each_once(paths, parts)
     widths = {next(iter(part.values())).mean.shape[0] // 2 for part in parts}
     if len(widths) > 1:
         raise InputError(
@@ -82,6 +83,43 @@ def shard_scores(shards: Sequence[Path], *, workers: int = 1, dask: str | None =
             causes=("shards of two data sets",),
         )
     return scores_of(reduce(merge_moments, parts))
+
+
+def _on_processes(paths: Sequence[str], workers: int) -> list[Moments]:
+    """Moments of every shard; a pool whose process was killed is replaced, and finished shards are kept."""
+    found: dict[str, Moments] = {}
+    for _ in range(ATTEMPTS):
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            waiting = {path: pool.submit(shard_moments, path) for path in paths if path not in found}
+            for path, future in waiting.items():
+                with suppress(BrokenProcessPool):
+                    found[path] = future.result()
+        if len(found) == len(paths):
+            return [found[path] for path in paths]
+    raise _dying()
+
+
+def _on_dask(paths: Sequence[str], address: str) -> list[Moments]:
+    with _client(address) as client:
+        from distributed import KilledWorker
+
+        try:
+            return list(client.gather(client.map(shard_moments, paths, pure=False)))
+        except KilledWorker:
+            raise _dying() from None
+
+
+def _each_once(paths: Sequence[str], parts: Sequence[Moments]) -> None:
+    """The same samples under two names would count twice; their moments agree to the bit."""
+    seen: dict[bytes, str] = {}
+    for path, part in zip(paths, parts, strict=True):
+        key = b"".join(m.mean.numpy().tobytes() + m.scatter.numpy().tobytes() for m in part.values())
+        if key in seen:
+            raise InputError(
+                f"{path}: the same samples as {seen[key]}", expected="every sample in one shard",
+                causes=("a copy under another name",), fix="leave one of them out",
+            )  # fmt: skip
+        seen[key] = path
 
 
 def shard_moments(path: str) -> Moments:
@@ -112,7 +150,16 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
 
 
 def scores_of(moments: Moments) -> ShardScores:
-    """Scores from the moments of every environment."""
+    """Scores from the moments of every environment.
+
+    Raises:
+        InputError: an environment with one sample in all shards together.
+    """
+    if alone := [k for k, m in sorted(moments.items()) if m.count < 2]:
+        raise InputError(
+            f"environment {alone[0]} has one sample in all shards together", expected="at least two: one has no variance",
+            causes=("a shard is missing",), fix="add the missing shard, or leave that sample out",
+        )  # fmt: skip
     found = [moments[k] for k in sorted(moments)]
     d = found[0].mean.shape[0] // 2
     parts = {"I": slice(0, d), "T": slice(d, 2 * d)}
