@@ -24,7 +24,13 @@ def bench(only: Sequence[str], output: Path, threads: int | None, quick: bool, d
         for item, many in found.items()
         for row in many
     ]
-    columns = [("item", "left"), ("contender", "left"), ("status", "left"), ("median ms", "right"), ("peak MiB", "right")]
+    columns = [
+        ("item", "left"),
+        ("contender", "left"),
+        ("status", "left"),
+        ("median ms", "right"),
+        ("peak MiB", "right"),
+    ]
     terminal.table(f"kernels on {device}{' (quick: the numbers mean nothing)' if quick else ''}", columns, rows)
     print(f"wrote {output}")
 

@@ -99,7 +99,9 @@ def print_rows(rows: list[dashboard.Row], measured: object) -> None:
     if terminal.console.is_terminal and terminal.console.width < 110:
         narrow = [("claim", "left"), ("verdict", "left"), ("theorem, and on your features", "left")]
         terminal.table(
-            title, narrow, [[r.claim, terminal.verdict(r.verdict), f"{r.title}\n  {r.measurement['summary']}"] for r in rows]
+            title,
+            narrow,
+            [[r.claim, terminal.verdict(r.verdict), f"{r.title}\n  {r.measurement['summary']}"] for r in rows],
         )
     else:
         wide = [

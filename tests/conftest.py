@@ -24,7 +24,9 @@ def coco500() -> Path:
     """Features of a real encoder (CLIP ViT-B/16 on COCO), where they are present."""
     path = REAL / "coco500.npz"
     if not path.is_file():
-        pytest.skip(f"REAL DATA NOT FOUND: {path}; set CROSSMODAL_REALDATA to a folder with coco500.npz to measure on it")
+        pytest.skip(
+            f"REAL DATA NOT FOUND: {path}; set CROSSMODAL_REALDATA to a folder with coco500.npz to measure on it"
+        )
     return path
 
 

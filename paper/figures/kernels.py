@@ -54,7 +54,9 @@ def draw(data: Data) -> Any:
     reached = ~(data["speedup"] < data["target"])
     left.barh(y, data["speedup"], color=[style.BLUE if ok else style.ORANGE for ok in reached], height=0.62)
     left.plot(data["target"], y, "|", color="black", markersize=8, markeredgewidth=1.4)
-    left.plot(data["speedup_of_minima"], y, "o", color="white", markeredgecolor="black", markersize=2.6, markeredgewidth=0.5)
+    left.plot(
+        data["speedup_of_minima"], y, "o", color="white", markeredgecolor="black", markersize=2.6, markeredgewidth=0.5
+    )
     left.set_xscale("log")
     left.set_xticks([1, 3, 10, 30], ["1", "3", "10", "30"])
     left.minorticks_off()

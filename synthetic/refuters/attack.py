@@ -119,7 +119,9 @@ class Worker:
         self.connection.send((claim, variant, cases, solver, timeout_s))
         try:
             if self.connection.poll(timeout_s + 1.0):
-                found: Attack = self.connection.recv()
+                found: Attack | Exception = self.connection.recv()
+                if isinstance(found, Exception):
+                    raise found  # a fault of ours must not pass for a solver that gave up
                 return found
         except EOFError:  # the solver took its process with it
             pass
@@ -137,8 +139,12 @@ def serve(connection: Any) -> None:
             claim, variant, cases, name, timeout_s = connection.recv()
         except EOFError:
             return
-        solver = solvers.setdefault(name, Solver(name))
-        connection.send(attempt(claim, variant, cases, solver, timeout_s))
+        found: Attack | Exception
+        try:
+            found = attempt(claim, variant, cases, solvers.setdefault(name, Solver(name)), timeout_s)
+        except Exception as error:  # whatever it is, the other process shows it
+            found = RuntimeError(f"{claim}, {variant}, {name}: {type(error).__name__}: {error}")
+        connection.send(found)
 
 
 def attack(

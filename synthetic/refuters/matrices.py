@@ -55,6 +55,9 @@ class TermOps:
     def trace(self, x: np.ndarray) -> np.ndarray:
         return self.filled(1, 1, lambda i, j: sum((x[k, k] for k in range(len(x))), self.number(Fraction(0))))
 
+    def total_square(self, x: np.ndarray) -> np.ndarray:
+        return self.filled(1, 1, lambda i, j: sum((e * e for e in x.reshape(-1)), self.number(Fraction(0))))
+
     def inner(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return x @ y.T
 

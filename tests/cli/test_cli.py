@@ -100,7 +100,9 @@ def test_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = json.loads(Path("f.scores.json").read_text())
     assert record
     rows = [features.rows(k) for k in features.environments]
-    expected = np.mean([[float(u @ v) for v in features.text[rows[1]].astype(float)] for u in features.image[rows[0]].astype(float)])
+    expected = np.mean(
+        [[float(u @ v) for v in features.text[rows[1]].astype(float)] for u in features.image[rows[0]].astype(float)]
+    )
     assert f"{expected:.3f}" in out
     assert Path("f.scores.png").read_bytes()[:4] == b"\x89PNG"
     first = Path("f.scores.png").read_bytes(), Path("f.scores.json").read_bytes()

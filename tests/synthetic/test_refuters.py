@@ -50,7 +50,7 @@ LONG = {"T3.9": 25.0}  # thirteen polynomials of four vectors take seconds to wr
 @pytest.mark.parametrize("claim_id", ALL)
 def test_no_solver_refutes_a_claim(claim_id: str, worker: Worker) -> None:
     claim = registry.get(claim_id)
-    for found in attack(claim, 0.5, ("z3",), worker, "the claim"):
+    for found in attack(claim, 0.5, ("z3", "cvc5"), worker, "the claim"):
         assert found.outcome != "refuted" or claim.verdict == "REFUTED", found
 
 
@@ -132,6 +132,14 @@ def test_sums_of_any_length_are_unrolled() -> None:
     assert answer({"s": "1"}, 3) == ("unsat", False)
     assert answer({"1": "1", "s": "-1"}, 1) == ("unsat", False)
     assert answer({"1": "1", "s": "-1"}, 2) == ("sat", True)
+
+
+def test_a_fault_of_ours_is_no_giving_up(worker: Worker) -> None:
+    """A case that raises in the solver's process is raised here, and the process goes on."""
+    broken = replace(problem({"1": "1"}, ">=0"), goal={"poly": {"<nobody,else>": "1"}, "is": ">=0"})
+    with pytest.raises(RuntimeError, match="X, the claim, z3: KeyError"):
+        worker.attempt("X", "the claim", [(broken, 2, 0)], "z3", 5.0)
+    assert attack(registry.get("S4"), 5.0, ("z3",), worker, "the claim")[0].outcome == "not refuted"
 
 
 def test_a_false_matrix_claim_is_refuted(worker: Worker) -> None:

@@ -11,7 +11,9 @@ from crossmodal.theory import checker
 from crossmodal.theory.checker import Rejected, check, check_text
 
 
-def certificate(symbols: dict[str, Any], hypotheses: dict[str, Any], steps: list[Any], goals: list[str], **more: Any) -> dict[str, Any]:
+def certificate(
+    symbols: dict[str, Any], hypotheses: dict[str, Any], steps: list[Any], goals: list[str], **more: Any
+) -> dict[str, Any]:
     facts = {s["name"]: s["fact"] for s in steps if "fact" in s} | dict(hypotheses.items())
     facts |= {f"{s['name']}.{k + 1}": f for s in steps for k, f in enumerate(s.get("facts", ()))}
     return {
@@ -192,7 +194,13 @@ def test_rejects(name: str) -> None:
 def test_two_recursions_cannot_prove_a_contradiction() -> None:
     """S = sum of squares from 0, and S = a constant -1: the second would contradict the first."""
     bad = copy.deepcopy(SUM)
-    bad["recursions"]["other"] = {"kind": "scalars", "start": {"S": {"1": "-1"}}, "update": {"S": {"S": "1"}}, "fresh": {}, "given": []}
+    bad["recursions"]["other"] = {
+        "kind": "scalars",
+        "start": {"S": {"1": "-1"}},
+        "update": {"S": {"S": "1"}},
+        "fresh": {},
+        "given": [],
+    }
     with pytest.raises(Rejected, match="twice"):
         check(bad)
 
@@ -211,7 +219,9 @@ def test_induction_does_not_see_facts_about_the_final_state() -> None:
         check(bad)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"schema": 1, "schema": 2}', '{"schema": "crossmodal-certificate/1"}', "null"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"schema": 1, "schema": 2}', '{"schema": "crossmodal-certificate/1"}', "null"]
+)
 def test_malformed_text_is_rejected(text: str) -> None:
     with pytest.raises(Rejected):
         check_text(text)

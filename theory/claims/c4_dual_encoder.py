@@ -36,7 +36,12 @@ STATEMENT = Statement(
 def derive(p: Proof) -> None:
     values = ["joint", "values.1", "values.2", "values.3", "values.4"]
     centred = ["baselines.1", "baselines.2"]
-    p.ideal("interaction", using=[*values, *centred], eliminate=[joint, f_it, f_i, f_t, f_0, Inner(u, nu), Inner(v, mu)], text="bilinearity")
+    p.ideal(
+        "interaction",
+        using=[*values, *centred],
+        eliminate=[joint, f_it, f_i, f_t, f_0, Inner(u, nu), Inner(v, mu)],
+        text="bilinearity",
+    )
     p.ideal("mean", using=[*values, "alignment", "score", "baselines.1", "baselines.2"],
             eliminate=[joint, f_it, f_i, f_t, f_0, clv, con, Inner(u, nu), Inner(v, mu)], text="deviations have mean zero")  # fmt: skip
 

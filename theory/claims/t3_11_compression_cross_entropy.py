@@ -11,7 +11,13 @@ from ..claim import Assumption, Claim, Fact, Statement
 from ..language import Inner, Input, Instance, Recursion, Relation, matrix, norm2, scalars, unit, vectors
 from ..proof import Proof, square, wedge
 
-Z, C, P, N, A = matrix("Z", "n", "f"), matrix("C", "k", "f"), matrix("P", "n", "k"), matrix("N", "n", "f"), matrix("A", "n", "n")
+Z, C, P, N, A = (
+    matrix("Z", "n", "f"),
+    matrix("C", "k", "f"),
+    matrix("P", "n", "k"),
+    matrix("N", "n", "f"),
+    matrix("A", "n", "n"),
+)
 R, Q, Y = matrix("R", "n", "c"), matrix("Q", "k", "c"), matrix("Y", "k", "c")
 S, S1 = matrix("S", "n", "c"), matrix("S_1", "k", "c")
 
@@ -139,14 +145,29 @@ def curvature(p: Proof) -> None:
 
             return step
 
-        induction(f"variance_{name}", mass * second - first**2, against(-1, name, x, first, second), "sum over pairs of w w' (x - x')^2")
+        induction(
+            f"variance_{name}",
+            mass * second - first**2,
+            against(-1, name, x, first, second),
+            "sum over pairs of w w' (x - x')^2",
+        )
         if name == "eb":
             p.positive("form_eb", second - first**2, terms=[square(facts=["variance_eb"])], using=["probabilities"], eliminate=[mass],
                        text="diag(w) - w w' >= 0, at 2e - b")  # fmt: skip
             continue
         total, own = (moved, M_ee) if name == "e" else (shift, M_bb)
-        induction(f"pairs_{name}", mass * second + first**2 - 2 * own, against(1, name, x, first, second), "sum over pairs of w w' (x + x')^2")
-        induction(f"own_{name}", total / 2 - 2 * second + 2 * own, adds(square((1 - 2 * w) * x, coef=Rational(1, 2))), "sum of (1 - 2 w)^2 x^2 / 2")
+        induction(
+            f"pairs_{name}",
+            mass * second + first**2 - 2 * own,
+            against(1, name, x, first, second),
+            "sum over pairs of w w' (x + x')^2",
+        )
+        induction(
+            f"own_{name}",
+            total / 2 - 2 * second + 2 * own,
+            adds(square((1 - 2 * w) * x, coef=Rational(1, 2))),
+            "sum of (1 - 2 w)^2 x^2 / 2",
+        )
         p.positive(f"flat_{name}", total / 2 - second + first**2, terms=[square(facts=[f"own_{name}"]), square(facts=[f"pairs_{name}"])],
                    using=["probabilities"], eliminate=[mass], text=f"diag(w) - w w' <= I/2, at {name}")  # fmt: skip
 
@@ -168,8 +189,18 @@ def scattered(p: Proof) -> None:
 
     def step(p: Proof, name: str, goal: Any) -> None:
         inner, bound = Inner(F, f), length * beta**2 + scatter * zeta**2
-        p.positive(f"{name}.bound", bound, terms=[square(beta, facts=["long"]), square(zeta, facts=["wide"])], text="not negative")
-        p.positive(f"{name}.cauchy", norm2(F) * norm2(f) - inner**2, terms=[square(wedge(F, f), coef=Rational(1, 2))], text="Cauchy and Schwarz")
+        p.positive(
+            f"{name}.bound",
+            bound,
+            terms=[square(beta, facts=["long"]), square(zeta, facts=["wide"])],
+            text="not negative",
+        )
+        p.positive(
+            f"{name}.cauchy",
+            norm2(F) * norm2(f) - inner**2,
+            terms=[square(wedge(F, f), coef=Rational(1, 2))],
+            text="Cauchy and Schwarz",
+        )
         p.positive(
             f"{name}.room", bound**2 - 64 * inner**2,
             terms=[
@@ -189,13 +220,20 @@ def scattered(p: Proof) -> None:
             using=["rank_one"], eliminate=[norm2(f)], text="a new sample adds omega times the cross terms and its own square",
         )  # fmt: skip
 
-    p.induction("push", recursion="data", relation=">=0", base=start, step=step, text="by induction on the number of samples")
+    p.induction(
+        "push", recursion="data", relation=">=0", base=start, step=step, text="by induction on the number of samples"
+    )
 
 
 def together(p: Proof) -> None:
     new, old, size = (p.replaced[x] for x in (norm2(shrunk - eta * F), norm2(gap), length * scatter))
     inner = Inner(shrunk, F)
-    p.positive("cauchy", norm2(shrunk) * norm2(F) - inner**2, terms=[square(wedge(shrunk, F), coef=Rational(1, 2))], text="Cauchy and Schwarz")
+    p.positive(
+        "cauchy",
+        norm2(shrunk) * norm2(F) - inner**2,
+        terms=[square(wedge(shrunk, F), coef=Rational(1, 2))],
+        text="Cauchy and Schwarz",
+    )
     p.positive(
         "room", (old * size) ** 2 - 4 * inner**2,
         terms=[square(facts=["cauchy"], coef=4), square(shrunk, facts=["push"]), square(size, facts=["stable"])],
@@ -262,7 +300,14 @@ def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
 
 
 # one class around its mean zero, two samples, two classes of the head: r = tanh of half the logit difference
-FAINT = {"Z": unit([1], [-1]), "P": [[1, 0], [1, 0]], "U": [["1/20"], ["-1/20"]], "J_minus_U": [[0], [0]], "Y": unit([1, 0], [0, 1]), "eta": [[1]]}
+FAINT = {
+    "Z": unit([1], [-1]),
+    "P": [[1, 0], [1, 0]],
+    "U": [["1/20"], ["-1/20"]],
+    "J_minus_U": [[0], [0]],
+    "Y": unit([1, 0], [0, 1]),
+    "eta": [[1]],
+}
 
 CLAIM = Claim(
     id="T3.11",
