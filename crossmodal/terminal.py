@@ -29,11 +29,11 @@ def table(title: str, columns: list[tuple[str, str]], rows: list[list[Any]], *, 
         for row in rows:
             print("\t".join(str(cell) for cell in row))
         return
-    out = Table(title=title, title_justify="left", header_style="bold", expand=False)
+    out = Table(title=Text(title), title_justify="left", header_style="bold", expand=False)
     for name, justify in columns:
-        out.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        out.add_column(Text(name), justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
-        out.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
+        out.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))  # brackets are no markup
     console.print(out)
 
 

@@ -1,0 +1,25 @@
+"""Tables on a terminal and in a pipe."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from crossmodal import terminal
+from rich.console import Console
+
+
+@pytest.mark.parametrize("text", ["E[zz']", "[bold]street[/bold]", "[+0.1, +0.2]"])
+def test_brackets_are_text(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """An environment may be called anything: nothing in a table is markup."""
+    out = io.StringIO()
+    monkeypatch.setattr(terminal, "console", Console(file=out, force_terminal=True, width=80, color_system=None))
+    terminal.table(text, [(text, "left")], [[text]])
+    assert out.getvalue().count(text) == 3
+
+
+def test_a_pipe_gets_tabs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "console", Console(file=io.StringIO(), force_terminal=False))
+    terminal.table("title", [("a", "left"), ("b", "right")], [[1, "x"]], titled=True)
+    terminal.table("title", [("a", "left")], [[2]])
+    assert capsys.readouterr().out == "# title\na\tb\n1\tx\na\n2\n"
