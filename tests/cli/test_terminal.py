@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 
 import pytest
-from crossmodal import terminal
 from rich.console import Console
+
+from crossmodal import terminal
 
 
 @pytest.mark.parametrize("text", ["E[zz']", "[bold]street[/bold]", "[+0.1, +0.2]"])
