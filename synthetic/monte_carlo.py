@@ -11,23 +11,16 @@ of a chunk depends on nothing else), so what differs between two runs is the con
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Literal
 
-import sympy
 import torch
 from scipy.stats import beta
-from sympy.parsing.sympy_parser import (
-    convert_xor,
-    implicit_multiplication_application,
-    parse_expr,
-    standard_transformations,
-)
 
 from ..theory import registry
+from ..theory.claims.g1_generalisation import rates
 from ..theory.claims.s7_finite_samples import half_width
 from ..theory.errors import InputError
 from .arithmetic import arithmetic
@@ -144,14 +137,6 @@ def plan(study: Study, power: float = 0.95, level: float = 0.01, seed: int = 0) 
 # -- what is lowered from the claims ----------------------------------------------------------------------------------
 
 
-def definition(claim_id: str, symbol: str, values: Mapping[str, float]) -> float:
-    """The number that a claim's own definition of a symbol (``n/P``) gives; words around the formula are skipped."""
-    text = re.sub(r"\b[A-Za-z]{2,}\b", "", registry.get(claim_id).statement.symbols[symbol])
-    rules = (*standard_transformations, implicit_multiplication_application, convert_xor)
-    names = {name: sympy.Symbol(name) for name in values}
-    return float(parse_expr(text, local_dict=names, transformations=rules).subs(values))
-
-
 def side(claim_id: str, relation: str, values: Mapping[str, Any], which: int) -> float:
     """One side of a relation."""
     found = next(r for r in registry.get(claim_id).statement.relations if r.name == relation)
@@ -184,8 +169,7 @@ def generalisation(dimension: int, samples: int, noise: float, distances: tuple[
             head = least_norm(head, x, x @ target + noise * normal(samples, 1), plain)
         return head.square().sum((-2, -1))
 
-    share = definition("G1", "r", {"n": samples, "P": dimension})
-    extra = definition("G1", "v", {"n": samples, "P": dimension, "s": noise})
+    share, extra = rates(samples, dimension, noise)
     one = column(1)
     values = bound_values(registry.get("G1"), {
         "Q": one, "x": one, "y": one, "D": column(*distances), "E_0": column(start), "r": column(share), "v": column(extra),

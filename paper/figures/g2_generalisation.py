@@ -11,6 +11,7 @@ from ...synthetic.arithmetic import arithmetic
 from ...synthetic.evaluate import bound_values, sides
 from ...synthetic.learners import least_norm
 from ...theory import registry
+from ...theory.claims.g1_generalisation import rates
 from .. import style
 from ..results import Data, provenance
 
@@ -65,7 +66,7 @@ def closed_form(distance: np.ndarray, noise: float) -> np.ndarray:
     claim, ops = registry.get("G1"), arithmetic("plain")
     relation = next(r for r in claim.statement.relations if r.name == "closed")
     one = torch.ones(1, 1, dtype=torch.float64)
-    share, extra = SAMPLES / DIMENSION, noise**2 * SAMPLES / (DIMENSION - SAMPLES - 1)
+    share, extra = rates(SAMPLES, DIMENSION, noise)
     out = []
     for t in range(1, len(distance) + 1):
         values = bound_values(claim, {

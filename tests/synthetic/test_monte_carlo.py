@@ -9,6 +9,7 @@ from statistics import NormalDist
 import pytest
 import torch
 from crossmodal.synthetic import monte_carlo as mc
+from crossmodal.theory.claims.g1_generalisation import rates
 from crossmodal.theory.errors import InputError
 from scipy.stats import binom
 
@@ -37,8 +38,8 @@ def test_power_and_level_are_as_planned(study: mc.Study) -> None:
 
 def test_definitions_are_read_from_the_claim() -> None:
     """The oracle: the formulas typed here."""
-    assert mc.definition("G1", "r", {"n": 3, "P": 12}) == 0.25
-    assert math.isclose(mc.definition("G1", "v", {"n": 5, "P": 12, "s": 0.3}), 5 * 0.3**2 / (12 - 5 - 1))
+    assert rates(3, 12, 0.0) == (0.25, 0.0)
+    assert math.isclose(rates(5, 12, 0.3)[1], 5 * 0.3**2 / (12 - 5 - 1))
     study = mc.generalisation(12, 3, 0.0, (1.0,), 2.0)
     assert math.isclose(study.reference(1.0), 0.75 * 2 + 0.25)
     y = 4 * 8 / (12 * 11 * 14)

@@ -13,6 +13,10 @@ Q = matrix("Q", "P", "P")
 x, y, e = matrix("x", "P", 1), matrix("y", "P", 1), matrix("e", "P", 1)
 error, start, decay, gathered, ratio, noise, target = scalars("E E_0 rho S r v D")
 
+n, P, s = scalars("n P s")
+RATIO = n / P  # r, of samples n and parameters P
+NOISE = n * s**2 / (P - n - 1)  # v, what noise of deviation s adds
+
 STATEMENT = Statement(
     text="A least-norm update on n < P - 1 random Gaussian features moves w - w*_i to (I - Q) x + Q y, Q the random projector, x = w - w*_i, "
     "y = w*_t - w*_i, whose squared length is |x|^2 - x'Qx + y'Qy.  Taking expectations, E[Q] = (n/P) I and noise n s^2/(P - n - 1) give "
@@ -26,7 +30,7 @@ STATEMENT = Statement(
         Assumption("update", "e = (I - Q) x + Q y", (Relation("", e, "==", x - Q * x + Q * y),), True),
     ),
     symbols={"E": "expected squared error after the last environment", "E_0": "at the start", "rho": "(1 - r)^T", "S": "sum of the terms (1 - r)^{T-t} (r D_t + v)",
-             "r": "n/P", "v": "noise n s^2/(P - n - 1)", "D": "|w*_t - w*_i|^2"},
+             "r": str(RATIO), "v": f"noise {NOISE}", "D": "|w*_t - w*_i|^2"},
     symmetric=("Q",),
     recursions={
         "environments": Recursion(
@@ -76,6 +80,12 @@ def bind(i: Mapping[str, Any], ops: Any) -> dict[str, Any]:
         "r": share,
         "v": extra,
     }
+
+
+def rates(samples: float, parameters: float, deviation: float) -> tuple[float, float]:
+    """r and v as numbers."""
+    at = {n: samples, P: parameters, s: deviation}
+    return float(RATIO.subs(at)), float(NOISE.subs(at))
 
 
 CLAIM = Claim(

@@ -7,6 +7,7 @@ from typing import Any
 
 from sympy import Rational, Trace
 
+from .. import softmax
 from ..claim import Assumption, Claim, Fact, Statement
 from ..language import Inner, Input, Instance, Recursion, Relation, matrix, norm2, scalars, unit, vectors
 from ..proof import Proof, square, wedge
@@ -72,64 +73,12 @@ def derive(p: Proof) -> None:
            text="residuals move by -eta Z G_t")  # fmt: skip
     p.free("squared", using=[("moved", "R_new"), ("gradient", "Z' R")], text="expand the square: the loss is quadratic")
 
-    def start(p: Proof, name: str, goal: Any) -> None:
-        p.positive(name, goal, terms=[], text="nothing is summed yet")
-
-    def grows(*terms: Any) -> Any:
-        def step(p: Proof, name: str, goal: Any) -> None:
-            p.positive(
-                name, goal, terms=[square(facts=["hypothesis"]), *terms], text="a new class adds nothing negative"
-            )
-
-        return step
-
-    p.induction(
-        "mass",
-        mass,
-        recursion="classes",
-        relation=">=0",
-        base=start,
-        step=grows(square(facts=["weight"])),
-        text="P >= 0",
-    )
-    p.induction(
-        "second",
-        second,
-        recursion="classes",
-        relation=">=0",
-        base=start,
-        step=grows(square(x, facts=["weight"])),
-        text="Q >= 0",
-    )
-
-    def against(sign: int, name: str) -> Any:
-        """``P x^2 + 2 sign A x + Q >= 0`` for the new class, from ``P Q >= A^2``; then the step of the induction."""
-
-        def step(p: Proof, label: str, goal: Any) -> None:
-            known = "hypothesis" if name == "variance" else "variance"
-            p.refute(
-                f"{label}.form", mass * x**2 + 2 * sign * first * x + second,
-                terms=[
-                    square(facts=["not", "not"]), square(x, facts=["not", "mass"], coef=2), square(facts=["not", "second"], coef=2),
-                    square(mass * x**2 - second), square(x, facts=[known], coef=4),
-                ],
-                text="the squares of both sides of the contrary contradict P Q >= A^2",
-            )  # fmt: skip
-            p.positive(label, goal, terms=[square(facts=["hypothesis"]), square(facts=["weight", f"{label}.form"])],
-                       text="a new class adds w (P x^2 + 2 A x + Q) with the sign of A chosen")  # fmt: skip
-
-        return step
-
-    p.induction("variance", mass * second - first**2, recursion="classes", relation=">=0", base=start, step=against(-1, "variance"),
-                text="P Q - A^2 = sum over pairs of w w' (x - x')^2 is not negative")  # fmt: skip
-    p.induction("pairs", mass * second + first**2 - 2 * square_mass, recursion="classes", relation=">=0", base=start, step=against(1, "pairs"),
-                text="P Q + A^2 - 2 M = sum over pairs of w w' (x + x')^2 is not negative")  # fmt: skip
-    p.induction("own", total / 2 - 2 * second + 2 * square_mass, recursion="classes", relation=">=0", base=start,
-                step=lambda p, name, goal: p.positive(name, goal, terms=[square(facts=["hypothesis"]), square((1 - 2 * w) * x, coef=Rational(1, 2))],
-                                                      text="a new class adds (1 - 2 w)^2 x^2 / 2"),
-                text="S/2 - 2 Q + 2 M = sum of (1 - 2 w)^2 x^2 / 2")  # fmt: skip
-    p.induction("frobenius", norm2(z) * length - total, recursion="classes", relation=">=0", base=start,
-                step=grows(square(wedge(z, g), coef=Rational(1, 2))), text="Cauchy and Schwarz, class by class")  # fmt: skip
+    form = softmax.Form(x, w, mass, first, second)
+    softmax.weights(p, form)
+    softmax.covariance(p, form)
+    softmax.half(p, form, square_mass, total)
+    softmax.induct(p, form, "frobenius", norm2(z) * length - total, softmax.grows(square(wedge(z, g), coef=Rational(1, 2))),
+                   "Cauchy and Schwarz, class by class")  # fmt: skip
     p.positive("spread", curvature, terms=[square(facts=["variance"])], using=["curvature", "probabilities"], eliminate=[curvature, mass],
                text="diag(pi) - pi pi' >= 0")  # fmt: skip
     p.positive("flat", total / 2 - curvature, terms=[square(facts=["own"]), square(facts=["pairs"])], using=["curvature", "probabilities"],

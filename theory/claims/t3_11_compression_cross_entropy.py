@@ -7,9 +7,11 @@ from typing import Any
 
 from sympy import Rational, sqrt
 
+from .. import softmax
 from ..claim import Assumption, Claim, Fact, Statement
 from ..language import Inner, Input, Instance, Recursion, Relation, matrix, norm2, scalars, unit, vectors
 from ..proof import Proof, square, wedge
+from .t3_10_span import halves
 
 Z, C, P, N, A = (
     matrix("Z", "n", "f"),
@@ -104,83 +106,26 @@ def derive(p: Proof) -> None:
 
 
 def curvature(p: Proof) -> None:
-    """``0 <= diag(w) - w w'`` at 2e - b, and ``<= I/2`` at e and at b, by induction over the classes (as in T1.2)."""
-
-    def start(p: Proof, name: str, goal: Any) -> None:
-        p.positive(name, goal, terms=[], text="nothing is summed yet")
-
-    def induction(name: str, expr: Any, step: Any, text: str) -> None:
-        p.induction(name, expr, recursion="classes", relation=">=0", base=start, step=step, text=text)
-
-    def adds(*terms: Any) -> Any:
-        def step(p: Proof, name: str, goal: Any) -> None:
-            p.positive(
-                name, goal, terms=[square(facts=["hypothesis"]), *terms], text="a new class adds nothing negative"
-            )
-
-        return step
-
-    induction("mass", mass, adds(square(facts=["weight"])), "the sum of w is not negative")
-    forms = {
-        "eb": (2 * e - b, 2 * A_e - A_b, 4 * Q_ee - 4 * Q_eb + Q_bb),
-        "e": (e, A_e, Q_ee),
-        "b": (b, A_b, Q_bb),
-    }
-    for name, (x, first, second) in forms.items():
-        induction(f"second_{name}", second, adds(square(x, facts=["weight"])), "a weighted sum of squares")
-
-        def against(sign: int, name: str, x: Any, first: Any, second: Any) -> Any:
-            def step(p: Proof, label: str, goal: Any) -> None:
-                known = "hypothesis" if sign < 0 else f"variance_{name}"
-                p.refute(
-                    f"{label}.form", mass * x**2 + 2 * sign * first * x + second,
-                    terms=[
-                        square(facts=["not", "not"]), square(x, facts=["not", "mass"], coef=2), square(facts=["not", f"second_{name}"], coef=2),
-                        square(mass * x**2 - second), square(x, facts=[known], coef=4),
-                    ],
-                    text="the squares of both sides of the contrary contradict Cauchy and Schwarz so far",
-                )  # fmt: skip
-                p.positive(label, goal, terms=[square(facts=["hypothesis"]), square(facts=["weight", f"{label}.form"])],
-                           text="a new class adds w times the form")  # fmt: skip
-
-            return step
-
-        induction(
-            f"variance_{name}",
-            mass * second - first**2,
-            against(-1, name, x, first, second),
-            "sum over pairs of w w' (x - x')^2",
-        )
-        if name == "eb":
-            p.positive("form_eb", second - first**2, terms=[square(facts=["variance_eb"])], using=["probabilities"], eliminate=[mass],
-                       text="diag(w) - w w' >= 0, at 2e - b")  # fmt: skip
-            continue
-        total, own = (moved, M_ee) if name == "e" else (shift, M_bb)
-        induction(
-            f"pairs_{name}",
-            mass * second + first**2 - 2 * own,
-            against(1, name, x, first, second),
-            "sum over pairs of w w' (x + x')^2",
-        )
-        induction(
-            f"own_{name}",
-            total / 2 - 2 * second + 2 * own,
-            adds(square((1 - 2 * w) * x, coef=Rational(1, 2))),
-            "sum of (1 - 2 w)^2 x^2 / 2",
-        )
-        p.positive(f"flat_{name}", total / 2 - second + first**2, terms=[square(facts=[f"own_{name}"]), square(facts=[f"pairs_{name}"])],
-                   using=["probabilities"], eliminate=[mass], text=f"diag(w) - w w' <= I/2, at {name}")  # fmt: skip
+    """``0 <= diag(w) - w w'`` at 2e - b, and ``<= I/2`` at e and at b."""
+    apart = softmax.Form(2 * e - b, w, mass, 2 * A_e - A_b, 4 * Q_ee - 4 * Q_eb + Q_bb, "_eb")
+    softmax.weights(p, apart)
+    softmax.covariance(p, apart)
+    p.positive("form_eb", apart.second - apart.first**2, terms=[square(facts=["variance_eb"])], using=["probabilities"], eliminate=[mass],
+               text="diag(w) - w w' >= 0, at 2e - b")  # fmt: skip
+    for x, first, second, own, total in ((e, A_e, Q_ee, M_ee, moved), (b, A_b, Q_bb, M_bb, shift)):
+        form = softmax.Form(x, w, mass, first, second, f"_{x}")
+        softmax.covariance(p, form)
+        softmax.half(p, form, own, total)
+        p.positive(f"flat_{x}", total / 2 - second + first**2, terms=[square(facts=[f"own_{x}"]), square(facts=[f"pairs_{x}"])],
+                   using=["probabilities"], eliminate=[mass], text=f"diag(w) - w w' <= I/2, at {x}")  # fmt: skip
 
 
 def scattered(p: Proof) -> None:
     """``4 |F|^2 <= sum omega |z|^2 sum omega |U'n|^2``, by induction over the samples."""
 
-    def start(p: Proof, name: str, goal: Any) -> None:
-        p.positive(name, goal, terms=[], text="nothing is summed yet")
-
     for name, total, x in (("long", length, zeta), ("wide", scatter, beta)):
         p.induction(
-            name, total, recursion="data", relation=">=0", base=start,
+            name, total, recursion="data", relation=">=0", base=softmax.nothing_yet,
             step=lambda p, label, goal, x=x: p.positive(
                 label, goal, terms=[square(facts=["hypothesis"]), square(x, facts=["share"])], text="one more square"
             ),
@@ -221,7 +166,12 @@ def scattered(p: Proof) -> None:
         )  # fmt: skip
 
     p.induction(
-        "push", recursion="data", relation=">=0", base=start, step=step, text="by induction on the number of samples"
+        "push",
+        recursion="data",
+        relation=">=0",
+        base=softmax.nothing_yet,
+        step=step,
+        text="by induction on the number of samples",
     )
 
 
@@ -252,14 +202,6 @@ def together(p: Proof) -> None:
         ],
         using=[f"{r}.square" for r in (new, old, size)], eliminate=[norm2(shrunk), norm2(gap)], text="the triangle inequality",
     )  # fmt: skip
-
-
-def halves(count: int, like: Any, ops: Any) -> Any:
-    """Membership of two classes: the first half of the samples and the rest."""
-    eye, pair, first = ops.eye(ops.ones(count, 1, like)), ops.eye(ops.ones(2, 1, like)), (count + 1) // 2
-    out = eye[..., :, :first] @ ops.ones(first, 1, like) @ pair[..., :1, :]
-    rest = count - first
-    return out if not rest else out + eye[..., :, first:] @ ops.ones(rest, 1, like) @ pair[..., 1:, :]
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
