@@ -106,7 +106,7 @@ def show(t: Transition) -> None:
             *((x, "right") for x in ("lmax of CE", "+-", "<= T1.2", "lmax E[zz']", "<= T3.2")),
         ]
         lines = [[c.environment, f"{c.ce:.4f}", f"{c.error:.0e}", f"{c.softmax_bound:.4f}", f"{c.squared:.4f}",
-                  f"{c.modality_bound:.4f}" if c.modality_bound == c.modality_bound else ""] for c in t.curvature]  # fmt: skip
+                  "" if c.modality_bound is None else f"{c.modality_bound:.4f}"] for c in t.curvature]  # fmt: skip
         terminal.table("curvature in the head", columns, lines, titled=True)
     columns = [
         ("environment", "left"),

@@ -339,7 +339,7 @@ def _progress(steps: Iterable[int], title: str) -> Iterator[int]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One core: more would change the order of sums, and with it the bytes."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -356,7 +356,7 @@ def _one_thread() -> Iterator[None]:
 def main(world: str, out: Path, seed: int) -> None:
     """Train the embedded dual and fused encoders and write their features files and model cards."""
     out.mkdir(parents=True, exist_ok=True)
-    with _one_thread():
+    with one_thread():
         for name in ("high", "low") if world == "both" else (world,):
             card = train_world(name, out, seed=seed)
             for title, row in card["accuracy"].items():

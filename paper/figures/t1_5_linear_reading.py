@@ -6,13 +6,13 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import sympy
 import torch
 
 from ...synthetic.arithmetic import arithmetic
-from ...synthetic.evaluate import bound_values, value
+from ...synthetic.evaluate import bound_values
 from ...theory import registry
 from ...theory.claim import Claim
+from ...vlm_validation.linear_reading import least_bound, shape_of
 from ...vlm_validation.view import FeaturesView
 from .. import style
 from ..results import Data, provenance
@@ -73,36 +73,13 @@ def measured(claim: Claim, view: Any, environment: int, tau: np.ndarray) -> dict
         values = bound_values(claim, {"U": u, "V": v, "tau": torch.full((1, 1), float(rate), dtype=torch.float64)}, ops)
         linear.append(float(values["tau"] * (values["Cbar"] - values["CLV"])))
         delta.append(float(values["delta_mean"]))
-    top, width, variance = shape_of(u @ v.mT)
+    top, width, variance = shape_of((u @ v.mT).numpy())
     rows = least_bound(claim, tau[:, None], top[None, :], width[None, :], variance[None, :])
     sd = np.sqrt(variance)
     return {
         "linear": np.array(linear), "delta": np.array(delta), "bound": rows.mean(axis=1), "spread": float(sd.mean()),
         "top_ratio": float((top / sd).mean()), "range_ratio": float((width / sd).mean()),
     }  # fmt: skip
-
-
-def shape_of(scores: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Largest deviation from the mean, range and variance of every row: b, R and V of the claim."""
-    own = (scores - scores.mean(-1, keepdim=True)).numpy()
-    return own.max(axis=-1), np.ptp(own, axis=-1), own.var(axis=-1)
-
-
-def least_bound(claim: Claim, tau: np.ndarray, top: np.ndarray, width: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """The least of the claim's three bounds of delta, evaluated from its relations (arrays that broadcast)."""
-    ops = arithmetic("plain")
-    by_name = {r.name: r for r in claim.statement.relations}
-    names = ("tau", "b", "R", "V")
-    values: dict[str, Any] = {
-        k: torch.as_tensor(x) for k, x in zip(names, np.broadcast_arrays(tau, top, width, variance), strict=True)
-    }
-    values["E_b"] = torch.exp(values["tau"] * values["b"])
-    bennett = by_name["bennett"]  # b^2 (e^delta - 1) <= rhs
-    moment = next(s for s in sympy.sympify(bennett.lhs).free_symbols if str(s) == "M")
-    weight = value(sympy.sympify(bennett.lhs) / (moment - 1), values, ops)
-    bounds = [value(by_name[k].rhs, values, ops) for k in ("maximum", "hoeffding")]
-    bounds.append(torch.log1p(value(bennett.rhs, values, ops) / weight))
-    return np.asarray(np.minimum.reduce([x.numpy() for x in bounds]))
 
 
 def quartiles(name: str, x: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 import sympy
 
 from ...synthetic.encoders import Path, train, worlds
-from ...theory import registry
+from ...vlm_validation import lowered
 from .. import style
 from ..results import Data, provenance
 
@@ -29,9 +29,8 @@ CAPTION = (
 @cache
 def transferred() -> Any:
     """The least gap G_2 that relation `transfer` of T2.4 leaves, of (G_1, tau, delta_max)."""
-    relation = next(r for r in registry.get("T2.4").statement.relations if r.name == "transfer")
-    g1, g2, tau, delta = (sympy.Symbol(name, real=True) for name in ("G_1", "G_2", "tau", "delta_max"))
-    (least,) = sympy.solve(sympy.Eq(relation.lhs, relation.rhs), g2)
+    least = lowered.solved("T2.4", "transfer", "G_2")
+    g1, tau, delta = (sympy.Symbol(name, real=True) for name in ("G_1", "tau", "delta_max"))
     return sympy.lambdify((g1, tau, delta), least, "numpy")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -191,7 +192,6 @@ def test_curvature_by_the_whole_hessian() -> None:
     found = curvature(run, 1, 0)
     assert found.ce <= found.softmax_bound
     assert found.squared <= found.modality_bound * (1 + 1e-12)
-    assert found.stable_step == pytest.approx(2 / found.ce)
 
 
 # -- contributions -----------------------------------------------------------------------------------------------
@@ -317,3 +317,128 @@ def test_a_head_comes_back_as_it_was_written(tmp_path: Path) -> None:
     found = read_head(tmp_path / "h.safetensors")
     assert found.biased
     np.testing.assert_array_equal(found.weight, head.weight)
+
+
+# -- what a swap or a missing condition would change --------------------------------------------------------------
+
+
+def test_encoder_share_is_of_the_modality_that_moved() -> None:
+    one = first_stage()
+    heads = (random_head(),) * 2
+    for image, text, still in ((0.0, 0.1, "encoder, image"), (0.1, 0.0, "encoder, text")):
+        run = make_run((one, nudged(one, image, text)), heads, fusion="sum", p=0.6, q=0.8)
+        entries = ledger.cross_entropy(run, 0, 1, 0).entries
+        assert abs(entries[still]) < 1e-15
+        assert abs(sum(entries[k] for k in ("encoder, image", "encoder, text"))) > 1e-4
+
+
+@pytest.mark.parametrize("fusion", ["image", "sum", "concat"])
+def test_kernel_by_kind(fusion: str) -> None:
+    """K(s,t) by hand, one kind of score at a time."""
+    run = random_run(fusion)
+    con = {"II": 0.9, "IT": 0.3, "TI": 0.2, "TT": 0.5}
+    p, q = run.p, run.q
+    by_hand = {"image-image": p * p * 0.9, "text-text": q * q * 0.5, "image-text": p * q * (0.3 + 0.2)}
+    kinds = {"image": ["image-image"], "sum": list(by_hand), "concat": ["image-image", "text-text"]}[fusion]
+    assert ledger.kernel(run, con) == pytest.approx({kind: by_hand[kind] for kind in kinds})
+
+
+def test_drift_bound_by_hand() -> None:
+    """e_I goes with the texts' length and e_T with the images'; they differ here."""
+    rng = np.random.default_rng(5)
+    tight = np.eye(6)[np.zeros(40, int)] + 0.02 * rng.standard_normal((40, 6))
+    wide = rng.standard_normal((40, 6))
+    image, text = ((x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32) for x in (tight, wide))
+    one = Features(image=image, text=text, environment=np.repeat([0, 1], 20), label=np.tile([0, 1], 20))
+    run = make_run((one, nudged(one, 0.2, 0.02)))
+    found = drift(run, 0, 1)
+    (u0, _), (u1, v1), (_, v0) = run.pair(0, 0), run.pair(1, 0), run.pair(0, 0)
+    e_i, e_t = (np.sqrt(((b - a) ** 2).sum(1).mean()) for a, b in ((u0, u1), (v0, v1)))
+    lengths = [np.linalg.norm(x.mean(axis=0)) for x in (u0, v1)]
+    assert lengths[0] > 2 * lengths[1]
+    assert found.bound[0, 0] == pytest.approx(e_i * lengths[1] + e_t * lengths[0], rel=1e-6)
+
+
+def test_a_fall_that_accuracy_shows_is_not_hidden() -> None:
+    one = first_stage()
+    label, right_way = one.label, np.zeros((D, C))
+    for c in range(C):
+        right_way[:, c] = 40 * one.image[label == c].mean(axis=0)
+    wrong_way = np.roll(right_way, 1, axis=1)
+    run = make_run((one, one), (Head(right_way, np.zeros(C), False), Head(wrong_way, np.zeros(C), False)))
+    for row in reliance(run, 0, 1):
+        assert row.accuracy_change[2] < 0
+        assert row.high[0] < 0
+        assert row.hidden == ()
+
+
+def test_every_theorem_bounds_its_entry() -> None:
+    books = ledger.ledgers(random_run("sum"), 0, 1)
+    named = {b.loss: set(b.bounds) for b in books}
+    assert named["CE"] == {"curvature", "step, covariances"}
+    assert named["CLIP, image to text"] == named["CLIP, text to image"] == {"beyond the linear reading"}
+    for book in books:  # a bound that says nothing would catch nothing
+        for entry, (low, high) in book.bounds.items():
+            assert replace(book, entries={**book.entries, entry: high + 1}).outside() == [entry]
+            assert replace(book, entries={**book.entries, entry: low - 1}).outside() == [entry]
+
+
+def check_of(run: Run, theorem: str, words: str) -> Check:
+    return next(c for c in audit(run).transitions[0].checks if c.theorem == theorem and words in c.assumption)
+
+
+def test_a_large_step_stretches() -> None:
+    one = first_stage()
+    start = random_head(scale=0.3)
+    point = Point(one.image[one.rows(0)].astype(float), one.label[one.rows(0)], start.weight)
+    for eta, holds in ((3.9, True), (4.1, False)):  # unit features: the curvature is at most 1/2
+        moved = Head(start.weight - eta * point.gradient(), start.bias, False)
+        assert check_of(make_run((one, one), (start, moved)), "T3.11", "stretch").holds == holds
+
+
+def test_smooth_transition_by_hand() -> None:
+    """e, half the range of the intra-modal scores, against p q / (p^2 + q^2) times that of Con_IT + Con_TI."""
+    run = random_run("sum")
+    found = check_of(run, "T1.4", "Smooth")
+    means = [[x.mean(axis=0) for x in run.pair(1, k)] for k in run.environments]
+    off = [(s, t) for s in range(3) for t in range(3) if s != t]
+    score = {a + b: [means[s]["IT".index(a)] @ means[t]["IT".index(b)] for s, t in off] for a in "IT" for b in "IT"}
+    assert found.measured == pytest.approx(max(np.ptp(score["II"]), np.ptp(score["TT"])) / 2, rel=1e-6)
+    cross = np.ptp(np.add(score["IT"], score["TI"])) / 2
+    assert found.limit == pytest.approx(0.6 * 0.8 * cross / (0.6**2 + 0.8**2), rel=1e-6)
+    assert check_of(random_run("image"), "T1.4", "Smooth").limit == 0
+
+
+# -- more that is refused ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"p": 0.0, "q": 0.0}, {"p": math.nan}, {"tau": math.inf}, {"tau": 0.0}, {"weight": math.nan}, {"weight": math.inf}, {"q": -1.0}],
+)  # fmt: skip
+def test_weights_without_meaning_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="finite"):
+        make_run((first_stage(),) * 2, (random_head(),) * 2, fusion="sum", **settings)
+
+
+def test_heads_that_differ_in_kind_are_refused() -> None:
+    one = first_stage()
+    with pytest.raises(InputError, match="no bias, and another stage has one"):
+        make_run((one, one), (random_head(), random_head(biased=True)))
+    single = replace(one, label=np.zeros(len(one), dtype=np.int64))
+    with pytest.raises(InputError, match="one class"):
+        make_run((single, single), (Head(np.zeros((D, 1)), np.zeros(1), False),) * 2)
+
+
+def test_other_names_and_a_longer_order_are_refused() -> None:
+    one = first_stage()
+    with pytest.raises(InputError, match="environment_names"):
+        make_run((one, replace(one, environment_names=("b", "a", "c"))))
+    with pytest.raises(InputError, match="1 transitions and 2 environments"):
+        make_run((one, one), order=("a", "b"))
+
+
+@pytest.mark.parametrize(("fusion", "biased"), [("concat", False), ("image", True)])
+def test_the_record_is_json(fusion: str, biased: bool) -> None:
+    text = json.dumps(audit(random_run(fusion, biased)).to_dict(), allow_nan=False)
+    assert json.loads(text)["transitions"][0]["curvature"][0]["modality_bound"] is None

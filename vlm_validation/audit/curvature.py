@@ -10,7 +10,7 @@ import sympy
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from scipy.special import softmax
 
-from . import lowered
+from .. import lowered
 from .ledger import Point, augmented, matrix
 from .run import Run
 
@@ -22,11 +22,12 @@ class Curvature:
     Attributes:
         environment: its name.
         ce: largest eigenvalue of the Hessian of the cross-entropy in the head (Lanczos).
-        error: there is an eigenvalue within this of `ce`: the norm of the residual of the eigenpair found.
+        error: there is an eigenvalue within this of `ce`: the norm of the residual of the eigenpair found.  That it is the largest
+            is Lanczos' word.
         softmax_bound: max |z|^2 / 2, which it cannot exceed (T1.2).
         squared: largest eigenvalue of the Hessian of the squared loss, E[z z'].
-        modality_bound: (p sqrt(lmax S_II) + q sqrt(lmax S_TT))^2, which that cannot exceed (T3.2); nan for concatenation.
-        stable_step: 2 / ce: gradient steps below it do not stretch.
+        modality_bound: (p sqrt(lmax S_II) + q sqrt(lmax S_TT))^2, which that cannot exceed (T3.2); None for concatenation and with
+            a bias, of which T3.2 does not speak.
     """
 
     environment: str
@@ -34,8 +35,7 @@ class Curvature:
     error: float
     softmax_bound: float
     squared: float
-    modality_bound: float
-    stable_step: float
+    modality_bound: float | None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -51,13 +51,13 @@ def curvature(run: Run, stage: int, environment: int) -> Curvature:
     half = lowered.relation("T1.2", "half").rhs  # eta^2/4 |z|^2 |G|^2 is eta^2/2 B |G|^2
     bound = 2 * lowered.evaluate(half, eta_ce=1.0, z=np.array([longest**0.5]), B=1.0)
     top = float(np.linalg.eigvalsh(z.T @ z / len(z))[-1])
-    modality = float("nan")
+    modality = None
     if run.fusion != "concat" and not run.heads[stage].biased:
         a, b = (float(np.linalg.eigvalsh(x.T @ x / len(x))[-1]) ** 0.5 for x in (u, v))
         rhs = lowered.relation("T3.2", "bound").rhs
         factor = sympy.Mul(*[f for f in rhs.args if not isinstance(f, sympy.MatrixExpr)])
         modality = lowered.evaluate(factor, a=a, t=b / a if a > 0 else 0.0, p=run.p, q=run.q)
-    return Curvature(run.name(environment), ce, error, bound, top, modality, 2 / ce if ce > 0 else float("inf"))
+    return Curvature(run.name(environment), ce, error, bound, top, modality)
 
 
 def largest(point: Point) -> tuple[float, float]:

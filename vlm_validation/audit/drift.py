@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import lowered
 from ..scores import KEYS, estimate_scores, score_matrices
-from . import lowered
 from .run import Run
 
 

@@ -26,8 +26,10 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax, logsumexp, softmax
 
+from ...theory import registry
 from ...theory.claims import c1_shapley as c1
-from . import lowered
+from .. import lowered
+from ..linear_reading import least_bound, shape_of
 from .run import Head, Run
 
 
@@ -233,22 +235,9 @@ def reading(u: np.ndarray, v: np.ndarray, tau: float, block: int = 1024) -> Read
         losses.append(logsumexp(tau * scores, axis=1) - tau * own)
         centred = scores - mean[:, None]
         deltas.append(logsumexp(tau * centred, axis=1) - math.log(n))
-        bounds.append(delta_bound(tau, centred.max(axis=1), np.ptp(scores, axis=1), centred.var(axis=1)))
+        bounds.append(least_bound(registry.get("T1.5"), tau, *shape_of(scores)))
     loss, delta, bound = (float(np.concatenate(x).mean()) for x in (losses, deltas, bounds))
     return Reading(loss, float(u.mean(axis=0) @ v.mean(axis=0)), float((u * v).sum(axis=1).mean()), delta, bound)
-
-
-def delta_bound(tau: float, b: np.ndarray, width: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Row by row the least of T1.5's three bounds: the maximum, Hoeffding, Bennett (overflowing ones do not count)."""
-    import sympy
-
-    bennett = sympy.log(lowered.solved("T1.5", "bennett", "M"))
-    scale = {s: sympy.Symbol(s, real=True) for s in ("tau", "b", "R", "V", "E_b")}
-    each = [lowered.relation("T1.5", name).rhs for name in ("maximum", "hoeffding")]
-    functions = [sympy.lambdify(tuple(scale.values()), e, "numpy") for e in (*each, bennett)]
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        found = [np.broadcast_to(f(tau, b, width, variance, np.exp(tau * b)), b.shape) for f in functions]
-    return np.asarray(np.nanmin(np.where(np.isfinite(found), found, np.inf), axis=0))
 
 
 def contrastive(run: Run, before: int, after: int, environment: int) -> list[Ledger]:

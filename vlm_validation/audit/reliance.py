@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.special import softmax
 
-from ..coalitions import split
+from ..coalitions import COALITIONS, share_right, split
 from ..ood_protocol import concept_vectors
 from .ledger import augmented, matrix
 from .run import Run
@@ -81,7 +82,7 @@ def values(run: Run, stage: int, environment: int) -> Mapping[str, np.ndarray]:
     sides = {"I": (u, np.broadcast_to(u.mean(axis=0), u.shape)), "T": (v, np.broadcast_to(v.mean(axis=0), v.shape))}
     label = run.labels(environment)
     out = {}
-    for coalition in ("", "I", "T", "IT"):
+    for coalition in COALITIONS:
         x, y = (sides[m][0 if m in coalition else 1] for m in "IT")
         if run.heads:
             head = run.heads[stage]
@@ -95,7 +96,7 @@ def values(run: Run, stage: int, environment: int) -> Mapping[str, np.ndarray]:
 def contributions(run: Run, stage: int, environment: int) -> np.ndarray:
     """(n, 2) contribution of image and text to every sample (C1)."""
     found = values(run, stage, environment)
-    return split(np.stack([found[c] for c in ("", "I", "T", "IT")], axis=-1))
+    return split(np.stack([found[c] for c in COALITIONS], axis=-1))
 
 
 def right(run: Run, stage: int, environment: int) -> np.ndarray:
@@ -106,5 +107,4 @@ def right(run: Run, stage: int, environment: int) -> np.ndarray:
         logits = augmented(run.fused(u, v), run.heads[stage]) @ matrix(run.heads[stage])
     else:
         logits = u @ concept_vectors(run.stages[stage])[0].astype(np.float64).T
-    top = logits == logits.max(axis=1, keepdims=True)
-    return np.asarray(top[np.arange(len(label)), label] / top.sum(axis=1))
+    return share_right(torch.from_numpy(logits), torch.from_numpy(label)).numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from ... import __version__
@@ -55,8 +56,8 @@ class Audit:
         run = self.run
         return {
             "version": __version__,
-            "stages": [{"source": s.source, "features": s.content_hash()} for s in run.stages],
-            "heads": [h.source for h in run.heads],
+            "stages": [{"source": PurePath(s.source).name, "features": s.content_hash()} for s in run.stages],
+            "heads": [PurePath(h.source).name for h in run.heads],
             "order": [run.name(k) for k in run.order],
             "fusion": run.fusion, "p": run.p, "q": run.q, "tau": run.tau, "lambda": run.weight,
             "largest_closing_error": self.closing,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,8 +123,10 @@ def make_run(
         )  # fmt: skip
     for later in stages[1:]:
         same_samples(stages[0], later)
-    if not tau > 0 or weight < 0 or p < 0 or q < 0:
-        raise InputError(f"tau {tau}, lambda {weight}, p {p}, q {q}", expected="tau > 0, and the others not negative")
+    if not all(math.isfinite(x) and x >= 0 for x in (tau, weight, p, q)) or tau == 0 or p == q == 0:
+        raise InputError(
+            f"tau {tau}, lambda {weight}, p {p}, q {q}", expected="finite: tau > 0, the others not negative, p or q > 0"
+        )
     learnt = learnt_order(stages[0], order, len(stages) - 1)
     kind = fusion or "image"
     if heads:
@@ -139,6 +142,14 @@ def make_run(
                     causes=("another fusion than the head was trained on", "heads of different tasks"),
                     fix="pass --fusion image, sum or concat",
                 )  # fmt: skip
+        if heads[0].classes < 2:
+            raise InputError(
+                f"{heads[0].source}: a head of one class", expected="at least two: one has nothing to confuse"
+            )
+        if len({head.biased for head in heads}) > 1:
+            lacking = next(head.source for head in heads if not head.biased)
+            raise InputError(f"{lacking}: no bias, and another stage has one", expected="a bias in all heads or in none",
+                             fix="write a bias of zeros")  # fmt: skip
     if kind not in FUSIONS:
         raise InputError(f"fusion {kind!r}", expected=f"one of {', '.join(FUSIONS)}")
     p, q = (1.0, 0.0) if kind == "image" else (p, q)
@@ -181,6 +192,11 @@ def same_samples(first: Features, later: Features) -> None:
             raise InputError(
                 f"{later.source}: {name} has shape {two}", expected=f"{one}, that of {first.source}", fix=fix
             )
+    for name in ("environment_names", "label_names"):
+        if (a := getattr(first, name)) is not None and (b := getattr(later, name)) is not None and a != b:
+            raise InputError(
+                f"{later.source}: {name} {list(b)}", expected=f"{list(a)}, those of {first.source}", fix=fix
+            )
     for name in ("environment", "label", "ids"):
         a, b = getattr(first, name), getattr(later, name)
         if (a is None) != (b is None) or (a is not None and not np.array_equal(a, b)):
@@ -206,9 +222,9 @@ def learnt_order(features: Features, order: Sequence[str], transitions: int) -> 
             expected=f"names or ids: {', '.join(features.name(k) for k in ids)}",
         )
     found = [known[x] for x in order] or ids
-    if len(found) < transitions:
+    if len(found) < transitions or len(order) > transitions:
         raise InputError(
             f"{transitions} transitions and {len(found)} environments in the order", expected="one environment a transition",
-            fix="pass --order with an environment for every stage after the first",
+            fix="pass --order with one environment for every stage after the first",
         )  # fmt: skip
     return tuple(found[:transitions])

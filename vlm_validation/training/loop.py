@@ -8,7 +8,6 @@ encoder as it is at that moment, never from a copy of its features kept from bef
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ from ...theory.errors import InputError
 from .. import embedded_models as models
 from ..features import Features
 from ..scores import estimate_scores
+from ..train_embedded import one_thread
 from .data import Environments, Samples, features_of, missing_extra, quiet_clip
 from .protocol import Protocol, generator_of
 
@@ -112,7 +112,7 @@ class Trainer:
         parameters = [p for group in optimiser.param_groups for p in group["params"]]
         if self.protocol.reset == "never":
             _restore(optimiser, parameters, names, state)
-        with _one_thread():
+        with one_thread():
             fixed = None if self._trained else self._encode(samples, slice(None), text=True)
             for epoch in range(self.protocol.epochs):
                 for rows in _batches(len(samples), self.protocol.batch, generator):
@@ -138,7 +138,7 @@ class Trainer:
         Raises:
             InputError: a state of another protocol; a run that diverged.
         """
-        with _one_thread():
+        with one_thread():
             head = self._load(state)
             judged = self.environments.train if trained else self.environments.judged
             sides = [self._encode(samples, slice(None), text=True) for samples in judged]
@@ -159,7 +159,7 @@ class Trainer:
     def features(self, state: State, *, trained: bool = False) -> Features:
         """Features of the judged scenes (or of those trained on) through the encoder in this state."""
         chosen = self.environments.train if trained else self.environments.judged
-        with _one_thread():
+        with one_thread():
             self._load(state)
             sides = [self._encode(samples, slice(None), text=True) for samples in chosen]
         return features_of(self.environments, sides, [samples.label for samples in chosen])
@@ -292,14 +292,3 @@ def _check_prefix(prefix: Sequence[int], count: int) -> None:
             f"order {list(prefix)}",
             expected=f"positions from 0 to {count - 1}, each at most once, at least one of them",
         )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One core: more would change the order of sums, and with it the bytes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -9,14 +9,13 @@ import numpy as np
 import sympy
 import torch
 
-from ...synthetic.arithmetic import arithmetic
-from ...synthetic.evaluate import value
-from ...theory import registry
+from ..synthetic.arithmetic import arithmetic
+from ..synthetic.evaluate import value
+from ..theory import registry
 
 Number = float | np.ndarray
 
 
-@cache
 def relation(claim: str, name: str) -> Any:
     """A relation of a claim by name."""
     return next(r for r in registry.get(claim).statement.relations if r.name == name)
