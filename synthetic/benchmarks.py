@@ -13,8 +13,9 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -93,10 +94,15 @@ def main(path: Path, models: int = 400_000, loop_models: int = 200) -> None:
             "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1),
         })  # fmt: skip
         print(rows[-1], flush=True)
+    write_table(path, FIELDS, rows)
+
+
+def write_table(path: Path, fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """A CSV file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, FIELDS)
+        writer = csv.DictWriter(file, fields)
         writer.writeheader()
         writer.writerows(rows)
     os.replace(temporary, path)

@@ -6,7 +6,6 @@ given as a share of the forgetting of the order found; 1 in the last of them mea
 
 from __future__ import annotations
 
-import csv
 import os
 import platform
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .benchmarks import write_table
 from .order_search import LONGEST_SUBSETS, branch_and_bound, faint_bound, local_search, subset_bounds
 
 CASES = (  # environments, dimension, weight of what they share
@@ -62,12 +62,7 @@ def main(path: Path, parts: int = 500_000) -> None:
     for case in CASES:
         rows.append(measure(*case, parts))
         print(rows[-1], flush=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, path)
+    write_table(path, FIELDS, rows)
 
 
 if __name__ == "__main__":

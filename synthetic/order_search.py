@@ -12,7 +12,8 @@ forgetting of S among itself.  So, whatever the order of S,
 
 With one environment in U this is a recursion over subsets that gives a lower bound of F* for all of them (`subset_bounds`); with longer
 endings it prunes a search from the last environment to the first (`branch_and_bound`).  Scores may be large; the bound is weak only where
-environments are nearly dependent, and nothing (0) where they are.  `benchmark_results/orders.csv` records how tight it is.
+environments are nearly dependent, and nothing (0) where they are.  The argument above is the proof: no certificate is checked, and the
+numbers are float64, lowered by a margin for rounding.  `benchmark_results/orders.csv` records how tight it is.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ...vlm_validation.order_oracle import PROTOTYPES, compare_predictors, predictor_functions
-from ...vlm_validation.orders import train_orders
 from .. import style
 from ..results import Data, provenance
+from ..trained import frozen_orders
 
 RULE, SPAN = (
     "cumulative Con_IT",
@@ -29,7 +29,7 @@ CAPTION = (
 
 def compute(features: Any, seed: int) -> Data:
     """Train along every order and judge the predictors; the head starts at zero, so the seed enters the bootstrap only."""
-    runs = train_orders(features, progress=False)
+    runs = frozen_orders(features)
     rows = compare_predictors(features, runs, seed=seed)
     truth = runs.forgetting().mean(axis=0)
     predict = predictor_functions(features, runs)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...vlm_validation import metrics
-from ...vlm_validation.orders import train_orders
 from ..results import Data, provenance
+from ..trained import frozen_orders
 
 CAPTION = (
     "One run under every convention (E3's protocol on the features, neutral order of {environments} environments, accuracy of the training "
@@ -18,7 +18,7 @@ CAPTION = (
 
 def compute(features: Any, seed: int) -> Data:
     """The neutral order's matrix R, judged by all conventions."""
-    runs = train_orders(features, progress=False)
+    runs = frozen_orders(features)
     neutral = int(np.flatnonzero((runs.orders == np.arange(len(runs.names))).all(axis=1))[0])
     R = runs.accuracy[0, neutral]
     found = {name: metrics.all_metrics(R, convention=name) for name in metrics.CONVENTIONS}

@@ -17,9 +17,10 @@ from ...vlm_validation import metrics
 from ...vlm_validation import predictors as pre
 from ...vlm_validation.embedded import default_features
 from ...vlm_validation.ood_protocol import cumulative_ood, pairwise_ood
-from ...vlm_validation.orders import OrderRuns, train_orders
+from ...vlm_validation.orders import OrderRuns
 from ...vlm_validation.scores import estimate_scores
 from ..results import Data, provenance
+from ..trained import frozen_orders
 
 FILE = Path(__file__).parent.parent / "published.json"
 CAPTION = (
@@ -54,7 +55,7 @@ class Measured:
 
 def measure(features: Any) -> tuple[Measured, OrderRuns]:
     """Train every order (E3), and detect out-of-distribution images by MCM (E5, E6)."""
-    runs = train_orders(features, progress=False)
+    runs = frozen_orders(features)
     scores = estimate_scores(features)
     con = scores.con["IT"]
     mean, total = (

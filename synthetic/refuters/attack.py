@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ...theory.claim import Claim
 from ...theory.language import BlockRecursion
-from .encoding import DIMENSIONS, GRAM
+from .encoding import DIMENSIONS, GRAM, solve
 from .matrices import MatrixProblem, NotPolynomial, matrix_variants
 from .problem import Problem, belongs, polynomial_variants
 from .solver import SOLVERS, Solver
@@ -63,7 +63,11 @@ def attempt(claim: str, variant: str, cases: list[Case], solver: Solver, timeout
             answers.append("unknown")
             break
         try:
-            answer, witness, confirmed = problem.solve(k, n, solver, min(deadline, now + share))
+            until = min(deadline, now + share)
+            if isinstance(problem, Problem):
+                answer, witness, confirmed = solve(problem, k, n, solver, until)
+            else:
+                answer, witness, confirmed = problem.solve(k, n, solver, until)
         except NotPolynomial:
             continue
         answers.append(answer)

@@ -101,7 +101,6 @@ class Encoding:
     k: int
     n: int
     free: dict[str, Any] = field(default_factory=dict)  # unknown -> solver's variable
-    fresh: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.defined = definitions(self.problem)
@@ -135,7 +134,7 @@ class Encoding:
             ]
             named |= {t for v in polys for q in (v.values() if nested(v) else (v,)) for t in tokens(q)}
         names = [v for v in p.vectors if v not in state and v not in inside] if self.k != GRAM else []
-        vectors = {v: vector(v) for v in names} or {"": [number(Fraction(0))]}
+        vectors = {v: vector(v) for v in names} or {"": [number(Fraction(0))] * max(self.k, 1)}
         plain = sorted(
             t for t in named if not t.startswith("<") and t not in state | inside | set(defined) | set(p.vectors)
         )

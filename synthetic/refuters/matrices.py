@@ -84,12 +84,11 @@ class MatrixProblem:
     """One relation of a claim to be refuted, with an assumption dropped perhaps.
 
     Attributes:
-        claim: whose assumptions and recursions hold.
+        statement: whose assumptions and recursions hold.
         relation: to be refuted.
         dropped: name of an assumption, or "".
     """
 
-    claim_id: str
     statement: Any
     relation: Relation
     dropped: str = ""
@@ -380,7 +379,7 @@ def matrix_variants(claim: Claim) -> list[tuple[str, list[MatrixProblem]]]:
     sums = {str(s) for r in claim.statement.recursions.values() if isinstance(r, Recursion) for s in r.update}
 
     def make(relation: Relation, dropped: str = "") -> MatrixProblem:
-        return MatrixProblem(claim.id, claim.statement, relation, dropped)
+        return MatrixProblem(claim.statement, relation, dropped)
 
     goals = [r for r in claim.statement.relations if is_matrix(r) and polynomial(r) and not r.symbols & sums]
     if not goals:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sympy
 
@@ -14,9 +14,6 @@ from ...theory.claim import Claim
 from ...theory.language import Relation
 from ...theory.proof import Proof
 from .polynomials import Fact, Poly, nested, tokens
-
-if TYPE_CHECKING:
-    from .solver import Solver
 
 PERCENT = sympy.Rational(1, 100)
 
@@ -38,12 +35,6 @@ class Problem:
     def without(self, assumption: str) -> Problem:
         kept = tuple(h for h in self.hypotheses if not belongs(h[0], assumption))
         return replace(self, hypotheses=kept)
-
-    def solve(self, k: int, n: int, solver: Solver, deadline: float) -> tuple[str, dict[str, Any] | None, bool]:
-        """``sat`` with a witness and whether it is confirmed, ``unsat``, or ``unknown``: k dimensions, n terms a sum."""
-        from .encoding import solve
-
-        return solve(self, k, n, solver, deadline)
 
     def split(self) -> tuple[Problem, Problem | None]:
         """What shares symbols with the goal, directly or through other facts; and the rest, to be satisfied beside it.
