@@ -484,7 +484,9 @@ class Bounded:
         return Ball(x.mid.amin((-2, -1), keepdim=True), x.err.amax((-2, -1), keepdim=True))
 
     def positive(self, x: Ball) -> Ball:
-        return self.wrap((x.mid > 0).double())
+        """A step: where the sign is in doubt it may be 0 or 1."""
+        doubtful = (x.err > 0) & (x.mid - x.err <= 0) & (x.mid + x.err > 0)
+        return Ball((x.mid > 0).double(), doubtful.double())
 
     def smallest_eigenvalue(self, x: Ball) -> Ball:
         """Of a symmetric matrix.  Residual bound of an approximate eigenbasis plus the error of the matrix itself."""

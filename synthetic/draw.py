@@ -8,6 +8,7 @@ survives thousands of draws there.
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -195,17 +196,19 @@ def draw_batch(
     generator = torch.Generator().manual_seed(rng.getrandbits(63))
     chosen = {**sizes(claim, rng), **(fixed or {})}
 
+    # The batch is the contiguous axis behind all shapes (`lanes`), seen as the first one.
     def normal(*shape: int) -> torch.Tensor:
         # single precision is drawn several times as fast, and its numbers are as good as any
-        return torch.randn(batch, *shape, generator=generator, dtype=torch.float32).double()
+        return torch.randn(*shape, batch, generator=generator, dtype=torch.float32).double().permute(2, 0, 1)
 
     def uniform(*shape: int) -> torch.Tensor:
-        return torch.rand(batch, *shape, generator=generator, dtype=torch.float64)
+        return torch.rand(*shape, batch, generator=generator, dtype=torch.float64).permute(2, 0, 1)
 
     def unit_rows(n: int, d: int) -> torch.Tensor:
-        spread = 10 ** (-3 * uniform(1, 1)) * (uniform(1, 1) < 0.5) + (uniform(1, 1) >= 0.5)
-        rows = normal(1, d) * (1 - spread).sign().clamp_min(0) + spread * normal(n, d)
-        return rows / rows.norm(dim=-1, keepdim=True)
+        near = uniform(1, 1) < 0.5
+        spread = torch.where(near, (-3 * math.log(10) * uniform(1, 1)).exp(), 1.0)
+        rows = torch.where(near, normal(1, d), 0.0) + spread * normal(n, d)
+        return rows / (rows * rows).sum(-1, keepdim=True).sqrt()
 
     out: dict[str, torch.Tensor] = {}
     for spec in claim.inputs:
@@ -233,7 +236,8 @@ def draw_batch(
         else:
             raise ValueError(f"no way to draw an input of kind {spec.kind!r}")
     free = {spec.name for spec in claim.inputs if spec.kind in ("rows", "column", "real")}
-    return {k: Ball(v, torch.zeros_like(v) if k in free else torch.full_like(v, ROUNDING * 4)) for k, v in out.items()}
+    radius = {k: torch.tensor(0.0 if k in free else ROUNDING * 4, dtype=torch.float64) for k in out}
+    return {k: Ball(v, radius[k].expand_as(v)) for k, v in out.items()}
 
 
 def rationalise(spec: Input, rows: Any) -> list[list[Fraction]]:

@@ -1,9 +1,10 @@
-"""The fast first pass of a sweep: every model in bare float64, error bounds only where they can decide something.
+"""The fast first pass of a sweep: every model in bare float64 lanes, error bounds only where they can decide something.
 
-A violation is a slack ``m`` with error bound ``e`` and ``m + e < 0``, so ``m < 0``.  The first pass computes the very same
-``m`` (the same operations in the same order, without the bounds), and a model with ``m > 0`` therefore needs no bound: no
-violation of an inequality is missed.  Identities have ``m <= 0`` always; there the models with the largest relative
-discrepancy get bounds, and those beyond 1e-12 of the sides.
+A violation is a slack ``m`` with error bound ``e`` and ``m + e < 0``: the exact slack is negative.  The first pass computes the
+slack of the same model in another order of the same roundings (`lanes`), and hands every model to the bounds whose slack is not
+clearly positive: above `NEAR` of the size of the sides.  So a violation is missed only if rounding moved its slack by more than
+`NEAR` of its sides, or if a batch has more than `MOST` such models (the worst go first).  Identities have ``m <= 0`` always; there
+the models with the largest relative discrepancy get bounds, and those beyond `SUSPECT` of the sides.
 
 Definitions hold by construction in `bind` and are not evaluated.
 """
@@ -18,33 +19,14 @@ import torch
 
 from ..theory.claim import Claim
 from ..theory.language import Relation
-from .arithmetic import Plain, at_least_matrix
-from .evaluate import Remembered, as_array, sides
+from .evaluate import Remembered, sides
+from .lanes import Lanes, as_lanes, lanes, positive_definite
 
 SUSPECT = 1e-12  # relative discrepancy of an identity that is always given a bound
 LOOK = 8  # models of a batch that get bounds for every relation, whatever their slack
 MOST = 256  # and at most so many of those that may violate it, the worst first
-NEAR = 1e-9  # relative; models this close to an assumption count as within it (bounds decide later)
-
-
-class Middle(Plain):
-    """The centres of `Bounded`, bit for bit: means are sums times 1/n there."""
-
-    def mean_row(self, x: Any) -> Any:
-        return x.sum(-2, keepdim=True) * (1 / x.shape[-2])
-
-    def mean_entry(self, x: Any) -> Any:
-        return x.sum((-2, -1), keepdim=True) * (1 / (x.shape[-2] * x.shape[-1]))
-
-    def mean_square(self, x: Any) -> Any:
-        return self.total_square(x) * (1 / x.shape[-2])
-
-    def inner(self, x: Any, y: Any) -> Any:
-        product = x * y
-        return product.sum((-2, -1), keepdim=True) * (1 / product.shape[-2])
-
-
-middle = Middle()
+NEAR = 1e-9  # relative; models this close to a bound or to an assumption are left to the error bounds
+ENTRIES = 1 << 18  # of the largest input, in all models evaluated at once: about what the processor caches
 
 
 @dataclass(frozen=True)
@@ -75,56 +57,70 @@ def without_definitions(claim: Claim) -> Claim:
 
 def slack_and_size(relation: Relation, values: Mapping[str, Any], batch: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Slack of every model and the size of its sides, ``(batch,)`` each."""
-    lhs, rhs = sides(relation, values, middle)
-    difference = as_tensor(rhs - lhs)
-    size = as_tensor(lhs).abs().amax((-2, -1)) + as_tensor(rhs).abs().amax((-2, -1))
+    lhs, rhs = (whole(x) for x in sides(relation, values, lanes))
+    difference = rhs - lhs
+    size = lhs.data.abs().amax((0, 1)) + rhs.data.abs().amax((0, 1))
     if relation.op == "loewner<=":
-        slack = torch.linalg.eigvalsh((difference + difference.mT) / 2)[..., 0]
-        slack = slack - NEAR * size  # eigenvalues are not computed as their bounds are: look at all that come close
+        slack = lanes.smallest_eigenvalue(difference).data
     elif relation.op == "==":
-        slack = -difference.abs().amax((-2, -1))
+        slack = -difference.data.abs().amax((0, 1))
     else:
-        slack = difference.amin((-2, -1))
-    return slack.reshape(-1).expand(batch), size.reshape(-1).expand(batch)
+        slack = difference.data.amin((0, 1))
+    return slack.reshape(-1).expand(batch), size.expand(batch)
 
 
 def definite(relation: Relation, values: Mapping[str, Any]) -> bool:
-    """True if the differences of all models, a little enlarged, have Cholesky factors: then all satisfy the relation.
+    """True if the differences of all models, a little enlarged, have positive pivots: then all satisfy the relation.
 
-    Five times as fast as their eigenvalues, which are needed only where this fails.
+    A small part of the time of their eigenvalues, which are needed only where this fails.
     """
-    lhs, rhs = (as_tensor(x) for x in sides(relation, values, middle))
-    shift = NEAR * (lhs.abs().amax((-2, -1)) + rhs.abs().amax((-2, -1)))
-    difference = rhs - lhs
-    shifted = (difference + difference.mT) / 2 + shift[..., None, None] * torch.eye(
-        difference.shape[-1], dtype=torch.float64
-    )
-    return not bool(torch.linalg.cholesky_ex(shifted).info.any())
+    lhs, rhs = (whole(x) for x in sides(relation, values, lanes))
+    shift = NEAR * (lhs.data.abs().amax((0, 1)) + rhs.data.abs().amax((0, 1)))
+    difference = (rhs - lhs).data
+    shifted = (difference + difference.transpose(0, 1)) / 2 + shift * lanes.eye(rhs - lhs).data
+    return positive_definite(shifted)
 
 
-def as_tensor(x: Any) -> torch.Tensor:
-    x = as_array(x)
-    return at_least_matrix(x if isinstance(x, torch.Tensor) else x.mid)
+def whole(x: Any) -> Lanes:
+    """A side as lanes, a number included."""
+    return x if isinstance(x, Lanes) else Lanes(torch.full((1, 1, 1), float(x), dtype=torch.float64))
 
 
 def first_pass(
     checked: Checked, claim: Claim, inputs: Mapping[str, torch.Tensor], batch: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """``(batch,)`` masks of the models within the assumptions, and of those among them that deserve error bounds."""
-    values = Remembered(claim.bind(inputs, middle))
+    """``(batch,)`` masks of the models within the assumptions, and of those among them that deserve error bounds.
+
+    Args:
+        inputs: name -> ``(batch, rows, cols)``; evaluated without a copy where the batch is contiguous (`draw_batch`).
+    """
+    drawn = {name: as_lanes(x).data for name, x in inputs.items()}
+    widest = max((x.shape[0] * x.shape[1] for x in drawn.values()), default=1)
+    at_once = max(1024, ENTRIES // widest)
+    within = torch.ones(batch, dtype=torch.bool)
+    badness = [torch.empty(batch, dtype=torch.float64) for _ in checked.relations]
+    for start in range(0, batch, at_once):
+        part = slice(start, min(start + at_once, batch))
+        values = Remembered(claim.bind({name: Lanes(x[..., part]) for name, x in drawn.items()}, lanes))
+        within[part] = assumed(checked, values, part.stop - start)
+        for relation, bad in zip(checked.relations, badness, strict=True):
+            slack, size = slack_and_size(relation, values, part.stop - start)
+            bad[part] = -slack / size.clamp_min(1e-300)
+    look = torch.zeros(batch, dtype=torch.bool)
+    if not bool(within.any()):
+        return within, look
+    for relation, bad in zip(checked.relations, badness, strict=True):
+        bad = bad.masked_fill(~within, -torch.inf)
+        suspects = int((bad > (SUSPECT if relation.op == "==" else -NEAR)).sum())
+        look[bad.nan_to_num(-torch.inf).topk(min(batch, max(LOOK, min(MOST, suspects)))).indices] = True
+    return within, look & within
+
+
+def assumed(checked: Checked, values: Mapping[str, Any], batch: int) -> torch.Tensor:
+    """Which models lie within the assumptions, or so near to them that bounds must decide."""
     within = torch.ones(batch, dtype=torch.bool)
     for relation, symbols in checked.assumptions:
         if symbols <= set(values) and not (relation.op == "loewner<=" and definite(relation, values)):
             slack, size = slack_and_size(relation, values, batch)
             within &= ~(slack < -NEAR * size)  # a slack that is not a number rules nothing out
-    look = torch.zeros(batch, dtype=torch.bool)
-    if not bool(within.any()):
-        return within, look
-    for relation in checked.relations:
-        slack, size = slack_and_size(relation, values, batch)
-        badness = torch.where(within, -slack / size.clamp_min(1e-300), -torch.inf)
-        limit = SUSPECT if relation.op == "==" else 0.0
-        suspects = (badness > limit) | ((slack <= 0) & within & torch.tensor(relation.op == "<"))
-        worst = badness.nan_to_num(-torch.inf).topk(min(batch, max(LOOK, min(MOST, int(suspects.sum()))))).indices
-        look[worst] = True
-    return within, look & within
+    return within
