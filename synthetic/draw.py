@@ -19,6 +19,7 @@ import torch
 from ..theory.claim import Claim
 from ..theory.language import Input
 from .arithmetic import Ball, Exact, U
+from .lanes import product
 
 MAX_SIZE = 4
 exact = Exact()
@@ -226,8 +227,8 @@ def draw_batch(
             w = -uniform(n, 1).log()
             out[spec.name] = w / w.sum(-2, keepdim=True)
         elif spec.kind == "projector":
-            basis = torch.linalg.qr(normal(n, rng.randint(1, n)))[0]
-            out[spec.name] = basis @ basis.mT
+            basis = orthonormal(normal(n, rng.randint(1, n)).permute(1, 2, 0))
+            out[spec.name] = product(basis, basis.transpose(0, 1)).permute(2, 0, 1)
         elif spec.kind == "sorted_triple":
             out[spec.name] = sorted_triples(normal(3, d).abs())
         elif spec.kind == "real":
@@ -270,6 +271,18 @@ def on_sphere(row: list[Fraction]) -> list[Fraction]:
     t = {k: (x / (1 - sign * row[pole])).limit_denominator(10**6) for k, x in enumerate(row) if k != pole}
     square = sum((x * x for x in t.values()), Fraction(0))
     return [sign * (square - 1) / (square + 1) if k == pole else 2 * t[k] / (square + 1) for k in range(len(row))]
+
+
+def orthonormal(columns: torch.Tensor) -> torch.Tensor:
+    """``(n, k, batch)`` independent columns made orthonormal by Gram and Schmidt, twice (twice is enough)."""
+    done: list[torch.Tensor] = []
+    for column in columns.unbind(1):
+        for _ in range(2):
+            for other in done:
+                column = column - (other * column).sum(0) * other
+            column = column / (column * column).sum(0).sqrt()
+        done.append(column)
+    return torch.stack(done, 1)
 
 
 def sorted_triples(rows: torch.Tensor) -> torch.Tensor:

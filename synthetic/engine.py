@@ -20,7 +20,7 @@ import torch
 from ..theory.claim import Claim
 from ..theory.language import Relation
 from .evaluate import Remembered, sides
-from .lanes import Lanes, as_lanes, lanes, positive_definite
+from .lanes import Lanes, as_lanes, lanes, least_pivot
 
 SUSPECT = 1e-12  # relative discrepancy of an identity that is always given a bound
 LOOK = 8  # models of a batch that get bounds for every relation, whatever their slack
@@ -55,30 +55,24 @@ def without_definitions(claim: Claim) -> Claim:
     return replace(claim, statement=replace(claim.statement, assumptions=kept))
 
 
-def slack_and_size(relation: Relation, values: Mapping[str, Any], batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Slack of every model and the size of its sides, ``(batch,)`` each."""
-    lhs, rhs = (whole(x) for x in sides(relation, values, lanes))
-    difference = rhs - lhs
-    size = lhs.data.abs().amax((0, 1)) + rhs.data.abs().amax((0, 1))
-    if relation.op == "loewner<=":
-        slack = lanes.smallest_eigenvalue(difference).data
-    elif relation.op == "==":
-        slack = -difference.data.abs().amax((0, 1))
-    else:
-        slack = difference.data.amin((0, 1))
-    return slack.reshape(-1).expand(batch), size.expand(batch)
+def slack_and_size(
+    relation: Relation, values: Mapping[str, Any], batch: int, allowed: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Slack of every model, after a violation by `allowed` of the size of the sides is forgiven, and that size; ``(batch,)`` each.
 
-
-def definite(relation: Relation, values: Mapping[str, Any]) -> bool:
-    """True if the differences of all models, a little enlarged, have positive pivots: then all satisfy the relation.
-
-    A small part of the time of their eigenvalues, which are needed only where this fails.
+    The slack of a relation between matrices is a pivot of the difference: its sign is that of the least eigenvalue.
     """
     lhs, rhs = (whole(x) for x in sides(relation, values, lanes))
-    shift = NEAR * (lhs.data.abs().amax((0, 1)) + rhs.data.abs().amax((0, 1)))
     difference = (rhs - lhs).data
-    shifted = (difference + difference.transpose(0, 1)) / 2 + shift * lanes.eye(rhs - lhs).data
-    return positive_definite(shifted)
+    size = lhs.data.abs().amax((0, 1)) + rhs.data.abs().amax((0, 1))
+    if relation.op == "loewner<=":
+        forgiven = allowed * size * torch.eye(difference.shape[0], dtype=torch.float64)[..., None]
+        slack = least_pivot((difference + difference.transpose(0, 1)) / 2 + forgiven)
+    elif relation.op == "==":
+        slack = -difference.abs().amax((0, 1)) + allowed * size
+    else:
+        slack = difference.amin((0, 1)) + allowed * size
+    return slack.expand(batch), size.expand(batch)
 
 
 def whole(x: Any) -> Lanes:
@@ -120,7 +114,7 @@ def assumed(checked: Checked, values: Mapping[str, Any], batch: int) -> torch.Te
     """Which models lie within the assumptions, or so near to them that bounds must decide."""
     within = torch.ones(batch, dtype=torch.bool)
     for relation, symbols in checked.assumptions:
-        if symbols <= set(values) and not (relation.op == "loewner<=" and definite(relation, values)):
-            slack, size = slack_and_size(relation, values, batch)
-            within &= ~(slack < -NEAR * size)  # a slack that is not a number rules nothing out
+        if symbols <= set(values):
+            slack, _ = slack_and_size(relation, values, batch, NEAR)
+            within &= ~(slack < 0)  # a slack that is not a number rules nothing out
     return within

@@ -97,16 +97,20 @@ def unit_triangular_inverse(x: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def positive_definite(x: torch.Tensor) -> bool:
-    """True if elimination without pivoting meets positive pivots only, in every lane; ``x`` is symmetric."""
+def least_pivot(x: torch.Tensor) -> torch.Tensor:
+    """``(batch,)``: the least pivot of elimination without exchanges, or the first that is not positive; ``x`` is symmetric.
+
+    Positive exactly where the matrix is positive definite: elimination of a definite matrix is backward stable, so the sign is
+    that of the least eigenvalue up to a few roundings of the largest entry (Higham, ch. 10).  A tenth of an eigenvalue's time.
+    """
     rest = x.clone()
+    least = torch.full(x.shape[2:], torch.inf, dtype=x.dtype)
     for k in range(rest.shape[0]):
         pivot = rest[k, k]
-        if not bool((pivot > 0).all()):  # a pivot that is not a number is not positive
-            return False
+        least = torch.where(least <= 0, least, torch.minimum(least, pivot))
         rows = rest[k + 1 :, k]
-        rest[k + 1 :, k + 1 :].addcmul_(rows[:, None], rows / pivot, value=-1)
-    return True
+        rest[k + 1 :, k + 1 :].addcmul_(rows[:, None], rows / torch.where(pivot > 0, pivot, torch.inf), value=-1)
+    return least
 
 
 class LaneArithmetic:

@@ -13,7 +13,7 @@ from crossmodal.synthetic import engine
 from crossmodal.synthetic.arithmetic import arithmetic
 from crossmodal.synthetic.check import sweep
 from crossmodal.synthetic.draw import draw_batch
-from crossmodal.synthetic.engine import definite, first_pass, prepare, slack_and_size, whole
+from crossmodal.synthetic.engine import first_pass, prepare, slack_and_size, whole
 from crossmodal.synthetic.evaluate import Remembered, admitted, bound_values, half_of_square, slacks
 from crossmodal.synthetic.evaluate import sides as both_sides
 from crossmodal.synthetic.lanes import as_lanes, lanes
@@ -89,21 +89,30 @@ def test_squares_are_recognised() -> None:
         assert half_of_square(other) is None
 
 
-def test_assumptions_are_sorted_out_without_eigenvalues() -> None:
-    """Where all differences have Cholesky factors nothing is excluded; where one has not, the eigenvalues decide, model by model."""
+@pytest.mark.parametrize("claim_id", ["T3.7", "T3.2", "P11"])
+def test_the_first_pass_admits_what_the_bounds_admit(claim_id: str) -> None:
+    """Model by model, matrices included; nothing here lies so near to an assumption that rounding decides."""
+    claim = registry.get(claim_id)
+    some = 0
+    for index in range(6):
+        drawn = draw_batch(claim, 5, index, 200)
+        within, _ = first_pass(prepare(claim), claim, {k: v.mid for k, v in drawn.items()}, 200)
+        light = engine.without_definitions(claim)
+        assert torch.equal(within, admitted(light, bound_values(claim, drawn, bounded), bounded, 200))
+        some += int(within.sum())
+    assert some > 0
+
+
+def test_an_assumption_between_matrices_names_its_model() -> None:
     claim = registry.get("T3.7")
     relation = next(r for a in claim.statement.assumptions if a.name == "norm" for r in a.relations)
     drawn = {k: v.mid for k, v in draw_batch(claim, 0, 0, 16, {"T": 4, "d": 4}).items()}
-    assert definite(relation, in_lanes(claim, drawn))
     short = drawn | {"ell": torch.full((16, 1, 1), 10.0, dtype=torch.float64)}
     short["ell"][5] = 1e-3  # below the norm of L
-    assert not definite(relation, in_lanes(claim, short))
-    within, _ = first_pass(prepare(claim), replace(claim, statement=replace(claim.statement)), short, 16)
-    names = {a.name for a in claim.statement.assumptions}
-    assert {"norm", "small"} <= names
-    slack, size = slack_and_size(relation, in_lanes(claim, short), 16)
-    assert [k for k in range(16) if slack[k] < -1e-9 * size[k]] == [5]
-    assert not bool(within[5])
+    slack, _ = slack_and_size(relation, in_lanes(claim, short), 16)
+    assert [k for k in range(16) if slack[k] < 0] == [5]
+    forgiven, _ = slack_and_size(relation, in_lanes(claim, short), 16, allowed=4.0)  # four times the largest entry
+    assert float(forgiven[5]) > 0
 
 
 def test_parts_of_a_batch_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from crossmodal.synthetic.lanes import (
     as_batch,
     as_lanes,
     lanes,
-    positive_definite,
+    least_pivot,
     product,
     unit_triangular_inverse,
 )
@@ -65,16 +65,25 @@ def test_inverses() -> None:
 
 
 def test_pivots_know_definite_matrices() -> None:
-    root = normal(6, 4, 4)
-    good = root @ root.mT + 0.1 * torch.eye(4, dtype=torch.float64)
-    assert positive_definite(as_lanes(good).data)
-    for spoilt in (-good, good.clone()):
-        spoilt[4] -= (torch.linalg.eigvalsh(good[4])[0] + 0.01) * torch.eye(
-            4, dtype=torch.float64
-        )  # one model, one eigenvalue
-        assert not positive_definite(as_lanes(spoilt).data)
-    good[2, 3, 3] = torch.nan
-    assert not positive_definite(as_lanes(good).data)
+    """Model by model, the sign of the least pivot is that of the least eigenvalue."""
+    x = normal(400, 4, 4)
+    x = (x + x.mT) / 2 + torch.linspace(-3, 3, 400, dtype=torch.float64)[:, None, None] * torch.eye(
+        4, dtype=torch.float64
+    )
+    least, eigen = least_pivot(as_lanes(x).data), torch.linalg.eigvalsh(x)[:, 0]
+    assert torch.equal(least > 0, eigen > 0)
+    assert 50 < int((least > 0).sum()) < 350
+    assert bool((least >= eigen)[eigen > 0].all())
+    x[399, 3, 3] = torch.nan
+    assert bool(least_pivot(as_lanes(x).data)[399].isnan())
+
+
+def test_a_matrix_that_turns_bad_late_is_bad() -> None:
+    """The last pivot decides, and what follows a pivot that is not positive is not read."""
+    good = torch.diag(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)).repeat(3, 1, 1)
+    good[1, 2, 2] = -1e-3
+    good[2, 0, 0], good[2, 0, 1], good[2, 1, 0] = -1.0, 5.0, 5.0
+    assert least_pivot(as_lanes(good).data).tolist() == [1.0, -1e-3, -1.0]
 
 
 def test_slices_are_those_of_a_batch() -> None:
