@@ -8,6 +8,7 @@ from typing import Any
 from ..claim import Assumption, Claim, Statement
 from ..language import Input, Instance, Relation, scalars, unit
 from ..proof import Proof, square
+from ..sequences import isotropic_forgetting
 
 f_1, f_2, lead, q_1, q_2, b, ell = scalars("F_1 F_2 lead q_1 q_2 b ell")
 
@@ -46,13 +47,9 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     out: dict[str, Any] = {}
     bounds, norms = [], []
     for label, a in (("1", rows), ("2", back)):
-        error = ops.eye(ops.T(a) @ a)
-        for t in range(size):
-            step = ops.slice_row(a, t)
-            error = error - ops.T(step) @ (step @ error)
         lower = ops.strictly_lower(a @ ops.T(a))
         inverse = ops.inv(ops.eye(lower) + lower)
-        out[f"F_{label}"] = ops.total_square(a @ error)
+        out[f"F_{label}"] = isotropic_forgetting(a, range(size), ops)
         out[f"q_{label}"] = ops.total_square(ops.T(lower) @ lower @ inverse)
         bounds.append(ops.total_square(ops.T(lower) @ lower))
         norms.append((1 + ops.total_square(lower)) * ops.ratio(1, 2))

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..claim import Assumption, Claim, Statement
 from ..language import Input, Instance, Relation, scalars, unit
+from ..sequences import isotropic_forgetting
 
 f_123, f_132 = scalars("F_123 F_132")
 
@@ -22,11 +23,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     rows = x["A"]
     out = {}
     for order in ((1, 2, 3), (1, 3, 2)):
-        error = ops.eye(ops.T(rows) @ rows)
-        for t in order:
-            step = ops.slice_row(rows, t - 1)
-            error = error - ops.T(step) @ (step @ error)
-        out["F_" + "".join(map(str, order))] = ops.total_square(rows @ error)
+        out["F_" + "".join(map(str, order))] = isotropic_forgetting(rows, [t - 1 for t in order], ops)
     return out
 
 

@@ -10,6 +10,7 @@ from sympy import Min
 
 from ..claim import Assumption, Claim, Statement
 from ..language import Input, Instance, Relation, scalars, unit
+from ..sequences import isotropic_forgetting
 
 ORDERS = tuple(permutations((1, 2, 3, 4)))
 F = {o: scalars("F_" + "".join(map(str, o))) for o in ORDERS}
@@ -38,11 +39,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     gram = rows @ ops.T(rows)
     out = {str(c): ops.entry(gram, i - 1, j - 1) for (i, j), c in C.items()}
     for order, f in F.items():
-        error = ops.eye(ops.T(rows) @ rows)
-        for t in order:
-            step = ops.slice_row(rows, t - 1)
-            error = error - ops.T(step) @ (step @ error)
-        out[str(f)] = ops.total_square(rows @ error)
+        out[str(f)] = isotropic_forgetting(rows, [t - 1 for t in order], ops)
     return out
 
 

@@ -10,6 +10,7 @@ from sympy import Max, Min
 
 from ..claim import Assumption, Claim, Statement
 from ..language import Input, Relation, scalars
+from ..sequences import isotropic_forgetting
 
 ORDERS = tuple(permutations((1, 2, 3)))
 F = {o: scalars("F_" + "".join(map(str, o))) for o in ORDERS}
@@ -40,11 +41,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     out: dict[str, Any] = {"S": score[1, 2] * score[1, 2] + score[1, 3] * score[1, 3] + score[2, 3] * score[2, 3]}
     costs = {}
     for order, f in F.items():
-        error = ops.eye(ops.T(rows) @ rows)  # an isotropic target: every initial error at once
-        for t in order:
-            step = ops.slice_row(rows, t - 1)
-            error = error - ops.T(step) @ (step @ error)
-        out[str(f)] = ops.total_square(rows @ error)
+        out[str(f)] = isotropic_forgetting(rows, [t - 1 for t in order], ops)
         costs[order] = sum((score[pair] for pair in list(pairwise(order))[1:]), score[order[:2]])
     cheap, kept = costs[ORDERS[0]], out[str(F[ORDERS[0]])]
     for order in ORDERS[1:]:

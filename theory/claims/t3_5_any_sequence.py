@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..claim import Assumption, Claim, Statement
-from ..language import BlockRecursion, Input, Instance, Relation, identity, matrix, unit
+from ..language import Input, Instance, Relation, identity, matrix, unit
 from ..proof import Proof
+from ..sequences import learn, learning
 
 A, L, M, G = matrix("A", "T", "d"), matrix("L", "T", "T"), matrix("M", "T", "T"), matrix("G", "T", "T")
 e0, e, r, s = matrix("e_0", "d", 1), matrix("e", "d", 1), matrix("r", "T", 1), matrix("s", "T", 1)
 a = matrix("a", "k", "d")  # the directions of the next environment
-eye_t, eye_k = identity("T"), identity("k")
+eye_t = identity("T")
 
 STATEMENT = Statement(
     text="Environments with orthonormal feature rows (rank one: unit fused directions a_t) are fitted one after the other "
@@ -35,18 +36,7 @@ STATEMENT = Statement(
         "e_0": "initial error w_0 - w*", "e": "error after the last environment", "r": "residuals after the last",
         "s": "residual of each environment just before it is learnt", "a": "feature rows of the next environment",
     },
-    recursions={
-        "learning": BlockRecursion(
-            dim="T", by="k", fresh=(a,), given={"orthonormal": Relation("", a * a.T, "==", eye_k)},
-            grow={
-                A: [[A], [a]],
-                L: [[L, 0 * A * a.T], [a * A.T, 0 * eye_k]],
-                M: [[M, 0 * A * a.T], [-a * A.T * M, eye_k]],
-                s: [[s], [a * e]],
-            },
-            start={e: e0}, update={e: e - a.T * a * e},
-        ),
-    },
+    recursions={"learning": learning(a, A, L, M, s, e, e0)},
 )  # fmt: skip
 
 
@@ -81,10 +71,8 @@ def derive(p: Proof) -> None:
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
-    rows, error = x["A"], x["e_0"]
-    for t in range(ops.rows(rows)):
-        step = ops.slice_row(rows, t)
-        error = error - ops.T(step) @ (step @ error)  # the least-norm update of one environment
+    rows = x["A"]
+    error = learn(rows, x["e_0"], ops)
     gram = rows @ ops.T(rows)
     lower = ops.strictly_lower(gram)
     inverse = ops.inv(ops.eye(gram) + lower)

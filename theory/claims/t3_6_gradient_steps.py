@@ -8,6 +8,7 @@ from typing import Any
 from ..claim import Assumption, Claim, Statement
 from ..language import BlockRecursion, Input, Instance, Relation, identity, matrix, scalars, unit
 from ..proof import Proof
+from ..sequences import learn, learning
 
 A, L, M, G = matrix("A", "T", "d"), matrix("L", "T", "T"), matrix("M", "T", "T"), matrix("G", "T", "T")
 e0, e, r, s = matrix("e_0", "d", 1), matrix("e", "d", 1), matrix("r", "T", 1), matrix("s", "T", 1)
@@ -44,16 +45,7 @@ STATEMENT = Statement(
         "f": "the error after m steps on it", "q": "(1 - eta)^m b f_0: multiplied by 1 - eta at every step",
     },
     recursions={
-        "learning": BlockRecursion(
-            dim="T", by="k", fresh=(a,), given={"next_orthonormal": Relation("", a * a.T, "==", eye_k)},
-            grow={
-                A: [[A], [a]],
-                L: [[L, 0 * A * a.T], [a * A.T, 0 * eye_k]],
-                M: [[M, 0 * A * a.T], [-eta * a * A.T * M, eye_k]],
-                s: [[s], [a * e]],
-            },
-            start={e: e0}, update={e: e - eta * a.T * a * e},
-        ),
+        "learning": learning(a, A, L, M, s, e, e0, rate=eta, name="next_orthonormal"),
         "repeating": BlockRecursion(
             dim="steps", by="1", grow={}, start={f: f0, left: b * f0}, update={f: f - eta * b.T * b * f, left: (1 - eta) * left},
         ),
@@ -92,10 +84,8 @@ def derive(p: Proof) -> None:
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
-    rows, error = x["A"], x["e_0"]
-    for t in range(ops.rows(rows)):
-        step = ops.slice_row(rows, t)
-        error = error - x["eta"] * (ops.T(step) @ (step @ error))  # one gradient step on |step w - y|^2 / 2
+    rows = x["A"]
+    error = learn(rows, x["e_0"], ops, rate=x["eta"])
     gram = rows @ ops.T(rows)
     lower = ops.strictly_lower(gram)
     inverse = ops.inv(ops.eye(gram) + x["eta"] * lower)

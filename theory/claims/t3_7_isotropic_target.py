@@ -9,14 +9,15 @@ from typing import Any
 from sympy import Trace
 
 from ..claim import Assumption, Claim, Statement
-from ..language import BlockRecursion, Input, Instance, Relation, identity, matrix, scalars, unit
+from ..language import Input, Instance, Relation, identity, matrix, scalars, unit
 from ..proof import Proof, square
+from ..sequences import learn, learning
 
 ell, inv_ell = scalars("ell u")
 A, L, M = matrix("A", "T", "d"), matrix("L", "T", "T"), matrix("M", "T", "T")
 E, X, S = matrix("E", "d", "d"), matrix("X", "T", "d"), matrix("s", "T", "d")
 a = matrix("a", "k", "d")
-eye_t, eye_k, eye_d = identity("T"), identity("k"), identity("d")
+eye_t, eye_d = identity("T"), identity("d")
 
 FAINT = unit([1, 0], ["2000/1000001", "999999/1000001"])  # two environments with score about 1/500
 
@@ -51,18 +52,7 @@ STATEMENT = Statement(
         "X": "initial error -> residuals at the end", "s": "initial error -> residual of each environment before it is learnt",
         "ell": "bound l of the spectral norm of L", "u": "1/l", "a": "feature rows of the next environment",
     },
-    recursions={
-        "learning": BlockRecursion(
-            dim="T", by="k", fresh=(a,), given={"orthonormal": Relation("", a * a.T, "==", eye_k)},
-            grow={
-                A: [[A], [a]],
-                L: [[L, 0 * A * a.T], [a * A.T, 0 * eye_k]],
-                M: [[M, 0 * A * a.T], [-a * A.T * M, eye_k]],
-                S: [[S], [a * E]],
-            },
-            start={E: eye_d}, update={E: E - a.T * a * E},
-        ),
-    },
+    recursions={"learning": learning(a, A, L, M, S, E, eye_d)},
 )  # fmt: skip
 
 
@@ -107,10 +97,7 @@ def derive(p: Proof) -> None:
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     rows = x["A"]
-    error = ops.eye(ops.T(rows) @ rows)  # an isotropic target: every initial error at once
-    for t in range(ops.rows(rows)):
-        step = ops.slice_row(rows, t)
-        error = error - ops.T(step) @ (step @ error)
+    error = learn(rows, ops.eye(ops.T(rows) @ rows), ops)  # an isotropic target: every initial error at once
     lower = ops.strictly_lower(rows @ ops.T(rows))
     if "ell" in x:
         bound = x["ell"]

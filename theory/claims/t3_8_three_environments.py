@@ -9,6 +9,7 @@ from typing import Any
 from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, unit, vectors
 from ..proof import Proof, square
+from ..sequences import isotropic_forgetting
 
 a, b, c = scalars("c_12 c_13 c_23")
 directions = vectors("a_1 a_2 a_3")
@@ -113,11 +114,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     gram = rows @ ops.T(rows)
     out |= {"c_12": ops.entry(gram, 0, 1), "c_13": ops.entry(gram, 0, 2), "c_23": ops.entry(gram, 1, 2)}
     for order, f in F.items():
-        error = ops.eye(ops.T(rows) @ rows)  # an isotropic target: every initial error at once
-        for t in order:
-            step = ops.slice_row(rows, t - 1)
-            error = error - ops.T(step) @ (step @ error)
-        out[str(f)] = ops.total_square(rows @ error)
+        out[str(f)] = isotropic_forgetting(rows, [t - 1 for t in order], ops)
     return out
 
 

@@ -11,6 +11,7 @@ from sympy import Min
 from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, unit, vectors
 from ..proof import Proof, square
+from ..sequences import isotropic_forgetting, learn
 
 eps, delta = scalars("eps delta")
 alpha, beta = scalars("alpha beta")
@@ -198,11 +199,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     }  # fmt: skip
     index = {1: 0, 2: 1, 3: 1, 4: 2}
     for order, f in F.items():
-        error = ops.eye(ops.T(rows) @ rows)
-        for t in order:
-            step = ops.slice_row(rows, index[t])
-            error = error - ops.T(step) @ (step @ error)
-        residual = rows @ error
+        residual = rows @ learn(rows, ops.eye(ops.T(rows) @ rows), ops, [index[t] for t in order])
         out[str(f)] = ops.total_square(residual) + ops.total_square(ops.row(residual, 1))  # environment 3 repeats 2
     return out | two_level_values(x["W"] if "W" in x else two_level_rows(x.get("level"), rows, ops), ops)
 
@@ -213,11 +210,7 @@ def two_level_values(rows: Any, ops: Any) -> dict[str, Any]:
         f"w_{k}": ops.row(rows, k - 1) for k in LEVEL
     }
     for order, f in H.items():
-        error = ops.eye(ops.T(rows) @ rows)
-        for t in order:
-            step = ops.slice_row(rows, t - 1)
-            error = error - ops.T(step) @ (step @ error)
-        out[str(f)] = ops.total_square(rows @ error)
+        out[str(f)] = isotropic_forgetting(rows, [t - 1 for t in order], ops)
     return out
 
 

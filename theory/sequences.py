@@ -1,0 +1,52 @@
+"""Learning one environment after the other, in one place: as numbers for `bind`, and as the recursion that proofs induct over.
+
+An environment's least-norm step removes the error on its feature rows: ``e <- e - a'(a e)`` for orthonormal rows ``a``; a
+gradient step of size eta removes that part times eta.  T3.5 to T3.9, O3 and the paper's claims on orders share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .language import BlockRecursion, Relation, identity
+
+
+def learn(rows: Any, error: Any, ops: Any, order: Iterable[int] | None = None, rate: Any = None) -> Any:
+    """The error after every row of `rows` has been learnt in turn, from `error` (``d x k``, every column an initial error).
+
+    Args:
+        order: positions of rows, first learnt first; default: as they stand.
+        rate: eta of a gradient step; default: the least-norm step.
+    """
+    for k in range(ops.rows(rows)) if order is None else order:
+        row = ops.slice_row(rows, k)
+        seen = ops.T(row) @ (row @ error)
+        error = error - (seen if rate is None else seen * rate)
+    return error
+
+
+def isotropic_forgetting(rows: Any, order: Iterable[int], ops: Any) -> Any:
+    """d times the expected total forgetting of an order for an isotropic target: the squared residuals of all initial errors at once."""
+    return ops.total_square(rows @ learn(rows, ops.eye(ops.T(rows) @ rows), ops, order))
+
+
+def learning(a: Any, A: Any, L: Any, M: Any, s: Any, error: Any, start: Any, rate: Any = 1, name: str = "orthonormal") -> BlockRecursion:  # fmt: skip
+    """The same as a recursion: with every environment, ``k`` rows are added to A, and L and M grow by a block.
+
+    Args:
+        a: feature rows of the next environment (``k x d``), orthonormal by fact `name`.
+        A: rows so far; L: the strictly lower part of their Gram matrix; M: the inverse of ``I + rate L``.
+        s: residual of every environment just before it is learnt; error: what is left, from `start`.
+    """
+    eye = identity("k")
+    return BlockRecursion(
+        dim="T", by="k", fresh=(a,), given={name: Relation("", a * a.T, "==", eye)},
+        grow={
+            A: [[A], [a]],
+            L: [[L, 0 * A * a.T], [a * A.T, 0 * eye]],
+            M: [[M, 0 * A * a.T], [-rate * a * A.T * M, eye]],
+            s: [[s], [a * error]],
+        },
+        start={error: start}, update={error: error - rate * a.T * a * error},
+    )  # fmt: skip
