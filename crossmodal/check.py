@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -49,7 +50,8 @@ def check(
     variant = the_claim(claim) if drop is None else without(claim, drop)
     with terminal.progress() as bar:
         task = bar.add_task(f"checking {claim.id}", total=examples)
-        found = sweep(variant.weakened, examples, seed, progress=lambda n: bar.advance(task, n))
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        found = sweep(variant.weakened, examples, seed, progress=lambda n: bar.advance(task, n), workers=workers)
     witness, search = found.witness, None
     if witness is None and (adversarial or drop is not None):
         search = attack(variant, seed, tightness=drop is None)

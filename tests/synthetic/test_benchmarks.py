@@ -26,11 +26,28 @@ def test_rates_are_models_over_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_loop_and_sweep_run_and_the_file_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmarks, "CASES", (("S5", "vectors", {"N": 2, "M": 2, "K": 2, "d": 3}),))
     monkeypatch.setattr(benchmarks, "ROUNDS", 1)
-    benchmarks.main(tmp_path / "out.csv", models=2000, loop_models=5)
+    benchmarks.main(tmp_path / "out.csv", ["S5"], models=2000, loop_models=5)
     with (tmp_path / "out.csv").open(encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert row["claim"] == "S5"
     assert float(row["ours_per_s"]) > 3 * float(row["loop_per_s"])
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_claims_have_kinds_and_sizes() -> None:
+    kinds = {name: benchmarks.kind_of(registry.get(name)) for name in ("T1.6", "T3.7", "S5")}
+    assert kinds == {"T1.6": "scalars", "T3.7": "environments", "S5": "samples"}
+    assert benchmarks.sizes_of(registry.get("T3.7")) == {"T": 5, "d": 5}
+
+
+def test_the_record_covers_every_claim() -> None:
+    """One row a claim, and the words about targets are computed from it."""
+    with (Path(benchmarks.__file__).parent / "benchmark_results" / "engine.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["claim"] for row in rows] == list(registry.modules())
+    for row in rows:
+        assert row["kind"] == benchmarks.kind_of(registry.get(row["claim"]))
+        assert int(row["ratio_two_workers"]) == pytest.approx(
+            int(row["two_workers_per_s"]) / int(row["loop_per_s"]), rel=0.02, abs=1
+        )
