@@ -19,7 +19,7 @@ import torch
 from ..theory.claim import Claim
 from ..theory.language import Input
 from .arithmetic import Ball, Exact, U
-from .lanes import product
+from .arithmetic.lanes import product
 
 MAX_SIZE = 4
 exact = Exact()

@@ -19,8 +19,8 @@ import torch
 
 from ..theory.claim import Claim
 from ..theory.language import Relation
+from .arithmetic.lanes import Lanes, as_lanes, lanes, least_pivot
 from .evaluate import Remembered, sides
-from .lanes import Lanes, as_lanes, lanes, least_pivot
 
 SUSPECT = 1e-12  # relative discrepancy of an identity that is always given a bound
 LOOK = 8  # models of a batch that get bounds for every relation, whatever their slack

@@ -11,12 +11,12 @@ import pytest
 import torch
 from crossmodal.synthetic import engine
 from crossmodal.synthetic.arithmetic import arithmetic
+from crossmodal.synthetic.arithmetic.lanes import as_lanes, lanes
 from crossmodal.synthetic.check import sweep
 from crossmodal.synthetic.draw import draw_batch
 from crossmodal.synthetic.engine import first_pass, prepare, slack_and_size, whole
 from crossmodal.synthetic.evaluate import Remembered, admitted, bound_values, half_of_square, slacks
 from crossmodal.synthetic.evaluate import sides as both_sides
-from crossmodal.synthetic.lanes import as_lanes, lanes
 from crossmodal.theory import registry
 from crossmodal.theory.claim import Claim
 from crossmodal.theory.language import Relation, matrix

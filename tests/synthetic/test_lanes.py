@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from crossmodal.synthetic.arithmetic import Ball, arithmetic
-from crossmodal.synthetic.draw import draw_batch
-from crossmodal.synthetic.evaluate import bound_values
-from crossmodal.synthetic.lanes import (
+from crossmodal.synthetic.arithmetic.lanes import (
     Lanes,
     as_batch,
     as_lanes,
@@ -16,6 +14,8 @@ from crossmodal.synthetic.lanes import (
     product,
     unit_triangular_inverse,
 )
+from crossmodal.synthetic.draw import draw_batch
+from crossmodal.synthetic.evaluate import bound_values
 from crossmodal.theory import registry
 
 bounded = arithmetic("bounded")

@@ -1,0 +1,111 @@
+"""Real numbers known to lie in a rational interval, about 1e-70 wide: roots, exponentials and logarithms of exact arithmetic."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+
+DIGITS = 72
+
+
+class Enclosure:
+    """A real number known to lie in ``[lo, hi]``, both rational."""
+
+    __slots__ = ("hi", "lo")
+
+    def __init__(self, lo: Fraction, hi: Fraction) -> None:
+        self.lo, self.hi = lo, hi
+
+    def __add__(self, other: Any) -> Enclosure:
+        x = enclosure(other)
+        return Enclosure(self.lo + x.lo, self.hi + x.hi)
+
+    def __neg__(self) -> Enclosure:
+        return Enclosure(-self.hi, -self.lo)
+
+    def __sub__(self, other: Any) -> Enclosure:
+        return self + (-enclosure(other))
+
+    def __rsub__(self, other: Any) -> Enclosure:
+        return enclosure(other) - self
+
+    def __mul__(self, other: Any) -> Enclosure:
+        x = enclosure(other)
+        ends = [a * b for a in (self.lo, self.hi) for b in (x.lo, x.hi)]
+        return Enclosure(min(ends), max(ends))
+
+    def __truediv__(self, other: Any) -> Enclosure:
+        x = enclosure(other)
+        if x.lo <= 0 <= x.hi:
+            raise ZeroDivisionError("division by an interval that contains 0")
+        return self * Enclosure(1 / x.hi, 1 / x.lo)
+
+    def __rtruediv__(self, other: Any) -> Enclosure:
+        return enclosure(other) / self
+
+    def __pow__(self, k: int) -> Enclosure:
+        out = Enclosure(Fraction(1), Fraction(1))
+        for _ in range(k):
+            out = out * self
+        return out
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __float__(self) -> float:
+        return float((self.lo + self.hi) / 2)
+
+    def __repr__(self) -> str:
+        return f"{float(self):.12g}"
+
+
+def enclosure(x: Any) -> Enclosure:
+    return x if isinstance(x, Enclosure) else Enclosure(Fraction(x), Fraction(x))
+
+
+def root(x: Any) -> Any:
+    """Square root: a fraction where the argument is a perfect square, an enclosure otherwise."""
+    if isinstance(x, Enclosure):
+        low, high = root(max(x.lo, Fraction(0))), root(max(x.hi, Fraction(0)))
+        return Enclosure(enclosure(low).lo, enclosure(high).hi)
+    x = Fraction(x)
+    if x < 0:
+        raise ValueError(f"square root of {x}")
+    p, q = math.isqrt(x.numerator), math.isqrt(x.denominator)
+    if p * p == x.numerator and q * q == x.denominator:
+        return Fraction(p, q)
+    scale = 10**DIGITS
+    low = math.isqrt(x.numerator * scale * scale // x.denominator)
+    return Enclosure(Fraction(low, scale), Fraction(low + 1, scale))
+
+
+def transcendental(name: str, x: Any) -> Enclosure:
+    """exp or log of a rational or an enclosure, by interval arithmetic."""
+    e = enclosure(x)
+    iv = mpmath.iv
+    iv.dps = DIGITS
+    ends = [iv.mpf(v.numerator) / iv.mpf(v.denominator) for v in (e.lo, e.hi)]
+    value = getattr(iv, name)(iv.mpf([ends[0].a, ends[1].b]))
+    return Enclosure(from_mpf(value._mpi_[0]), from_mpf(value._mpi_[1]))
+
+
+def from_mpf(x: Any) -> Fraction:
+    sign, mantissa, exponent, _ = x
+    return (-1) ** sign * Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
+
+
+def lower_end(x: Any) -> Fraction:
+    return x.lo if isinstance(x, Enclosure) else Fraction(x)
+
+
+def upper_end(x: Any) -> Fraction:
+    return x.hi if isinstance(x, Enclosure) else Fraction(x)
+
+
+def larger(a: Any, b: Any) -> Any:
+    if isinstance(a, Enclosure) or isinstance(b, Enclosure):
+        p, q = enclosure(a), enclosure(b)
+        return Enclosure(max(p.lo, q.lo), max(p.hi, q.hi))
+    return max(a, b)
