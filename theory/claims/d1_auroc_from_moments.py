@@ -48,9 +48,10 @@ STATEMENT = Statement(
             Relation("", Inner(tilt, one), "<=", bound),)),
         Assumption("centred", "the tilted distribution has at most H/2 of its mass where in <= out (Gaussian scores: exactly half of E)", (
             Relation("", 2 * Inner(tilt, one - won), "<=", tilted_mass),)),
-        Assumption("tilted_loss", "tilt >= 1 where in <= out", (Relation("", Inner(one, one - won), "<=", Inner(tilt, one - won)),), True),
-        Assumption("tilted", "tilt = exp(-D Y/S) is positive, and at least 1 where Y <= 0, for D >= 0", (
-            Relation("", 0, "<=", Inner(tilt, one) - Inner(one - won, one)),), True),
+        Assumption("proxy", "a variance proxy is positive", (Relation("", 0, "<", proxy),), True),
+        Assumption("tilt_positive", "tilt = exp(-D Y/S) is positive where in > out", (Relation("", 0, "<=", Inner(tilt, won)),), True),
+        Assumption("tangent", "tilt >= 1 - D Y/S: an exponential lies above its tangent at 0, whatever the sign of D (taken where in <= out)", (
+            Relation("", 0, "<=", proxy * (Inner(tilt, one - won) - Inner(one, one - won)) + gap * Inner(y, one - won)),), True),
     ),
     symbols={
         "AUROC": "probability that an in-score exceeds an out-score", "D": "gap of the means", "V_in": "variance of the in-score",
@@ -85,8 +86,13 @@ def cantelli(p: Proof) -> None:
 
 def derive(p: Proof) -> None:
     cantelli(p)
-    p.positive("sub_gaussian", terms=[square(facts=["tilted"]), square(facts=["tails"])], using=["auroc", "constant"],
-               eliminate=[auroc, norm2(one)], text="Markov: 1 - won <= exp(-D Y/S)")  # fmt: skip
+    over = scalars("iS")
+    p.inverse("over_S", of="proxy", as_=over, text="1/S")
+    p.positive("tilted_loss", Inner(tilt, one - won) - Inner(one, one - won), terms=[
+        square(facts=["over_S.sign", "tangent"]), square(facts=["over_S.sign", "order", "lost"]),
+    ], using=["over_S.product"], eliminate=[over], text="tilt is at least 1 on average where in <= out, because D >= 0")  # fmt: skip
+    p.positive("sub_gaussian", terms=[square(facts=["tilt_positive"]), square(facts=["tilted_loss"]), square(facts=["tails"])],
+               using=["auroc", "constant"], eliminate=[auroc, norm2(one)], text="Markov: 1 - won <= exp(-D Y/S) on average")  # fmt: skip
     p.positive("gaussian", terms=[square(facts=["tilted_loss"]), square(facts=["centred"], coef=Rational(1, 2))],
                using=["auroc", "constant"], eliminate=[auroc, norm2(one)], text="only the tilted mass where in <= out counts")  # fmt: skip
     p.positive("exponent", terms=[square(gap - t * proxy)], text="a square, zero at t = D/S")
@@ -158,6 +164,8 @@ CLAIM = Claim(
         "Cantelli's inequality is proved here, from moments, not cited.  Written as D^2 <= AUROC (D^2 + V_in + V_out) it needs no D > 0.",
         "`sub_gaussian` is certified from the tail assumption and Markov's pointwise inequality.  That bounded scores satisfy the assumption with "
         "S = (R_in^2 + R_out^2)/4 is Hoeffding's lemma (T1.5) for each score and independence.",
+        "What the definitions say of tilt = exp(-D Y/S), that it lies above its tangent at D = 0, holds for every sign of D; that it is at least 1 where "
+        "in <= out needs D >= 0, which is what the assumption of the order is for.",
         "For Gaussian scores AUROC is exactly the normal distribution function at D / sqrt(V_in + V_out); `gaussian` certifies the bound "
         "1 - exp(-D^2 / (2 (V_in + V_out)))/2 below it, given that tilting centres a Gaussian.",
     ),
