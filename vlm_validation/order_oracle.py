@@ -1,9 +1,9 @@
 """Which order forgets least: a recommendation before training, and how well each predictor ranks orders after it.
 
-The recommendation uses claim T3.10 on class prototypes refined to `PROTOTYPES` groups: it needs nothing but the
-contribution scores of these groups, and its unit is that of forgetting itself.  With class means alone it ranks COCO
-features well and the well-separated embedded sets badly, because there outliers are what is forgotten.  The other
-predictors are there to be compared.
+The recommendation uses claim T3.10 on class prototypes refined to a quarter as many groups as there are samples: it needs
+nothing but the contribution scores of these groups, and its unit is that of forgetting itself.  With class means alone it
+ranks COCO features well and the well-separated embedded sets badly, because there outliers are what is forgotten.  The
+other predictors are there to be compared.
 """
 
 from __future__ import annotations
@@ -18,11 +18,35 @@ import numpy as np
 
 from ..theory.errors import InputError
 from . import predictors as pre
+from . import span
 from .features import Features
 from .orders import MOST_ENUMERATED, OrderRuns, all_orders, progress_bar
+from .prototypes import Prototypes, class_prototypes
 from .scores import KEYS, score_matrices
 
-PROTOTYPES = 128
+SHARE, FEWEST, MOST = 4, 64, 512  # samples a prototype, and the limits of their number
+
+
+def refinement(samples: int) -> int:
+    """How many prototypes predict the orders of so many samples, at a fiftieth of the cost of training them all."""
+    return min(max(samples // SHARE, FEWEST), MOST)
+
+
+def predict(
+    features: Features, orders: np.ndarray, *, budget: int | None = None, steps: int = 200, step: float = 5.0
+) -> np.ndarray:
+    """Forgetting of every order as the recommendation predicts it (T3.10), nats; (M,).
+
+    Args:
+        budget: number of prototypes, 0 for class means alone; None: `refinement`.
+        steps, step: of the training to be predicted.
+    """
+    prototypes = class_prototypes(features, budget=refinement(len(features)) if budget is None else budget)
+    return _predicted(prototypes, orders, steps, step)
+
+
+def _predicted(prototypes: Prototypes, orders: np.ndarray, steps: int, step: float) -> np.ndarray:
+    return span.span_forgetting(prototypes, orders, steps=steps, step=step, dtype=np.float32, shortened=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +129,13 @@ def recommend_order(
     if steps < 1 or not step > 0:
         raise InputError(f"{steps} steps of size {step}", expected="at least one step of positive size")
     T = len(features.environments)
-    prototypes = pre.class_prototypes(features, budget=PROTOTYPES)
-    exhaustive = T <= MOST_ENUMERATED
     started = time.perf_counter()
-    evaluate = lambda orders: pre.span_forgetting(prototypes, orders, steps=steps, step=step, dtype=np.float32)  # noqa: E731
+    prototypes = class_prototypes(features, budget=refinement(len(features)))
+    exhaustive = T <= MOST_ENUMERATED
+
+    def evaluate(orders: np.ndarray) -> np.ndarray:
+        return _predicted(prototypes, orders, steps, step)
+
     orders, predicted = (_enumerate if exhaustive else _search)(T, evaluate, seed, progress)
     seconds = time.perf_counter() - started
     best = int(np.argmin(predicted))
@@ -198,7 +225,7 @@ def predictor_functions(features: Features, runs: OrderRuns) -> dict[str, Callab
         return pre.unit_gram(score_matrices(features)["II"])
 
     def by_blocks(orders: np.ndarray) -> np.ndarray:
-        prototypes = pre.class_prototypes(features)
+        prototypes = class_prototypes(features)
         return pre.blocks(prototypes.coordinates(), prototypes.environment, orders)
 
     named = {f"cumulative Con_{key}": cost(key, 1) for key in KEYS}
@@ -208,15 +235,19 @@ def predictor_functions(features: Features, runs: OrderRuns) -> dict[str, Callab
     named["T3.6 rank one, half steps"] = lambda orders: pre.rank_one_steps(gram(), orders, step=0.5)
     named["T3.5 class blocks"] = by_blocks
 
-    def span(budget: int) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda orders: pre.span_forgetting(
-            pre.class_prototypes(features, budget=budget), orders, steps=steps, step=step, dtype=np.float32
-        )
+    def by_span(budget: int) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda orders: predict(features, orders, budget=budget, steps=steps, step=step)
 
-    named["T3.10 class prototypes"] = span(0)
-    named[f"T3.10 refined to {PROTOTYPES // 2} prototypes"] = span(PROTOTYPES // 2)
-    named[f"T3.10 refined to {PROTOTYPES} prototypes"] = span(PROTOTYPES)
+    named["T3.10 class prototypes"] = by_span(0)
+    chosen = refinement(len(features))
+    for budget in (chosen // 2, chosen):
+        named[refined(budget)] = by_span(budget)
     return named
+
+
+def refined(budget: int) -> str:
+    """Name of the predictor with so many prototypes."""
+    return f"T3.10 refined to {budget} prototypes"
 
 
 def _judge(
@@ -299,20 +330,22 @@ def _resampled(
     with progress_bar(resamples, "bootstrap", progress) as advance:
         for draw in range(resamples):
             rows = np.concatenate([rng.choice(group, len(group)) for group in groups])
-            prototypes = pre.class_prototypes(features, budget=PROTOTYPES, rows=rows)
-            out[draw] = pre.span_forgetting(prototypes, orders, steps=steps, step=step, dtype=np.float32)
+            prototypes = class_prototypes(features, budget=refinement(len(features)), rows=rows)
+            out[draw] = _predicted(prototypes, orders, steps, step)
             advance(1)
     return out
 
 
 def _reason(
-    features: Features, prototypes: pre.Prototypes, order: np.ndarray, predicted: np.ndarray, neutral: float,
+    features: Features, prototypes: Prototypes, order: np.ndarray, predicted: np.ndarray, neutral: float,
     exhaustive: bool, steps: int, step: float,
 ) -> str:  # fmt: skip
     T = len(order)
     names = [features.name(k) for k in features.environments]
     pair = np.stack([order, np.arange(T)])
-    each = pre.span_forgetting_by_environment(prototypes, pair, steps=steps, step=step, dtype=np.float32)
+    each = span.span_forgetting_by_environment(
+        prototypes, pair, steps=steps, step=step, dtype=np.float32, shortened=True
+    )
     spread = float(np.ptp(predicted) / np.abs(predicted).max()) if predicted.any() else 0.0
     kind = "all" if exhaustive else "evaluated"
     if spread < 0.05:

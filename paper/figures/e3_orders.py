@@ -6,15 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ...vlm_validation.order_oracle import PROTOTYPES, compare_predictors, predictor_functions
+from ...vlm_validation.order_oracle import compare_predictors, predictor_functions, refined, refinement
 from .. import style
 from ..results import Data, provenance
 from ..trained import frozen_orders
 
-RULE, SPAN = (
-    "cumulative Con_IT",
-    f"T3.10 refined to {PROTOTYPES} prototypes",
-)  # the latter is what `crossmodal order` goes by
+RULE = "cumulative Con_IT"
 CAPTION = (
     "All {orders} orders of {environments} environments (E3): a shared linear head on frozen image features, {steps:g} full-batch "
     "gradient steps of size {step:g} with cross entropy on each environment, starting at zero.  Forgetting: mean increase of the "
@@ -34,16 +31,17 @@ def compute(features: Any, seed: int) -> Data:
     truth = runs.forgetting().mean(axis=0)
     predict = predictor_functions(features, runs)
     by_name = {row.name: row for row in rows}
+    chosen = refined(refinement(len(features)))  # what `crossmodal order` goes by
     return Data(
         values={
             "orders": len(runs.orders), "environments": len(runs.names), "names": list(runs.names), "order": runs.orders,
             "steps": runs.protocol["steps"], "step": runs.protocol["step"], "trained": truth, "best": float(truth.min()),
             "worst": float(truth.max()), "ratio": float(truth.max() / truth.min()), "rule": predict[RULE](runs.orders),
-            "span": predict[SPAN](runs.orders), "predictors": [r.name for r in rows], "level": 0.9,
+            "span": predict[chosen](runs.orders), "predictors": [r.name for r in rows], "level": 0.9,
             "spearman": np.array([r.spearman for r in rows]), "regret": np.array([r.regret for r in rows]),
             "rule_spearman": by_name[RULE].spearman[0], "rule_regret": by_name[RULE].regret[0],
-            "span_spearman": by_name[SPAN].spearman[0], "span_regret": by_name[SPAN].regret[0],
-            "prototypes": PROTOTYPES,
+            "span_spearman": by_name[chosen].spearman[0], "span_regret": by_name[chosen].regret[0],
+            "prototypes": refinement(len(features)),
         },
         provenance=provenance(("E3", "T3.5", "T3.6", "T3.7", "T3.10"), features, seed),
     )  # fmt: skip

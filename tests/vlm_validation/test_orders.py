@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from crossmodal.theory.errors import InputError
-from crossmodal.vlm_validation import metrics
+from crossmodal.vlm_validation import metrics, span
 from crossmodal.vlm_validation import predictors as pre
 from crossmodal.vlm_validation.features import Features
-from crossmodal.vlm_validation.order_oracle import compare_predictors, recommend_order
+from crossmodal.vlm_validation.order_oracle import compare_predictors, recommend_order, refined, refinement
 from crossmodal.vlm_validation.orders import all_orders, train_orders
+from crossmodal.vlm_validation.prototypes import Prototypes, class_prototypes
+from scipy.stats import spearmanr
 
 from .conftest import make_arrays, unit
 
@@ -144,9 +146,9 @@ def compressed(seed: int = 1) -> Features:
 def test_span_theorem_is_exact_on_compressed_features() -> None:
     features = compressed()
     runs = train_orders(features, steps=50, step=3.0, dtype=torch.float64)
-    prototypes = pre.class_prototypes(features)
+    prototypes = class_prototypes(features)
     np.testing.assert_allclose(prototypes.weight, [1 / 3, 2 / 3, 3 / 4, 1 / 4, 1 / 2, 1 / 2])
-    predicted = pre.span_forgetting(prototypes, runs.orders, steps=50, step=3.0)
+    predicted = span.span_forgetting(prototypes, runs.orders, steps=50, step=3.0)
     np.testing.assert_allclose(predicted, runs.forgetting()[0], atol=1e-6)  # features are float32
     coordinates = prototypes.coordinates()
     np.testing.assert_allclose(coordinates @ coordinates.T, prototypes.gram, atol=1e-10)
@@ -154,16 +156,16 @@ def test_span_theorem_is_exact_on_compressed_features() -> None:
 
 def test_span_prediction_needs_every_part(features: Features) -> None:
     """Mutants of the prototypes change the prediction: it does look at weights, Gram matrix and labels."""
-    prototypes = pre.class_prototypes(compressed())
+    prototypes = class_prototypes(compressed())
     orders = all_orders(3)
-    base = pre.span_forgetting(prototypes, orders)
+    base = span.span_forgetting(prototypes, orders)
     for change in (
         {"gram": prototypes.gram + 0.1 * np.eye(6)},
         {"weight": np.full(6, 0.5)},
         {"label": np.array([0, 1, 0, 3, 4, 5])},
     ):
-        mutant = pre.Prototypes(**(vars(prototypes) | change))
-        assert np.abs(pre.span_forgetting(mutant, orders) - base).max() > 1e-3
+        mutant = Prototypes(**(vars(prototypes) | change))
+        assert np.abs(span.span_forgetting(mutant, orders) - base).max() > 1e-3
 
 
 def test_refinement_tends_to_the_exact_answer(features: Features) -> None:
@@ -172,11 +174,11 @@ def test_refinement_tends_to_the_exact_answer(features: Features) -> None:
     truth = runs.forgetting()[0]
     errors = []
     for budget in (0, 10, 18):
-        prototypes = pre.class_prototypes(features, budget=budget)
+        prototypes = class_prototypes(features, budget=budget)
         assert len(prototypes.label) == max(6, budget)
         for t in range(3):
             assert prototypes.weight[prototypes.environment == t].sum() == pytest.approx(1)
-        predicted = pre.span_forgetting(prototypes, runs.orders, steps=60, step=4.0)
+        predicted = span.span_forgetting(prototypes, runs.orders, steps=60, step=4.0)
         errors.append(np.abs(predicted - truth).max())
     assert errors[2] < 1e-10
     assert errors[1] < errors[0]
@@ -188,7 +190,7 @@ def test_refinement_splits_the_widest_group() -> None:
     x[4:] = x[4] + np.float32(0.01) * rng.normal(size=(4, 4)).astype(np.float32)
     x[4:] /= np.linalg.norm(x[4:], axis=1, keepdims=True)
     features = Features(image=x, text=x, environment=np.repeat([0, 1], 4), label=np.repeat([0, 1], 4))
-    prototypes = pre.class_prototypes(features, budget=5)
+    prototypes = class_prototypes(features, budget=5)
     assert prototypes.label.tolist() == [0, 0, 0, 0, 1]
 
 
@@ -261,34 +263,123 @@ def test_comparison_ranks_the_exact_predictor_first() -> None:
     assert min(row.spearman[0] for row in rows.values()) < 0.9, "not every predictor is right"
 
 
+GROUPINGS = {  # of the twelve supercategories: as shipped, the alternative, and three drawn at random with numpy's seeds 100 to 102
+    "shipped": None,
+    "alternative": (("person", "accessory", "sports"), ("vehicle", "outdoor"), ("animal",), ("food", "kitchen"),
+                    ("furniture", "electronic", "appliance", "indoor")),
+    "random 100": 100, "random 101": 101, "random 102": 102,
+}  # fmt: skip
+
+
+def regrouped(features: Features, grouping: object) -> Features:
+    if grouping is None:
+        return features
+    if isinstance(grouping, int):
+        of_class = np.random.default_rng(grouping).integers(5, size=features.classes)
+    else:
+        assert isinstance(grouping, tuple)
+        of_class = np.array([next(k for k, group in enumerate(grouping) if n in group) for n in features.label_names])
+    assert len(set(of_class)) == 5
+    return Features(
+        image=features.image, text=features.text, environment=of_class[features.label], label=features.label
+    )
+
+
 @pytest.mark.realdata
 @pytest.mark.slow
-def test_real_features_reproduce_the_published_range(coco500: Features) -> None:
-    """The range on record for this file, 4.45 to 5.66 (ratio 1.27), and how each rule ranks it."""
+@pytest.mark.parametrize("name", GROUPINGS)
+def test_target_on_real_features(coco500: Features, name: str) -> None:
+    """Spearman 0.98, regret 1 %, at a fiftieth of the cost; a machine with other work gets twice the time."""
     torch.set_num_threads(1)
-    runs = train_orders(coco500, steps=200, step=5.0)
+    features = regrouped(coco500, GROUPINGS[name])
+    runs = train_orders(features, steps=200, step=5.0)
+    rows = {row.name: row for row in compare_predictors(features, runs, resamples=10)}
+    row = rows[refined(refinement(len(features)))]
+    assert row.spearman[0] >= 0.98
+    assert row.regret[0] <= 0.01
+    assert row.cost <= 2 / 50
+    if name != "shipped":
+        return
+    # on record for this file: the range 4.45 to 5.66 (ratio 1.27), class means at Spearman 0.958 and regret 0; the paper's rule explains nothing
     forgetting = runs.forgetting()[0]
     assert (round(forgetting.min(), 2), round(forgetting.max(), 2)) == (4.45, 5.66)
-    rows = {row.name: row for row in compare_predictors(coco500, runs, resamples=100)}
-    # on record: Spearman 0.958, regret 0; the paper's rule explains nothing
-    assert rows["T3.10 class prototypes"].spearman[0] == pytest.approx(0.958, abs=5e-4)
-    assert rows["T3.10 class prototypes"].regret[0] == 0
-    # the target of the order oracle: Spearman 0.98, regret 1 %
-    for budget in (64, 128):
-        assert rows[f"T3.10 refined to {budget} prototypes"].spearman[0] >= 0.98
-        assert rows[f"T3.10 refined to {budget} prototypes"].regret[0] <= 0.01
+    exact = span.span_forgetting(class_prototypes(features), runs.orders)
+    assert spearmanr(exact, forgetting).statistic == pytest.approx(0.958, abs=5e-4)
+    assert exact.argmin() == forgetting.argmin()
     assert abs(rows["cumulative Con_IT"].spearman[0]) < 0.2
     assert rows["cumulative Con_IT"].regret[0] > 0.05
-    assert recommend_order(coco500, resamples=2).order == tuple(runs.orders[forgetting.argmin()].tolist())
+    assert recommend_order(features, resamples=2).order == tuple(runs.orders[forgetting.argmin()].tolist())
+
+
+def test_cycles_of_long_steps_are_stable_and_long() -> None:
+    curvature = np.linspace(0, 2, 2001)
+    for count, least in ((1, 0.9), (2, 3.2), (3, 5.8)):
+        sizes = span._cycle(count)
+        left = np.prod([1 - size * curvature for size in sizes], axis=0)
+        assert np.abs(left[1:]).max() < 1
+        assert sizes.sum() > least
+
+
+@pytest.mark.parametrize("d", [3, 12])
+def test_shortened_training_keeps_values_and_ranks(d: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crowded and roomy features; against the 200 steps themselves, and with the same sum of step sizes."""
+    features = Features(**make_arrays(seed=d, environments=4, per_environment=10, d=d))
+    prototypes, orders = class_prototypes(features, budget=20), all_orders(4)
+    taken: list[list[float]] = []
+    longer = span._longer
+
+    def counted(wrong: np.ndarray, *rest: float) -> tuple[list[float], float]:
+        sizes, base = longer(wrong, *rest)  # type: ignore[arg-type]
+        if rest[3] == 0:
+            taken.append([5.0] * span.PLAIN)
+        taken[-1] += sizes
+        return sizes, base
+
+    monkeypatch.setattr(span, "_longer", counted)
+    exact = span.span_forgetting(prototypes, orders, steps=200, step=5.0)
+    assert not taken
+    short = span.span_forgetting(prototypes, orders, steps=200, step=5.0, shortened=True)
+    assert spearmanr(short, exact).statistic > 0.99
+    assert np.abs(short - exact).max() < 0.03 * exact.max()
+    np.testing.assert_allclose([sum(sizes) for sizes in taken], 200 * 5.0)
+    assert np.mean([len(sizes) for sizes in taken]) < (60 if d == 12 else 110)
+
+
+def test_shortening_leaves_alone_what_it_must() -> None:
+    """A handful of steps, and steps of which it is not known that training itself is stable."""
+    prototypes, orders = class_prototypes(compressed()), all_orders(3)
+    for steps, step in ((span.PLAIN, 5.0), (3, 0.1), (20, 500.0)):
+        exact, short = (
+            span.span_forgetting(prototypes, orders, steps=steps, step=step, shortened=s) for s in (False, True)
+        )
+        np.testing.assert_allclose(short, exact, rtol=1e-12)
+
+
+def test_a_start_that_is_wrong_with_certainty_stays_stable() -> None:
+    """Two environments with the same points and other labels: the second begins with every prediction wrong and certain."""
+    x = unit(np.random.default_rng(0), 8, 3) + 2
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    label = np.arange(16) % 8 % 2 + 2 * (np.arange(16) // 8)
+    features = Features(image=np.tile(x, (2, 1)), text=np.tile(x, (2, 1)), environment=np.arange(16) // 8, label=label)
+    prototypes, orders = class_prototypes(features, budget=16), all_orders(2)
+    exact, short = (span.span_forgetting(prototypes, orders, steps=400, step=2.0, shortened=s) for s in (False, True))
+    np.testing.assert_allclose(short, exact, rtol=0.02)
+
+
+def test_many_orders_are_followed_in_parts(monkeypatch: pytest.MonkeyPatch, features: Features) -> None:
+    prototypes, orders = class_prototypes(features, budget=9), all_orders(3)[[5, 0, 3, 1, 4, 2]]
+    whole = span.span_forgetting_by_environment(prototypes, orders)
+    monkeypatch.setattr(span, "MOST_NUMBERS", 1)
+    np.testing.assert_allclose(span.span_forgetting_by_environment(prototypes, orders), whole, atol=1e-12)
 
 
 def test_large_steps_do_not_overflow() -> None:
     """Step 500: the logits of one step reach far beyond what exp takes in float32; warnings are errors here."""
     features = compressed()
-    prototypes = pre.class_prototypes(features)
+    prototypes = class_prototypes(features)
     orders = all_orders(len(features.environments))
     exact, fast = (
-        pre.span_forgetting(prototypes, orders, steps=20, step=500.0, dtype=t) for t in (np.float64, np.float32)
+        span.span_forgetting(prototypes, orders, steps=20, step=500.0, dtype=t) for t in (np.float64, np.float32)
     )
     assert np.isfinite(exact).all()
-    np.testing.assert_allclose(fast, exact, rtol=1e-3)
+    np.testing.assert_allclose(fast, exact, rtol=1e-3, atol=1e-6)
