@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from .benchmarks import write_table
-from .order_search import LONGEST_SUBSETS, branch_and_bound, faint_bound, local_search, subset_bounds
+from .order_bounds import LONGEST_SUBSETS, faint_bound, subset_bounds
+from .order_search import branch_and_bound, local_search
 
 CASES = (  # environments, dimension, weight of what they share
     (10, 1000, 0.0), (10, 40, 0.0), (10, 12, 0.0), (10, 8, 0.0), (10, 100, 0.5), (10, 100, 1.0), (10, 100, 3.0),

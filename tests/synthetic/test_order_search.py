@@ -1,7 +1,9 @@
-"""Searches against brute force over permutations; bounds against the best of all orders, on scores of every strength."""
+"""Searches against brute force over permutations; proofs are accepted, and rejected once something in them is wrong."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from itertools import permutations
 
 import numpy as np
@@ -9,9 +11,8 @@ import pytest
 import torch
 from crossmodal.synthetic import order_benchmark, orders
 from crossmodal.synthetic import order_search as search
+from crossmodal.synthetic.environments import rational
 from crossmodal.theory.errors import InputError
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def directions(count: int, d: int, seed: int, common: float = 0.0) -> np.ndarray:
@@ -32,10 +33,6 @@ def projected(a: np.ndarray, order: tuple[int, ...]) -> float:
     return float(np.sum((a @ e) ** 2))
 
 
-def least(a: np.ndarray) -> float:
-    return min(projected(a, o) for o in permutations(range(len(a))))
-
-
 def test_best_order_is_the_best() -> None:
     a = directions(6, 4, 5)
     found = search.best_order(torch.from_numpy(a @ a.T), chunk=100)
@@ -43,74 +40,8 @@ def test_best_order_is_the_best() -> None:
     assert found.order == truth[1]
     assert abs(found.forgetting - truth[0]) < 1e-12
     assert found.optimal
+    assert found.forgetting - 1e-12 < found.bound <= truth[0]
     assert found.evaluated == 720
-
-
-@given(st.integers(0, 10**6), st.integers(2, 6), st.integers(1, 12), st.sampled_from([0.0, 0.5, 2.0, 20.0]))
-def test_no_order_beats_a_bound(seed: int, count: int, d: int, common: float) -> None:
-    """Faint and strong, independent and dependent, nearly equal directions."""
-    a = directions(count, d, seed, common)
-    gram = torch.from_numpy(a @ a.T)
-    truth = float(orders.tree_forgetting(gram[None]).min())
-    truth += 1e-13 * count  # rounding of the truth itself; bounds are lowered by more than theirs
-    assert 0 <= search.faint_bound(gram) <= truth
-    assert 0 <= search.lower_bound(gram) <= truth
-
-
-def test_bounds_of_all_subsets() -> None:
-    a = directions(6, 9, 3, 0.5)
-    bounds = search.subset_bounds(torch.from_numpy(a @ a.T))
-    for subset in range(1, 1 << 6):
-        members = [t for t in range(6) if subset >> t & 1]
-        truth = least(a[members])
-        assert bounds[subset] <= truth
-        if len(members) <= search.SMALL:
-            assert bounds[subset] >= truth * (1 - 1e-7) - 1e-11
-        else:
-            assert bounds[subset] > 0.2 * truth  # no empty statement
-
-
-def test_the_recursion_needs_its_factor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mutant that leaves out the smallest singular value is no bound: some order forgets less."""
-    found = []
-    for seed in range(20):
-        gram = scores(7, 8, seed).numpy()
-        own = least_of(gram)
-        members = np.arange(7)[None]
-        smaller = np.zeros(1 << 7)
-        for t in range(7):
-            rest = [s for s in range(7) if s != t]
-            smaller[127 - (1 << t)] = least_of(gram[np.ix_(rest, rest)])
-        good = search.bounds_of(gram, members, smaller)[0]
-        left = 1 / np.diagonal(np.linalg.inv(gram))
-        mutant = min(left[t] * (np.sum(gram[t] ** 2) - 1) + smaller[127 - (1 << t)] for t in range(7))
-        assert good <= own
-        found.append(mutant > own)
-    assert any(found)
-
-
-def least_of(gram: np.ndarray) -> float:
-    return float(orders.tree_forgetting(torch.from_numpy(gram)[None]).min())
-
-
-def test_endings_bound_is_what_it_says() -> None:
-    """For every ending of up to all environments: no order that ends so forgets less; complete ones are exact."""
-    a = directions(5, 7, 2, 0.4)
-    gram = a @ a.T
-    bounds = search.subset_bounds(torch.from_numpy(gram))
-    rows = orders.factor(torch.from_numpy(gram)).numpy()
-    truth = {o: projected(a, o) for o in permutations(range(5))}
-    for m in range(1, 6):
-        endings = np.array(list(permutations(range(5), m)))
-        found, complete = search.endings_bound(gram, rows, endings, bounds)
-        for ending, bound in zip(endings, found, strict=True):
-            best = min(f for o, f in truth.items() if o[::-1][:m] == tuple(ending))
-            assert bound <= best + 1e-12
-            if m >= 4:
-                assert abs(bound - best) < 1e-6
-            alone = search.endings_bound(gram, rows, ending[None])[0][0]
-            assert alone <= bound + 1e-12
-        assert complete == (m == 5)
 
 
 @pytest.mark.parametrize(("count", "d", "common"), [(6, 6, 0.0), (7, 20, 1.0), (7, 60, 0.0), (7, 4, 0.0), (5, 5, 20.0)])
@@ -120,6 +51,53 @@ def test_branch_and_bound_proves_the_best_order(count: int, d: int, common: floa
     assert found.optimal
     assert abs(found.forgetting - truth.forgetting) <= 1e-7 * truth.forgetting
     assert abs(float(orders.closed_forgetting(gram[None], np.array([found.order]))) - found.forgetting) < 1e-12
+    assert found.proof is not None
+    search.check(found.proof)
+
+
+def test_a_wrong_proof_is_rejected() -> None:
+    gram = scores(7, 20, 4, 1.0)
+    found = search.branch_and_bound(gram)
+    proof = found.proof
+    assert proof is not None
+    deep = max(proof.leaves, key=len)
+    wrong = {
+        "not proved": [replace(proof, bound=found.forgetting * (1 + 1e-7)), replace(proof, gram=scores(7, 20, 5, 1.0))],
+        "leaves orders out": [replace(proof, leaves=tuple(e for e in proof.leaves if e != deep))],
+        "two of the endings": [replace(proof, leaves=(*proof.leaves, deep)), replace(proof, leaves=(*proof.leaves, deep[:-1]))],
+        "no order has": [replace(proof, leaves=tuple((*e[:-1], e[0]) if e == deep else e for e in proof.leaves))],
+    }  # fmt: skip
+    for message, mutants in wrong.items():
+        for mutant in mutants:
+            with pytest.raises(InputError, match=message):
+                search.check(mutant)
+    coarse = replace(proof, leaves=((),))  # the root alone proves less, and that is accepted
+    with pytest.raises(InputError, match="not proved"):
+        search.check(coarse)
+    search.check(replace(coarse, bound=search.lower_bound(gram)))
+
+
+def test_a_corrupted_bound_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mutant whose bounds of endings are a thousandth too high prunes the best order; its proof does not pass."""
+    gram, good = scores(7, 12, 3, 0.5), search.endings_bound
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "endings_bound", lambda *args: good(*args) * 1.001)
+        found = search.branch_and_bound(gram)
+    assert found.proof is not None
+    with pytest.raises(InputError, match="not proved"):
+        search.check(found.proof)
+
+
+def test_rational_scores_are_proved_without_a_radius() -> None:
+    for seed in range(4):
+        gram = orders.exact_gram(rational.unit_rows(seed, 6, 4))
+        found = search.branch_and_bound(gram)
+        truth = min(f for _, f in orders.exact_tree(gram))
+        assert found.optimal
+        assert found.bound <= truth <= found.forgetting + 1e-12
+        assert orders.exact_closed(gram, found.order) - truth <= Fraction(search.PRECISION)
+        assert found.proof is not None
+        search.check(found.proof)
 
 
 def test_branch_and_bound_stops_with_a_bound() -> None:
@@ -129,6 +107,8 @@ def test_branch_and_bound_stops_with_a_bound() -> None:
     assert search.lower_bound(gram) <= found.bound < found.forgetting
     assert found.bound <= float(orders.tree_forgetting(gram[None]).min())
     assert sum(seen) == found.evaluated < 1000
+    assert found.proof is not None
+    search.check(found.proof)  # of what was reached
     further = search.branch_and_bound(gram)
     assert further.optimal
     assert further.evaluated < 362_880 / 5  # far fewer endings than orders
@@ -168,8 +148,8 @@ def test_whatever_is_possible() -> None:
     assert (
         search.local_search(scores(19, 60, 0, 1.0), restarts=1).bound > 0
     )  # strong scores: from the last two environments
-    with pytest.raises(InputError, match=r"2\^19 subsets(.|\n)*faint_bound"):
-        search.subset_bounds(scores(19, 30, 0))
+    with pytest.raises(InputError, match=r"2\^40 subsets(.|\n)*`local_search` uses it"):
+        search.branch_and_bound(torch.eye(40))
 
 
 def test_recorded_shares_are_shares() -> None:
