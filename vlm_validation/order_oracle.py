@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -112,8 +112,8 @@ def recommend_order(
 ) -> OrderReport:
     """Recommend an order of the environments by predicted forgetting (T3.10).
 
-    Up to seven environments: every order is predicted.  More: local search over swaps and moves from four starting
-    orders, and the report says so.
+    Up to seven environments: every order is predicted.  More: local search over moves of one environment, from
+    three starting orders, and the report says so.
 
     Args:
         features: T >= 2 environments.
@@ -269,6 +269,7 @@ def _judge(
 
 
 Evaluate = Callable[[np.ndarray], np.ndarray]
+Order = tuple[int, ...]
 
 
 def _enumerate(T: int, evaluate: Evaluate, seed: int, progress: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -277,43 +278,47 @@ def _enumerate(T: int, evaluate: Evaluate, seed: int, progress: bool) -> tuple[n
 
 
 def _search(T: int, evaluate: Evaluate, seed: int, progress: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Steepest descent over swaps of two environments and moves of one, from the neutral and three random orders."""
+    """Descent over moves of one environment, from the neutral and two random orders.
+
+    Every move of one environment to another place is tried; then the best move alone, the best two one after the other,
+    and so on.  The best order of all is where the next round begins.
+    """
     rng = np.random.default_rng([seed, T])
-    starts = [np.arange(T), *(rng.permutation(T) for _ in range(3))]
-    seen: dict[tuple[int, ...], float] = {}
+    starts = [np.arange(T), *(rng.permutation(T) for _ in range(2))]
+    seen: dict[Order, float] = {}
+
+    def look(orders: Iterable[Order]) -> None:
+        if fresh := sorted(set(orders) - set(seen)):
+            seen.update(zip(fresh, evaluate(np.array(fresh)).tolist(), strict=True))
+
     rounds = 2 * T
     with progress_bar(len(starts) * rounds, "searching orders", progress) as advance:
         for start in starts:
-            current = tuple(start.tolist())
-            seen.setdefault(current, float(evaluate(start[None])[0]))
+            current: Order = tuple(start.tolist())
             for turn in range(rounds):
-                fresh = sorted(set(_neighbours(current)) - set(seen))
-                if fresh:
-                    seen.update(zip(fresh, evaluate(np.array(fresh)).tolist(), strict=True))
-                better = min(_neighbours(current), key=lambda order: (seen[order], order))
-                if seen[better] >= seen[current]:
+                look([current])
+                tried = [(moved(current, e, place), e, place) for e in current for place in range(T)]
+                look(order for order, *_ in tried)
+                gains = sorted((seen[order], e, place) for order, e, place in tried if seen[order] < seen[current])
+                if not gains:
                     advance(rounds - turn)
                     break
-                current = better
+                best_of = {e: place for _, e, place in reversed(gains)}  # of every environment its best move
+                several, candidates = current, []
+                for e in dict.fromkeys(e for _, e, _ in gains):
+                    several = moved(several, e, best_of[e])
+                    candidates.append(several)
+                look(candidates)
+                current = min(candidates, key=lambda order: (seen[order], order))
                 advance(1)
     orders = sorted(seen)
     return np.array(orders), np.array([seen[order] for order in orders])
 
 
-def _neighbours(order: tuple[int, ...]) -> list[tuple[int, ...]]:
-    T = len(order)
-    found = set()
-    for i in range(T):
-        for j in range(T):
-            if i < j:
-                swapped = list(order)
-                swapped[i], swapped[j] = swapped[j], swapped[i]
-                found.add(tuple(swapped))
-            if i != j:
-                moved = list(order)
-                moved.insert(j, moved.pop(i))
-                found.add(tuple(moved))
-    return sorted(found - {order})
+def moved(order: Order, environment: int, place: int) -> Order:
+    """The order with one environment taken out and put back at `place`."""
+    rest = [e for e in order if e != environment]
+    return (*rest[:place], environment, *rest[place:])
 
 
 def _resampled(

@@ -14,9 +14,8 @@ import numpy as np
 
 from ..theory.errors import InputError
 from . import embedded_models as models
-from .order_oracle import PROTOTYPES
+from .order_oracle import predict
 from .orders import progress_bar, train_orders
-from .predictors import class_prototypes, span_forgetting
 from .scenes import draw_scenes
 from .scores import score_matrices
 from .train_embedded import embed
@@ -77,9 +76,7 @@ def sweep_similarity(
             features = embed("high", model, tokenizer, drawn, {"similarity": similarity})
             runs = train_orders(features, steps=steps, step=step, progress=False)
             truth = runs.forgetting()[0]
-            predicted = span_forgetting(
-                class_prototypes(features, budget=PROTOTYPES), runs.orders, steps=steps, step=step
-            )
+            predicted = predict(features, runs.orders, steps=steps, step=step)
             con, off = score_matrices(features), ~np.eye(len(features.environments), dtype=bool)
             points.append(SweepPoint(
                 similarity, float(con["II"][off].mean()), float(con["IT"][off].mean()), float(con["IT"][off].std()),
