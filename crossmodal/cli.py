@@ -110,7 +110,7 @@ def check(
 
 
 @main.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @normalise_option
 @click.option("--delta", default=0.05, show_default=True, help="One minus the confidence of every interval.")
 @click.option(
@@ -124,11 +124,22 @@ def check(
     type=click.Path(path_type=Path),
     help="Where to draw the heatmaps; default: FILE.scores.png in this folder.",
 )
-def scores(file: Path, normalise: bool, delta: float, json_path: Path | None, figure: Path | None) -> None:
-    """The four contribution-score matrices of a features file, with confidence intervals, CLV and dispersion."""
+@click.option("--workers", default=1, show_default=True, help="Local processes that read shards.")
+@click.option(
+    "--cluster", "--dask", "cluster", metavar="ADDRESS", help="A Dask scheduler, tcp://HOST:PORT, instead of processes."
+)
+def scores(
+    files: tuple[Path, ...], normalise: bool, delta: float, json_path: Path | None, figure: Path | None, workers: int,
+    cluster: str | None,
+) -> None:  # fmt: skip
+    """The four contribution-score matrices of a features file, with confidence intervals, CLV and dispersion.
+
+    Several FILES, or a folder, are shards of one data set: each is reduced to moments where it lies, and these merge exactly.
+    A torn or foreign file is set aside, and exit status 1 then says that the scores are those of the rest.
+    """
     from crossmodal import scores as job
 
-    job.scores(file, normalise, delta, json_path, figure)
+    sys.exit(job.scores(files, normalise, delta, json_path, figure, workers, cluster))
 
 
 @main.command()

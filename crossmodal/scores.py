@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,47 @@ import numpy as np
 from crossmodal.vlm_validation.features import load_features
 from crossmodal.vlm_validation.score_figure import draw_scores
 from crossmodal.vlm_validation.scores import Scores, estimate_scores
+from crossmodal.vlm_validation.sweeps.shards import shard_files, shard_scores
 
 from . import terminal
 
 DIRECTIONS = {"II": "image -> image", "IT": "image -> text", "TI": "text -> image", "TT": "text -> text"}
 
 
-def scores(file: Path, normalise: bool, delta: float, json_path: Path | None, figure: Path | None) -> None:
-    """Print the four score matrices; write JSON and the heatmaps."""
-    features = load_features(file, normalise=normalise)
-    found = estimate_scores(features, delta=delta)
-    json_path = json_path or Path(f"{file.stem}.scores.json")
-    figure = figure or Path(f"{file.stem}.scores.png")
+def scores(
+    files: tuple[Path, ...], normalise: bool, delta: float, json_path: Path | None, figure: Path | None, workers: int,
+    cluster: str | None,
+) -> int:  # fmt: skip
+    """Print the four score matrices; write JSON and the heatmaps.
+
+    Returns:
+        The exit status: 1 where shards were set aside, so that the result speaks of the rest alone.
+    """
+    shards = len(files) > 1 or files[0].is_dir() or workers != 1 or cluster is not None
+    if shards:
+        found = shard_scores(
+            shard_files(files), delta=delta, normalise=normalise, workers=workers, dask=cluster,
+            say=lambda message: print(message, file=sys.stderr),
+        )  # fmt: skip
+    else:
+        found = estimate_scores(load_features(files[0], normalise=normalise), delta=delta)
+    stem = "shards" if len(files) > 1 else files[0].resolve().stem
+    json_path = json_path or Path(f"{stem}.scores.json")
+    figure = figure or Path(f"{stem}.scores.png")
+    if str(json_path) != "-":
+        _print(found, delta)
+        if shards:
+            print(f"{len(found.provenance['shards'])} shards, {found.counts.sum()} pairs")
+        for note in found.provenance["notes"]:
+            print(f"note: {note}")
+    terminal.write_json(json_path, found.to_dict())
+    save_figure(figure, draw_scores(found))
+    if str(json_path) != "-":
+        print(f"wrote {json_path} and {figure}")
+    return int(bool(found.provenance.get("set_aside")))
+
+
+def _print(found: Scores, delta: float) -> None:
     for key, title in DIRECTIONS.items():
         print_matrix(f"Con {title} (rows: s, columns: t)", found, found.con[key], 1.96 * found.standard_error[key])
     rows = [
@@ -41,12 +71,6 @@ def scores(file: Path, normalise: bool, delta: float, json_path: Path | None, fi
         "V-statistics; +- is 1.96 standard errors (95 %, large samples).  Distribution-free intervals (claim S7, "
         f"{100 * (1 - delta):g} %, in the JSON) reach +- {widest:.2f}"
     )
-    for note in features.notes:
-        print(f"note: {note}")
-    terminal.write_json(json_path, found.to_dict())
-    save_figure(figure, draw_scores(found))
-    if str(json_path) != "-":
-        print(f"wrote {json_path} and {figure}")
 
 
 def print_matrix(title: str, found: Scores, matrix: np.ndarray, width: np.ndarray) -> None:

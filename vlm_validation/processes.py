@@ -1,9 +1,10 @@
-"""How many processes run this program together: one, unless `accelerate launch` or `torchrun` started several."""
+"""How many processes run this program together (one, unless `accelerate launch` or `torchrun` started several), and on how many cores."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..theory.errors import InputError
@@ -56,3 +57,16 @@ def running_processes() -> Processes:
             fix="start with `accelerate launch` or `torchrun`, or unset WORLD_SIZE",
         )  # fmt: skip
     return Processes(state.process_index, state.num_processes, state.wait_for_everyone, str(state.device))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One core: more would change the order of sums, and with it the bytes."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

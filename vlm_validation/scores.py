@@ -1,8 +1,9 @@
-"""Contribution scores of a features file, with intervals.
+"""Contribution scores of features, in one file or in shards, with intervals.
 
 For modalities a, b in {I, T} and environments s, t, `Con_ab(s,t) = E <a(x), b(x')>` with x ~ E_s and x' ~ E_t
 independent (section S of the theory; the paper: arXiv 2606.14883).  By claim S1 every estimate is an inner product of
-sample means, so nothing here ever forms N x N pairs.
+sample means, so nothing here ever forms N x N pairs: all numbers come from the moments of `score_moments.py`, which
+shards merge.  A bootstrap is not among them, since it draws the samples again; `standard_error` is what moments give.
 
 Which estimator:
 
@@ -25,7 +26,7 @@ Which interval (level 1 - delta for each score; `simultaneous=True` shares delta
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,7 @@ import numpy as np
 
 from ..theory.errors import InputError
 from .features import Features
+from .score_moments import Moments, moments_of
 
 HalfWidth = Callable[[int, int, float], float]
 PAIRS = (("I", "I"), ("I", "T"), ("T", "I"), ("T", "T"))
@@ -137,40 +139,66 @@ def estimate_scores(
     Raises:
         InputError: delta outside (0, 1).
     """
-    if not 0 < delta < 1:
-        raise InputError(f"delta is {delta}", expected="a probability between 0 and 1", fix="delta=0.05")
+    _check_delta(delta)
+    moments = moments_of(features.image, features.text, features.environment)
+    provenance = {
+        "features": features.content_hash(),
+        "metadata": dict(features.metadata),
+        "notes": list(features.notes),
+    }
+    names = {k: features.name(k) for k in features.environments}
+    return scores_of(moments, names, provenance, delta=delta, simultaneous=simultaneous, half_width=half_width)
+
+
+def scores_of(
+    moments: Moments, names: Mapping[int, str], provenance: dict[str, Any], *, delta: float = 0.05,
+    simultaneous: bool = False, half_width: HalfWidth | None = None,
+) -> Scores:  # fmt: skip
+    """Scores from the moments of every environment: of one file, or merged from shards.
+
+    Args:
+        moments: of environments with at least two pairs each.
+        names: of the environments.
+        provenance: see `Scores`.
+        delta, simultaneous, half_width: as in `estimate_scores`.
+
+    Raises:
+        InputError: delta outside (0, 1).
+    """
+    _check_delta(delta)
     interval = half_width or _claim_s7()
-    rows = [features.rows(k) for k in features.environments]
-    sides = {"I": [features.image[r].astype(np.float64) for r in rows],
-             "T": [features.text[r].astype(np.float64) for r in rows]}  # fmt: skip
-    counts = np.array([len(r) for r in rows])
-    means = {a: np.stack([x.mean(axis=0) for x in side]) for a, side in sides.items()}
-    matched = {a + b: np.array([_rowdot(x, y).mean() for x, y in zip(sides[a], sides[b], strict=True)])
-               for a, b in PAIRS}  # fmt: skip
+    ids = sorted(moments)
+    found = [moments[k] for k in ids]
+    counts = np.array([m.count for m in found])
+    d = found[0].rows.mean.shape[0] // 2
+    parts = {"I": slice(0, d), "T": slice(d, 2 * d)}
+    means = {a: np.stack([m.rows.mean[p].numpy() for m in found]) for a, p in parts.items()}
+    covariance = {
+        a + b: np.stack([m.rows.scatter[parts[a], parts[b]].numpy() / m.count for m in found]) for a, b in PAIRS
+    }
     con = {a + b: means[a] @ means[b].T for a, b in PAIRS}
-    within = {key: (counts * np.diag(con[key]) - matched[key]) / (counts - 1) for key in KEYS}
-    each = delta / _distinct(len(rows)) if simultaneous else delta
+    matched = {key: np.diag(con[key]) + np.trace(covariance[key], axis1=1, axis2=2) for key in KEYS}
+    clv = np.array([float(m.cosine.mean[0]) for m in found])
+    matched["IT"] = matched["TI"] = clv  # the same number, and measured as such
+    variance = {a + b: _cosine_variance(covariance[a + a], covariance[b + b], means[a], means[b]) for a, b in PAIRS}
+    each = delta / _distinct(len(ids)) if simultaneous else delta
     width = _half_widths(counts, each, interval)
-    clv_spread = np.array([_rowdot(x, y).std(ddof=1) for x, y in zip(sides["I"], sides["T"], strict=True)])
+    spread = np.array([float(m.cosine.scatter[0, 0]) / (m.count - 1) for m in found])
     return Scores(
-        environments=features.environments,
-        names=tuple(features.name(k) for k in features.environments),
+        environments=tuple(ids),
+        names=tuple(names[k] for k in ids),
         counts=counts,
         con=con,
-        con_within=within,
-        clv=matched["IT"],
+        con_within={key: (counts * np.diag(con[key]) - matched[key]) / (counts - 1) for key in KEYS},
+        clv=clv,
         half_width={key: width.copy() for key in KEYS},
         clv_half_width=np.array([interval(2 * n, 2 * n, each) for n in counts.tolist()]),
-        standard_error={a + b: _standard_errors(sides[a], sides[b], means[a], means[b]) for a, b in PAIRS},
-        clv_standard_error=clv_spread / np.sqrt(counts),
-        cosine_variance=_cosine_variance(sides["I"], sides["T"], means["I"], means["T"]),
+        standard_error={a + b: _standard_errors(a, b, variance[a + b], covariance, means, counts) for a, b in PAIRS},
+        clv_standard_error=np.sqrt(spread / counts),
+        cosine_variance=variance["IT"],
         delta=delta,
         simultaneous=simultaneous,
-        provenance={
-            "features": features.content_hash(),
-            "metadata": dict(features.metadata),
-            "notes": list(features.notes),
-        },
+        provenance=provenance,
     )
 
 
@@ -184,14 +212,15 @@ def score_matrices(features: Features) -> dict[str, np.ndarray]:
     return {a + b: means[a] @ means[b].T for a, b in PAIRS}
 
 
+def _check_delta(delta: float) -> None:
+    if not 0 < delta < 1:
+        raise InputError(f"delta is {delta}", expected="a probability between 0 and 1", fix="delta=0.05")
+
+
 def _claim_s7() -> HalfWidth:
     from ..theory.claims.s7_finite_samples import half_width
 
     return half_width
-
-
-def _rowdot(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.einsum("nd,nd->n", x, y)
 
 
 def _distinct(T: int) -> int:
@@ -207,25 +236,25 @@ def _half_widths(counts: np.ndarray, delta: float, half_width: HalfWidth) -> np.
     ])  # fmt: skip
 
 
-def _centred(side: list[np.ndarray], means: np.ndarray) -> list[np.ndarray]:
-    return [x - mean for x, mean in zip(side, means, strict=True)]
-
-
-def _cosine_variance(left: list[np.ndarray], right: list[np.ndarray], mu: np.ndarray, nu: np.ndarray) -> np.ndarray:
+def _cosine_variance(sigma_a: np.ndarray, sigma_b: np.ndarray, mu: np.ndarray, nu: np.ndarray) -> np.ndarray:
     """S1: nu' Sigma_u nu (image), mu' Sigma_v mu (text), <Sigma_u, Sigma_v> (interaction), for all (s, t)."""
-    a, b = _centred(left, mu), _centred(right, nu)
-    sigma_a = np.stack([x.T @ x / len(x) for x in a])
-    sigma_b = np.stack([x.T @ x / len(x) for x in b])
-    image = np.stack([((x @ nu.T) ** 2).mean(axis=0) for x in a])
-    text = np.stack([((x @ mu.T) ** 2).mean(axis=0) for x in b], axis=1)
-    interaction = np.einsum("sij,tij->st", sigma_a, sigma_b)
+    image = np.stack([_form(sigma, nu, nu) for sigma in sigma_a])
+    text = np.stack([_form(sigma, mu, mu) for sigma in sigma_b], axis=1)
+    interaction = sigma_a.reshape(len(mu), -1) @ sigma_b.reshape(len(nu), -1).T
     return np.stack([image, text, interaction], axis=-1)
 
 
-def _standard_errors(left: list[np.ndarray], right: list[np.ndarray], mu: np.ndarray, nu: np.ndarray) -> np.ndarray:
-    n = np.array([len(x) for x in left], dtype=np.float64)
-    parts = _cosine_variance(left, right, mu, nu)
+def _form(sigma: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """left_i' sigma right_i for every row i."""
+    return np.einsum("ni,ni->n", left @ sigma, right)
+
+
+def _standard_errors(
+    a: str, b: str, parts: np.ndarray, covariance: Mapping[str, np.ndarray], means: Mapping[str, np.ndarray], n: np.ndarray
+) -> np.ndarray:  # fmt: skip
+    mu, nu = means[a], means[b]
     variance = parts[..., 0] / n[:, None] + parts[..., 1] / n[None, :] + parts[..., 2] / (n[:, None] * n[None, :])
-    for s, (x, y) in enumerate(zip(left, right, strict=True)):  # one sample on both sides: its two roles correlate
-        variance[s, s] = (x @ nu[s] + y @ mu[s]).var() / n[s]
-    return np.sqrt(variance)
+    for s, one in enumerate(nu):  # one sample on both sides: its two roles correlate
+        both = 2 * (one @ covariance[a + b][s] @ mu[s])
+        variance[s, s] = (parts[s, s, 0] + parts[s, s, 1] + both) / n[s]
+    return np.sqrt(np.maximum(variance, 0.0))  # rounding may leave -1e-18 of constant features

@@ -14,7 +14,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from torch.nn import functional as F
 from . import embedded_models as models
 from .containers import atomic_writer
 from .features import Features, save_features
+from .processes import one_thread
 from .scenes import VERSION, WORLDS, Scene, brief_caption, draw_scenes, render
 
 CLIP_STEPS, FUSED_STEPS = 2400, 2000
@@ -336,17 +336,6 @@ def _progress(steps: Iterable[int], title: str) -> Iterator[int]:
 
     console = Console(stderr=True)
     yield from track(steps, description=title, console=console, disable=not console.is_terminal)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One core: more would change the order of sums, and with it the bytes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @click.command()

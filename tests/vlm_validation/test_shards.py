@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from crossmodal.theory.errors import InputError
 from crossmodal.vlm_validation.embedded import default_features
-from crossmodal.vlm_validation.features import Features
-from crossmodal.vlm_validation.scores import estimate_scores
-from crossmodal.vlm_validation.sweeps.shards import ShardScores, merge_moments, scores_of, shard_moments, shard_scores
+from crossmodal.vlm_validation.features import Features, save_features
+from crossmodal.vlm_validation.score_moments import BLOCK, merge_moments, moments_of
+from crossmodal.vlm_validation.scores import Scores, estimate_scores, scores_of
+from crossmodal.vlm_validation.sweeps import shards as module
+from crossmodal.vlm_validation.sweeps.shards import read_shard, shard_files, shard_scores
+
+TITLES = {k: str(k) for k in range(9)}
+
+
+def silent(_: str) -> None:
+    pass
 
 
 def split(features: Features, folder: Path, cuts: list[int]) -> list[Path]:
@@ -25,22 +40,69 @@ def split(features: Features, folder: Path, cuts: list[int]) -> list[Path]:
     return paths
 
 
-def same_bytes(a: ShardScores, b: ShardScores) -> bool:
-    pairs = [*((a.con[key], b.con[key]) for key in a.con), (a.clv, b.clv), (a.cosine_variance, b.cosine_variance)]
-    return a.environments == b.environments and all(x.tobytes() == y.tobytes() for x, y in pairs)
+def numbers(scores: Scores) -> str:
+    """Every number of a result, and nothing of where it came from."""
+    plain = scores.to_dict()
+    del plain["provenance"], plain["names"]
+    return json.dumps(plain)
+
+
+def same_bytes(a: Scores, b: Scores) -> bool:
+    return a.to_json() == b.to_json()
+
+
+def assert_close(found: object, wanted: object, rounding: float, where: str = "") -> None:
+    if isinstance(wanted, dict):
+        assert isinstance(found, dict)
+        assert found.keys() == wanted.keys(), where
+        for key, value in wanted.items():
+            assert_close(found[key], value, rounding, f"{where}/{key}")
+    elif isinstance(wanted, list) and wanted and not isinstance(wanted[0], str):
+        np.testing.assert_allclose(np.array(found), np.array(wanted), rtol=0, atol=rounding, err_msg=where)
+    else:
+        assert found == wanted, where
 
 
 def test_shards_together_are_the_whole(tmp_path: Path) -> None:
+    """Scores, U-statistics, S7 intervals, standard errors, variance parts: all fields, up to the documented rounding."""
     features = default_features("high")
-    whole = estimate_scores(features)
-    found = shard_scores(split(features, tmp_path, [1, 37, 200, 450]))  # the first shard holds one sample
-    rounding = 4 * len(features.image) * np.finfo(np.float64).eps  # entries at most 1, each a sum of N terms
-    assert found.environments == whole.environments
-    assert np.array_equal(found.counts, whole.counts)
-    for key, matrix in whole.con.items():
-        np.testing.assert_allclose(found.con[key], matrix, rtol=0, atol=rounding)
-    np.testing.assert_allclose(found.clv, whole.clv, rtol=0, atol=rounding)
-    np.testing.assert_allclose(found.cosine_variance, whole.cosine_variance, rtol=0, atol=rounding)
+    whole = estimate_scores(features, delta=0.1, simultaneous=True)
+    paths = split(features, tmp_path, [1, 37, 200, 450])  # the first shard holds one sample
+    found = shard_scores(paths, delta=0.1, simultaneous=True, say=silent)
+    rounding = 4 * len(features.image) * np.finfo(np.float64).eps
+    wanted, got = whole.to_dict(), found.to_dict()
+    assert_close(
+        got["standard_error"], wanted["standard_error"], 1e4 * rounding
+    )  # a root magnifies what it is taken of
+    for plain in (wanted, got):
+        for name in ("provenance", "names", "standard_error", "dispersion"):
+            del plain[name]
+    assert_close(got, wanted, rounding)
+    assert found.half_width["IT"].tobytes() == whole.half_width["IT"].tobytes()
+    assert found.dispersion == pytest.approx(whole.dispersion, abs=rounding)
+
+
+def test_one_shard_is_the_file(tmp_path: Path) -> None:
+    features = default_features("high")
+    save_features(tmp_path / "f.npz", features)
+    found = shard_scores([tmp_path / "f.npz"])
+    assert numbers(found) == numbers(estimate_scores(features))
+    assert found.names == tuple(features.name(k) for k in features.environments)
+
+
+def test_blocks_are_shards_of_a_file() -> None:
+    """More rows than a block; mutant: the last block dropped."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(2 * BLOCK + 3, 3)).astype(np.float32)
+    environment = np.arange(len(rows)) // (BLOCK + 100)
+    for k, found in moments_of(rows, rows[::-1], environment).items():
+        joint = np.hstack([rows, rows[::-1]])[environment == k].astype(np.float64)
+        assert found.count == len(joint)
+        np.testing.assert_allclose(found.rows.mean, joint.mean(axis=0), atol=1e-14)
+        centred = joint - joint.mean(axis=0)
+        np.testing.assert_allclose(found.rows.scatter, centred.T @ centred, rtol=1e-10, atol=1e-8)
+        cosines = (joint[:, :3] * joint[:, 3:]).sum(axis=1)
+        assert float(found.cosine.scatter[0, 0]) == pytest.approx(cosines.var() * len(joint), rel=1e-12)
 
 
 def test_exact_where_no_rounding_occurs(tmp_path: Path) -> None:
@@ -48,29 +110,30 @@ def test_exact_where_no_rounding_occurs(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     eye = np.eye(4)
     parts = [rng.choice([-1.0, 1.0], (16, 1)) * eye[rng.integers(4, size=16)] for _ in range(8)]
-    features = Features(
-        image=np.vstack(parts[:4]),
-        text=np.vstack(parts[4:]),
-        environment=np.tile([0, 1], 32),
-        label=np.tile([0, 1], 32),
-    )
-    paths = []
-    for k in range(4):
-        rows = slice(16 * k, 16 * k + 16)
-        paths.append(tmp_path / f"{k}.npz")
-        np.savez(
-            paths[-1], image=features.image[rows], text=features.text[rows], environment=features.environment[rows]
-        )
-    whole = estimate_scores(features)
-    ordered = [0, 1, 2, 3]  # pairs of equal size, so every merge halves exactly
-    moments = [shard_moments(str(paths[k])) for k in ordered]
-    found = scores_of(merge_moments(merge_moments(*moments[:2]), merge_moments(*moments[2:])))
-    for key, matrix in whole.con.items():
-        assert found.con[key].tobytes() == matrix.tobytes()
-    assert np.array_equal(found.clv, whole.clv)
-    for order in permutations(moments):
-        again = scores_of(merge_moments(merge_moments(*order[:2]), merge_moments(*order[2:])))
-        assert same_bytes(again, found)
+    image, text, environment = np.vstack(parts[:4]), np.vstack(parts[4:]), np.tile([0, 1], 32)
+    whole = estimate_scores(Features(image=image, text=text, environment=environment, label=environment))
+    rows = [slice(16 * k, 16 * k + 16) for k in range(4)]
+    moments = [moments_of(image[r], text[r], environment[r]) for r in rows]
+    for order in permutations(moments):  # pairs of equal size, so every merge halves exactly
+        merged = merge_moments(merge_moments(*order[:2]), merge_moments(*order[2:]))
+        assert numbers(scores_of(merged, TITLES, {})) == numbers(whole)
+
+
+def test_threads_do_not_change_the_bytes() -> None:
+    """A product of this size is summed in another order by two threads; mutant: `moments_of` without `one_thread`."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(3000, 512))
+    environment = np.zeros(len(rows), dtype=int)
+    seen = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            seen.append(moments_of(rows, rows[::-1], environment)[0].rows.scatter.numpy().tobytes())
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert seen[0] == seen[1]
 
 
 def test_a_shard_left_out_or_twice_is_another_result(tmp_path: Path) -> None:
@@ -79,6 +142,62 @@ def test_a_shard_left_out_or_twice_is_another_result(tmp_path: Path) -> None:
     assert np.abs(shard_scores(paths[:2]).con["IT"] - whole.con["IT"]).max() > 1e-4
     with pytest.raises(InputError, match="2 different"):
         shard_scores([paths[0], paths[1], paths[0]])
+
+
+def test_order_of_the_files_does_not_matter(tmp_path: Path) -> None:
+    paths = split(default_features("high"), tmp_path, [100, 300])
+    (tmp_path / "README.txt").write_text("not a shard")
+    assert same_bytes(shard_scores(paths[::-1]), shard_scores(paths))
+    assert shard_files([tmp_path]) == paths
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="a folder without"):
+        shard_files([tmp_path / "empty"])
+
+
+def test_torn_and_foreign_files_are_set_aside(tmp_path: Path) -> None:
+    paths = split(default_features("high"), tmp_path, [100, 300])
+    whole = shard_scores(paths)
+    torn, foreign = tmp_path / "torn.npz", tmp_path / "foreign.npz"
+    torn.write_bytes(paths[1].read_bytes()[:-200])
+    np.savez(foreign, accuracy=np.eye(3))
+    said: list[str] = []
+    found = shard_scores([*paths, torn, foreign], say=said.append)
+    assert numbers(found) == numbers(whole)
+    assert [entry["file"] for entry in found.provenance["set_aside"]] == ["foreign.npz", "torn.npz"]
+    assert "no array 'image'" in said[0]
+    assert "torn zip" in said[1]
+    assert len(found.provenance["shards"]) == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in [*paths, torn, foreign]), (
+        "none is renamed"
+    )
+
+
+def test_shards_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    features = default_features("high")
+    half = [features.select(features.label % 2 == k) for k in (0, 1)]
+    other = replace(half[1], metadata={**half[1].metadata, "checkpoint": "sha256:another"})
+    names = replace(half[1], environment_names=tuple(reversed(features.environment_names or ())))
+    for changed, word in (
+        (other, "checkpoint: sha256:.* in .*a.npz, sha256:another in .*b.npz"),
+        (names, "environment_names"),
+    ):
+        for name, part in (("a", half[0]), ("b", changed)):
+            save_features(tmp_path / f"{name}.npz", part)
+        with pytest.raises(InputError, match=f"shards of different {word}"):
+            shard_scores([tmp_path / "a.npz", tmp_path / "b.npz"])
+
+
+def test_norms_are_mended_only_on_request(tmp_path: Path) -> None:
+    paths = split(default_features("high"), tmp_path, [100, 300])
+    whole = shard_scores(paths)
+    with np.load(paths[2]) as held:
+        arrays = dict(held)
+    np.savez(paths[2], **{**arrays, "image": 2 * arrays["image"]})
+    with pytest.raises(InputError, match=r"shard_2\.npz: image is not normalised"):
+        shard_scores(paths)
+    found = shard_scores(paths, normalise=True)
+    np.testing.assert_allclose(found.con["IT"], whole.con["IT"], atol=1e-6)
+    assert any(note.startswith("shard_2.npz: image was renormalised on request") for note in found.provenance["notes"])
 
 
 @pytest.mark.slow
@@ -118,7 +237,7 @@ def test_bad_shards_are_named(tmp_path: Path, change: dict[str, np.ndarray | Non
 def test_widths_must_agree(tmp_path: Path) -> None:
     for d in (3, 4):
         np.savez(tmp_path / f"{d}.npz", image=np.eye(d), text=np.eye(d), environment=np.zeros(d, dtype=int))
-    with pytest.raises(InputError, match=r"widths \[3, 4\]"):
+    with pytest.raises(InputError, match=r"different width: 3 in .*, 4 in"):
         shard_scores([tmp_path / "3.npz", tmp_path / "4.npz"])
 
 
@@ -126,7 +245,7 @@ def test_samples_under_two_names_are_refused(tmp_path: Path) -> None:
     paths = split(default_features("high"), tmp_path, [100, 300])
     copy = tmp_path / "copy.npz"
     copy.write_bytes(paths[1].read_bytes())
-    with pytest.raises(InputError, match=r"the same samples as .*shard_1"):
+    with pytest.raises(InputError, match=r"shard_1\.npz: the same samples as .*copy"):
         shard_scores([*paths, copy])
 
 
@@ -143,37 +262,117 @@ def test_an_environment_of_one_sample_is_refused(tmp_path: Path) -> None:
         shard_scores([tmp_path / "one.npz"])
 
 
+class Dying:
+    """A pool in this process whose second job of the first round kills the worker."""
+
+    def __init__(self, rounds: int) -> None:
+        self.rounds, self.asked = rounds, list[int]()
+
+    def __call__(self, *_: object, **__: object) -> Dying:
+        self.asked.append(0)
+        return self
+
+    def __enter__(self) -> Dying:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, function: Any, *job: Any) -> Future[Any]:
+        self.asked[-1] += 1
+        future: Future[Any] = Future()
+        if len(self.asked) <= self.rounds and self.asked[-1] == min(2, 4 - len(self.asked)):
+            future.set_exception(BrokenProcessPool())
+        else:
+            future.set_result(function(*job))
+        return future
+
+
 def test_a_killed_process_costs_its_shard_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first pool breaks under one shard; a second one computes what is missing, and the result is the same."""
-    from concurrent.futures import Future
-    from concurrent.futures.process import BrokenProcessPool
+    paths = split(default_features("high"), tmp_path, [100, 300])
+    whole, pool, said = shard_scores(paths), Dying(1), list[str]()
+    monkeypatch.setattr(module, "ProcessPoolExecutor", pool)
+    assert same_bytes(shard_scores(paths, workers=2, say=said.append), whole)
+    assert pool.asked == [3, 1]
+    assert said == ["a worker was killed; 1 of 3 shards are computed again"]
 
-    from crossmodal.vlm_validation.sweeps import shards as module
 
-    pools = []
+def test_a_shard_that_kills_every_worker_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = split(default_features("high"), tmp_path, [100])
 
-    class Pool:
-        def __init__(self, *_: object, **__: object) -> None:
-            self.asked: list[str] = []
-            pools.append(self)
-
-        def __enter__(self) -> Pool:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def submit(self, function: Any, path: str) -> Future[Any]:
-            self.asked.append(path)
+    class Deadly(Dying):
+        def submit(self, function: Any, *job: Any) -> Future[Any]:
+            self.asked[-1] += 1
             future: Future[Any] = Future()
-            if len(pools) == 1 and len(self.asked) == 2:
-                future.set_exception(BrokenProcessPool())
-            else:
-                future.set_result(function(path))
+            future.set_exception(BrokenProcessPool()) if "shard_1" in job[0] else future.set_result(function(*job))
             return future
 
-    paths = split(default_features("high"), tmp_path, [100, 300])
-    whole = shard_scores(paths)
-    monkeypatch.setattr(module, "ProcessPoolExecutor", Pool)
-    assert same_bytes(shard_scores(paths, workers=2), whole)
-    assert [len(pool.asked) for pool in pools] == [3, 1]
+    pool = Deadly(0)
+    monkeypatch.setattr(module, "ProcessPoolExecutor", pool)
+    with pytest.raises(InputError, match=r"shard_1\.npz: the worker that read this shard, .* was killed 5 times"):
+        shard_scores(paths, workers=2, say=silent)
+    assert pool.asked == [2, 1, 1, 1, 1]
+
+
+def test_absent_files_and_workers(tmp_path: Path) -> None:
+    paths = split(default_features("high"), tmp_path, [100])
+    with pytest.raises(InputError, match="no such file on the machine"):
+        read_shard(str(tmp_path / "gone.npz"))
+    with pytest.raises(InputError, match="0 workers"):
+        shard_scores(paths, workers=0)
+
+
+@pytest.mark.slow
+def test_a_worker_killed_for_real(tmp_path: Path) -> None:
+    """A process pool under SIGKILL: the command goes on and writes the bytes of an undisturbed run."""
+    import subprocess
+    import sys
+    import time
+
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        rows = rng.normal(size=(4000, 64))
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        np.savez(tmp_path / f"{k}.npz", image=rows, text=rows[::-1], environment=np.arange(len(rows)) % 2)
+    command = [sys.executable, "-m", "crossmodal.cli", "scores", str(tmp_path), "--workers", "2"]
+    outputs = [["--json", str(tmp_path / f"{n}.json"), "--figure", str(tmp_path / f"{n}.png")] for n in ("a", "b")]
+    subprocess.run([*command, *outputs[0]], check=True, capture_output=True)
+    run = subprocess.Popen([*command, *outputs[1]], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    killed = 0
+    while run.poll() is None and not killed:
+        for child in children(run.pid):
+            if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
+                os.kill(child, signal.SIGKILL)
+                killed = child
+                break
+        time.sleep(0.05)
+    _, err = run.communicate(timeout=120)
+    assert killed
+    assert run.returncode == 0, err
+    assert "a worker was killed; 4 of 4 shards are computed again" in err
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def children(pid: int) -> list[int]:
+    return [int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_the_command_reads_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+    from crossmodal.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shards").mkdir()
+    paths = split(default_features("high"), tmp_path / "shards", [100, 300])
+    done = CliRunner().invoke(main, ["scores", "shards"])
+    assert done.exit_code == 0, done.output
+    assert "3 shards, 500 pairs" in done.stdout
+    record = json.loads(Path("shards.scores.json").read_text())
+    assert record == shard_scores(paths).to_dict()
+    assert Path("shards.scores.png").is_file()
+    paths[1].write_bytes(paths[1].read_bytes()[:999])
+    done = CliRunner().invoke(main, ["scores", *map(str, paths), "--json", "-"])
+    assert done.exit_code == 1, "the scores of the rest are no success"
+    assert "set aside" in done.stderr
+    assert json.loads(done.stdout)["provenance"]["set_aside"][0]["file"] == "shard_1.npz"

@@ -1,177 +1,281 @@
 """Contribution scores of features that lie in shards, computed where the shards are and merged exactly.
 
-Each worker reduces one shard to K0 moments (count, mean, scatter) of its rows `[image, text]`, by environment; moments
-merge by the exact identity of `FeatureMoments.merge`, in float64, so only O(T d^2) numbers a shard travel and never a
-feature.  They are merged in the order of the shards, whatever order they arrive in: the same shards give the same bytes
-on any number of workers.  The scatter of image against text gives CLV by claim S8.
+Each worker reduces one shard to the moments of `score_moments.py`, so only O(T d^2) numbers a shard travel and never a
+feature.  They are merged in the order of the shards' names, whatever order they arrive in: the same shards give the same
+bytes on any number of workers.  One shard gives the bytes of `estimate_scores`; several give its numbers up to the rounding
+of the merges, 4 N eps for N samples (scores are sums of N terms of at most 1).
+
+A file that is torn, or no shard at all, is set aside and said: the rest is scored, and the result lists what is missing.
+Shards that contradict one another (width, checkpoint, names) are refused, because which of them is wrong nobody can tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
-from ...kernels.ops.moments import FeatureMoments
-from ...kernels.ops.moments.torch import combine
 from ...theory.errors import InputError
-from ..containers import read_container
-from ..features import _check_norms, _integers, _vectors
-from ..scores import PAIRS
-from .runner import ATTEMPTS, _client, _dying
+from ..containers import SUFFIXES, read_container
+from ..feature_checks import _check_norms, _integers, _metadata, _normalised, _strings, _vectors
+from ..orders import progress_bar
+from ..score_moments import Moments, merge_moments, moments_of
+from ..scores import Scores, scores_of
+from .runner import ATTEMPTS, Say, _client, _die_with_parent
 
-Moments = dict[int, FeatureMoments]
-"""Environment id -> moments of its rows [image, text], width 2d."""
+_FIELDS = ("image", "text", "environment")
+_ONE_AT_A_TIME = threading.Lock()  # a Dask worker may have several threads, but torch has one number of threads
+Part = tuple["Shard | None", str]
+"""A shard, or None and why it was set aside."""
 
 
 @dataclass(frozen=True, eq=False)
-class ShardScores:
-    """Scores of all shards together; environments in ascending order of their ids.
+class Shard:
+    """What is kept of a shard.
 
     Attributes:
-        environments: T ids.
-        counts: (T,) samples.
-        con: "II", "IT", "TI", "TT" -> (T, T) V-statistics, as `scores.Scores.con`.
-        clv: (T,) mean cosine of matched pairs.
-        cosine_variance: (T, T, 3) of the image-text cosines: image, text and interaction part (S1).
+        moments: of its environments.
+        digest: sha256 of its arrays.
+        names: of the environments, where it has them.
+        checkpoint: weight hash of the encoder, where it says so.
+        notes: what was done while reading.
     """
 
-    environments: tuple[int, ...]
-    counts: np.ndarray
-    con: dict[str, np.ndarray]
-    clv: np.ndarray
-    cosine_variance: np.ndarray
+    moments: Moments
+    digest: str
+    names: tuple[str, ...] | None
+    checkpoint: str | None
+    notes: tuple[str, ...]
+
+    @property
+    def width(self) -> int:
+        return int(next(iter(self.moments.values())).rows.mean.shape[0]) // 2
 
 
-def shard_scores(shards: Sequence[Path], *, workers: int = 1, dask: str | None = None) -> ShardScores:
+def shard_files(places: Sequence[Path]) -> list[Path]:
+    """The files named, and the `.npz` and `.safetensors` files of the folders named, by name.
+
+    Raises:
+        InputError: a folder without any.
+    """
+    found: list[Path] = []
+    for place in places:
+        if not place.is_dir():
+            found.append(place)
+            continue
+        inside = [path for path in place.iterdir() if path.suffix in SUFFIXES and not path.name.startswith(".")]
+        if not inside:
+            raise InputError(
+                f"{place}: a folder without {' and '.join(SUFFIXES)} files", expected="a folder of features files",
+                causes=("the folder above or below the right one",), fix="name the folder that holds the shards",
+            )  # fmt: skip
+        found += inside
+    return sorted(found, key=lambda path: (path.name, str(path)))
+
+
+def shard_scores(
+    shards: Sequence[Path], *, delta: float = 0.05, simultaneous: bool = False, normalise: bool = False,
+    workers: int = 1, dask: str | None = None, say: Say = print, progress: bool = True,
+) -> Scores:  # fmt: skip
     """Scores of features files that together are one data set.
 
     Args:
         shards: .npz or .safetensors with `image`, `text` (n, d) and `environment` (n,); an environment may lie in several.
+        delta, simultaneous: of the intervals, as in `estimate_scores`.
+        normalise: as in `load_features`.
         workers: local processes; 1: in this one.
         dask: address of a Dask scheduler, whose workers see the files under these paths, instead of local processes.
+        say: receives one line for every file set aside and every worker that died.
+        progress: show a bar on a terminal.
+
+    Returns:
+        Scores; `provenance` holds `shards` (name and digest of each), `set_aside` (name and reason) and `notes`.
 
     Raises:
-        InputError: no shard, one twice, a bad one (named), or shards of different widths.
+        InputError: no shard, one twice, a bad one (named), shards that contradict one another, an environment with one
+            sample in all shards together, a worker killed `ATTEMPTS` times.
     """
-    paths = [str(Path(shard).resolve()) for shard in shards]
+    if workers < 1:
+        raise InputError(f"{workers} workers", expected="at least one")
+    paths = [str(Path(shard).resolve()) for shard in sorted(shards, key=lambda shard: (Path(shard).name, str(shard)))]
     if not paths or len(set(paths)) != len(paths):
         raise InputError(
             f"{len(paths)} shards, {len(set(paths))} different", expected="at least one, each once",
             causes=("a pattern that matches nothing, or a file named twice: its samples would count twice",),
         )  # fmt: skip
-    if dask is not None:
-        parts = _on_dask(paths, dask)
-    elif workers > 1:
-        parts = _on_processes(paths, min(workers, len(paths)))
-    else:
-        parts = [shard_moments(path) for path in paths]
-    _each_once(paths, parts)
-    widths = {next(iter(part.values())).mean.shape[0] // 2 for part in parts}
-    if len(widths) > 1:
+    parts: dict[str, Part] = {}
+    jobs = [(path, normalise) for path in paths]
+    with progress_bar(len(paths), "shards", progress) as advance:
+        outcomes: Iterator[tuple[str, Part]]
+        if dask is not None:
+            outcomes = _on_dask(jobs, dask)
+        elif workers > 1:
+            outcomes = _on_processes(jobs, min(workers, len(paths)), say)
+        else:
+            outcomes = ((job[0], read_shard(*job)) for job in jobs)
+        for path, part in outcomes:
+            parts[path] = part
+            advance(1)
+    aside = [(path, parts[path][1]) for path in paths if parts[path][0] is None]
+    found = [(path, shard) for path in paths if (shard := parts[path][0]) is not None]
+    for path, why in aside:
+        say(f"set aside {path}: {why}")
+    if not found:
         raise InputError(
-            f"shards of widths {sorted(widths)}",
-            expected="features of one encoder",
-            causes=("shards of two data sets",),
-        )
-    return scores_of(reduce(merge_moments, parts))
+            f"no shard is left: {len(paths)} of {len(paths)} files were set aside, the first {aside[0][0]}: {aside[0][1]}",
+            expected="features files with image, text and environment",
+            causes=("another kind of file",), fix="name the features files that `crossmodal extract` wrote",
+        )  # fmt: skip
+    names = _agreed(found)
+    moments = reduce(merge_moments, (shard.moments for _, shard in found))
+    _require_two(moments, bool(aside))
+    notes = [f"{Path(path).name}: {note}" for path, shard in found for note in shard.notes]
+    notes += [f"{Path(path).name} was set aside: {why}" for path, why in aside]
+    provenance = {
+        "shards": [{"file": Path(path).name, "features": shard.digest} for path, shard in found],
+        "set_aside": [{"file": Path(path).name, "reason": why} for path, why in aside],
+        "notes": notes,
+    }
+    titles = {k: names[k] if names and k < len(names) else f"environment {k}" for k in moments}
+    return scores_of(moments, titles, provenance, delta=delta, simultaneous=simultaneous)
 
 
-def _on_processes(paths: Sequence[str], workers: int) -> list[Moments]:
-    """Moments of every shard; a pool whose process was killed is replaced, and finished shards are kept."""
-    found: dict[str, Moments] = {}
-    for _ in range(ATTEMPTS):
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            waiting = {path: pool.submit(shard_moments, path) for path in paths if path not in found}
-            for path, future in waiting.items():
-                with suppress(BrokenProcessPool):
-                    found[path] = future.result()
-        if len(found) == len(paths):
-            return [found[path] for path in paths]
-    raise _dying()
-
-
-def _on_dask(paths: Sequence[str], address: str) -> list[Moments]:
-    with _client(address) as client:
-        from distributed import KilledWorker
-
-        try:
-            return list(client.gather(client.map(shard_moments, paths, pure=False)))
-        except KilledWorker:
-            raise _dying() from None
-
-
-def _each_once(paths: Sequence[str], parts: Sequence[Moments]) -> None:
-    """The same samples under two names would count twice; their moments agree to the bit."""
-    seen: dict[bytes, str] = {}
-    for path, part in zip(paths, parts, strict=True):
-        key = b"".join(m.mean.numpy().tobytes() + m.scatter.numpy().tobytes() for m in part.values())
-        if key in seen:
-            raise InputError(
-                f"{path}: the same samples as {seen[key]}", expected="every sample in one shard",
-                causes=("a copy under another name",), fix="leave one of them out",
-            )  # fmt: skip
-        seen[key] = path
-
-
-def shard_moments(path: str) -> Moments:
-    """Moments of one features file, by environment.
+def read_shard(path: str, normalise: bool = False) -> Part:
+    """Moments of one features file; None and the reason where it is torn, or no features file at all.
 
     Raises:
-        InputError: an array is missing or bad: not finite, not of unit rows, of the wrong shape.
+        InputError: no such file here, or features that are bad: not finite, not of unit rows, of the wrong shape.
     """
-    arrays, _, unreadable = read_container(path)
-    for name in ("image", "text", "environment"):
-        if name not in arrays:
-            raise InputError(
-                f"{path}: {unreadable.get(name, f'no array {name!r}')}", expected="image, text and environment"
-            )
-    image, text = (_vectors(arrays[name], name, path, minimum=1) for name in ("image", "text"))
+    if not Path(path).is_file():
+        raise InputError(
+            f"{path}: no such file on the machine that was to read it", expected="a shard that every worker sees",
+            causes=("a typing error", "workers on machines with a disk of their own"),
+            fix="check the path, or name shards of a shared file system",
+        )  # fmt: skip
+    try:
+        arrays, strings, unreadable = read_container(path)
+    except InputError as error:
+        return None, error.found.removeprefix(f"{path}: ")
+    if missing := [name for name in _FIELDS if name not in arrays]:
+        return None, unreadable.get(missing[0], f"no array {missing[0]!r}")
+    with _ONE_AT_A_TIME:
+        return _shard(path, {**strings, **arrays}, normalise), ""
+
+
+def _shard(path: str, found: dict[str, Any], normalise: bool) -> Shard:
+    notes: list[str] = []
+    sides: list[np.ndarray] = []
+    for name in _FIELDS[:2]:
+        rows, note = _normalised(found[name], name, path) if normalise else (found[name], [])
+        sides.append(_vectors(rows, name, path, minimum=1))
+        notes += note
+    image, text = sides
     if image.shape != text.shape:
         raise InputError(f"{path}: image has shape {image.shape}, text {text.shape}", expected="one text an image")
-    for name, rows in (("image", image), ("text", text)):
+    for name, rows in zip(_FIELDS, sides, strict=False):
         _check_norms(rows, name, path)
-    where = _integers(arrays["environment"], "environment", len(image), path)
-    joint = torch.from_numpy(np.hstack([image, text]).astype(np.float64))
-    return {int(k): FeatureMoments.of(joint[torch.from_numpy(where == k)]) for k in np.unique(where)}
+    where = _integers(found["environment"], "environment", len(image), path)
+    digest = hashlib.sha256(str((image.dtype, image.shape)).encode())
+    for array in (image, text, where):
+        digest.update(array)
+    checkpoint = _metadata(found.get("metadata"), path).get("checkpoint")
+    return Shard(
+        moments_of(image, text, where), digest.hexdigest(),
+        _strings(found.get("environment_names"), "environment_names", None, path),
+        None if checkpoint is None else str(checkpoint), tuple(notes),
+    )  # fmt: skip
 
 
-def merge_moments(a: Moments, b: Moments) -> Moments:
-    """Moments of two disjoint sets of samples together."""
-    return {k: a[k].merge(b[k]) if k in a and k in b else a.get(k, b.get(k)) for k in sorted({*a, *b})}  # type: ignore[misc]
+def _on_processes(jobs: Sequence[tuple[str, bool]], workers: int, say: Say) -> Iterator[tuple[str, Part]]:
+    """A pool that is replaced when one of its processes is killed; finished shards are kept."""
+    left = dict(jobs)
+    for _ in range(ATTEMPTS):
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_die_with_parent) as pool:
+            waiting: dict[Future[Part], str] = {pool.submit(read_shard, *job): job[0] for job in left.items()}
+            while waiting:
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    path = waiting.pop(future)
+                    try:
+                        part = future.result()
+                    except BrokenProcessPool:
+                        continue
+                    except InputError:
+                        pool.shutdown(cancel_futures=True)
+                        raise
+                    del left[path]
+                    yield path, part
+        if not left:
+            return
+        say(f"a worker was killed; {len(left)} of {len(jobs)} shards are computed again")
+    raise _killed(next(iter(left)), f"{ATTEMPTS} times")
 
 
-def scores_of(moments: Moments) -> ShardScores:
-    """Scores from the moments of every environment.
+def _on_dask(jobs: Sequence[tuple[str, bool]], address: str) -> Iterator[tuple[str, Part]]:
+    with _client(address) as client:
+        from distributed import KilledWorker, as_completed
+
+        futures = {client.submit(read_shard, *job, pure=False): job[0] for job in jobs}
+        for future in as_completed(futures, loop=client.loop):
+            try:
+                yield futures[future], future.result()
+            except KilledWorker:
+                raise _killed(futures[future], "as often as the cluster allows") from None
+
+
+def _killed(path: str, often: str) -> InputError:
+    return InputError(
+        f"{path}: the worker that read this shard, or one beside it, was killed {often}", expected="workers that live",
+        causes=("out of memory",), fix="fewer workers, or smaller shards",
+    )  # fmt: skip
+
+
+def _agreed(found: Sequence[tuple[str, Shard]]) -> tuple[str, ...] | None:
+    """The environments' names, after everything that shards have to agree on.
 
     Raises:
-        InputError: an environment with one sample in all shards together.
+        InputError: two shards hold the same samples, or differ in width, checkpoint or names of the environments.
     """
+    seen: dict[str, str] = {}
+    for path, shard in found:
+        if shard.digest in seen:
+            raise InputError(
+                f"{path}: the same samples as {seen[shard.digest]}", expected="every sample in one shard",
+                causes=("a copy under another name",), fix="leave one of them out",
+            )  # fmt: skip
+        seen[shard.digest] = path
+    told: Sequence[tuple[str, Callable[[Shard], Any]]] = (
+        ("width", lambda shard: shard.width),
+        ("checkpoint", lambda shard: shard.checkpoint),
+        ("environment_names", lambda shard: shard.names),
+    )
+    for what, of in told:
+        first: dict[Any, str] = {}
+        for path, shard in found:
+            if of(shard) is not None:
+                first.setdefault(of(shard), path)
+        if len(first) > 1:
+            (one, here), (two, there) = list(first.items())[:2]
+            raise InputError(
+                f"shards of different {what}: {one} in {here}, {two} in {there}",
+                expected="shards of one data set through one encoder",
+                causes=("shards of two data sets or two encoders in one folder",), fix="name the files that belong together",
+            )  # fmt: skip
+    return next((shard.names for _, shard in found if shard.names is not None), None)
+
+
+def _require_two(moments: Moments, incomplete: bool) -> None:
     if alone := [k for k, m in sorted(moments.items()) if m.count < 2]:
         raise InputError(
             f"environment {alone[0]} has one sample in all shards together", expected="at least two: one has no variance",
-            causes=("a shard is missing",), fix="add the missing shard, or leave that sample out",
+            causes=("a shard was set aside" if incomplete else "a shard is missing",),
+            fix="add the missing shard, or leave that sample out",
         )  # fmt: skip
-    found = [moments[k] for k in sorted(moments)]
-    d = found[0].mean.shape[0] // 2
-    parts = {"I": slice(0, d), "T": slice(d, 2 * d)}
-    sides = {a: [FeatureMoments(m.count, m.mean[p], m.scatter[p, p]) for m in found] for a, p in parts.items()}
-    means = {a: torch.stack([m.mean for m in side]).numpy() for a, side in sides.items()}
-    con = {a + b: means[a] @ means[b].T for a, b in PAIRS}
-    synergy = [float(torch.trace(m.scatter[parts["I"], parts["T"]])) / m.count for m in found]
-    variance = [[[float(x) for x in combine(u, v)[2:]] for v in sides["T"]] for u in sides["I"]]
-    return ShardScores(
-        environments=tuple(sorted(moments)),
-        counts=np.array([m.count for m in found]),
-        con=con,
-        clv=np.diag(con["IT"]) + np.array(synergy),
-        cosine_variance=np.array(variance),
-    )
