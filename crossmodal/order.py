@@ -23,7 +23,7 @@ def order(file: Path, normalise: bool, seed: int, json_path: Path | None) -> Non
     low, high = found.interval
     scope = "all" if found.exhaustive else "a local search over"
     print(
-        f"predicted forgetting {found.predicted:.3f} nats (90 % interval {low:.3f} to {high:.3f}); file order {found.neutral:.3f}, "
+        f"predicted forgetting {found.predicted:.3f} nats (90 % interval over resampled data {low:.3f} to {high:.3f}); file order {found.neutral:.3f}, "
         f"worst {found.worst:.3f}; {scope} {len(found.orders)} orders; within 1 % of the best in {100 * found.stability:.0f} % of resamples"
     )
     print(found.reason)

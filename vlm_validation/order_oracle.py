@@ -57,7 +57,8 @@ class OrderReport:
         order: (T,) positions into `names`, first environment first.
         names: T environments, in ascending order of their ids (the neutral order).
         predicted: forgetting in nats (mean loss increase of the first T-1 environments) of the recommended order.
-        interval: `predicted` plus and minus 1.645 standard deviations over bootstrap resamples of the data.
+        interval: `predicted` plus and minus 1.645 standard deviations over bootstrap resamples of the data.  What prototypes
+            leave out is not in it: on CLIP features they predict some 5 % too little, for all orders alike.
         neutral: predicted forgetting of the neutral order.
         worst: largest predicted forgetting among the orders evaluated.
         stability: share of resamples in which the recommended order is within 1 % of the best order evaluated.
@@ -324,13 +325,12 @@ def moved(order: Order, environment: int, place: int) -> Order:
 def _resampled(
     features: Features, orders: np.ndarray, steps: int, step: float, resamples: int, seed: int, progress: bool
 ) -> np.ndarray:
-    """(resamples, M) predicted forgetting with the rows of every class in every environment drawn again."""
+    """(resamples, M) predicted forgetting with the rows of every environment drawn again.
+
+    Not class by class: a class of one sample would never vary, and the interval would claim what nobody knows.
+    """
     rng = np.random.default_rng([seed, 1])
-    groups = [
-        rows[features.label[rows] == label]
-        for rows in (features.rows(k) for k in features.environments)
-        for label in np.unique(features.label[rows])
-    ]
+    groups = [features.rows(k) for k in features.environments]
     out = np.empty((resamples, len(orders)))
     with progress_bar(resamples, "bootstrap", progress) as advance:
         for draw in range(resamples):

@@ -383,3 +383,12 @@ def test_large_steps_do_not_overflow() -> None:
     )
     assert np.isfinite(exact).all()
     np.testing.assert_allclose(fast, exact, rtol=1e-3, atol=1e-6)
+
+
+def test_classes_of_one_sample_leave_the_prediction_uncertain() -> None:
+    """Two environments of two classes of one sample each: nobody can be certain, and the interval says so."""
+    x = unit(np.random.default_rng(0), 4, 6)
+    features = Features(image=x, text=x, environment=np.array([0, 0, 1, 1]), label=np.array([0, 1, 0, 1]))
+    report = recommend_order(features, resamples=20)
+    assert report.interval[1] - report.interval[0] > 0.1
+    assert report.stability < 1
