@@ -1,5 +1,6 @@
 """Named arrays and strings in one file: `.npz` without pickle, or `.safetensors`; written whole or not at all.
 
+Arrays are written from where they lie, and large ones are mapped instead of read, so a file may be larger than memory.
 Nothing here knows what the arrays mean.  `features.py` does.
 """
 
@@ -15,7 +16,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -23,6 +24,11 @@ from ..theory.errors import InputError
 
 SUFFIXES = (".npz", ".safetensors")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold: the same arrays give the same bytes on any day
+MAPPED = (
+    1 << 28
+)  # bytes from which on an array is mapped: smaller ones are read, and do not depend on the file any more
+_SAFE = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
+         "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL"}  # fmt: skip
 _TORN = ("the copy or download was cut short, or its writer was killed",)
 
 
@@ -79,12 +85,31 @@ def write_container(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarra
                         member, np.ascontiguousarray(array).reshape(array.shape), allow_pickle=False
                     )
         return
-    from safetensors.numpy import save
-
     texts = {name: json.dumps(value, sort_keys=True) for name, value in strings.items()}
-    payload = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=texts)
     with atomic_writer(path) as handle:
-        handle.write(_with_sorted_header(payload))
+        _write_safetensors(handle, arrays, texts)
+
+
+def _write_safetensors(handle: IO[bytes], arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> None:
+    """What `safetensors.numpy.save` writes, but array by array, and with the metadata sorted: theirs is an unordered map."""
+    largest_first = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(sorted(texts.items()))}
+    stop = 0
+    for name in largest_first:
+        array = arrays[name]
+        start, stop = stop, stop + array.nbytes
+        if array.dtype.name not in _SAFE:
+            raise InputError(
+                f"the array {name!r} has type {array.dtype}", expected="numbers a .safetensors file can hold",
+                causes=("bytes, dates or complex numbers",), fix="save as .npz, or convert the array",
+            )  # fmt: skip
+        header[name] = {"dtype": _SAFE[array.dtype.name], "shape": list(array.shape), "data_offsets": [start, stop]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    handle.write(struct.pack("<Q", len(text)) + text)
+    for name in largest_first:
+        array = np.ascontiguousarray(arrays[name])
+        handle.write(array.astype(array.dtype.newbyteorder("<"), copy=False).data.cast("B") if array.size else b"")
 
 
 def read_container(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
@@ -130,7 +155,9 @@ def _read_npz(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[s
                 raise _pickled(path, "the file", "it was written by torch.save, which is pickle in a zip")
             for name in names:
                 try:
-                    value = archive[name]
+                    value = _mapped_member(path, archive.zip, name)
+                    if value is None:
+                        value = archive[name]
                 except ValueError as error:
                     if "pickle" not in str(error):
                         raise
@@ -162,7 +189,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
             foreign = [name for name in names if file.get_slice(name).get_dtype()[:2] in ("BF", "F8")]
             for name in names:
                 if name not in foreign:
-                    arrays[name] = file.get_tensor(name)
+                    mapped = _mapped_tensor(path, name)
+                    arrays[name] = file.get_tensor(name) if mapped is None else mapped
         if foreign:  # numpy has no such types; widening to float32 is exact
             with safe_open(path, framework="pt") as file:
                 for name in foreign:
@@ -176,6 +204,44 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
             fix="copy or write the file again, or give it the suffix of its real format",
         ) from None  # fmt: skip
     return arrays, {name: _parsed(text) for name, text in texts.items()}, {}
+
+
+def _mapped_member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray | None:
+    """A large array of an uncompressed archive, its checksum verified, on the disk until it is used; else None."""
+    members = [info for info in archive.infolist() if info.filename in (name, f"{name}.npy")]
+    info = members[-1]
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size < MAPPED:
+        return None
+    with archive.open(info) as member:
+        while member.read(1 << 20):  # the last read compares the checksum
+            pass
+    with open(path, "rb") as handle:
+        handle.seek(info.header_offset + 26)
+        handle.seek(sum(struct.unpack("<HH", handle.read(4))), os.SEEK_CUR)  # past the member's name and extra field
+        version = np.lib.format.read_magic(handle)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(handle)
+        offset = handle.tell()
+    return None if dtype.hasobject else _mapped(path, dtype, shape, offset, "F" if fortran else "C")
+
+
+def _mapped_tensor(path: Path, name: str) -> np.ndarray | None:
+    """The same of a `.safetensors` file whose header was checked."""
+    with open(path, "rb") as handle:
+        (length,) = struct.unpack("<Q", handle.read(8))
+        entry = json.loads(handle.read(length))[name]
+    start, stop = entry["data_offsets"]
+    kinds = [kind for kind, safe in _SAFE.items() if safe == entry["dtype"]]
+    if stop - start < MAPPED or not kinds:
+        return None
+    return _mapped(path, np.dtype(kinds[0]).newbyteorder("<"), tuple(entry["shape"]), 8 + length + start, "C")
+
+
+def _mapped(
+    path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int, order: Literal["C", "F"]
+) -> np.ndarray:
+    # copy on write: whoever changes an array changes memory, never the file
+    return np.memmap(path, dtype=dtype, mode="c", offset=offset, shape=shape, order=order)
 
 
 def _parsed(text: str) -> Any:
@@ -196,17 +262,6 @@ def _unicode_array(value: Any) -> np.ndarray:
                 )
         return np.array(list(value), dtype=np.str_) if value else np.zeros(0, dtype="<U1")
     return np.array(json.dumps(value, sort_keys=True))
-
-
-def _with_sorted_header(payload: bytes) -> bytes:
-    """A safetensors header holds its metadata as an unordered map; sorted, the same content has the same bytes."""
-    (length,) = struct.unpack("<Q", payload[:8])
-    header = json.loads(payload[8 : 8 + length])
-    metadata = header.pop("__metadata__", {})
-    tensors = dict(sorted(header.items(), key=lambda item: item[1]["data_offsets"]))
-    text = json.dumps({"__metadata__": dict(sorted(metadata.items())), **tensors}, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + payload[8 + length :]
 
 
 def _check_suffix(path: Path) -> None:

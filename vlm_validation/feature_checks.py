@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .features import Features
 
 NORM_TOLERANCE = 1e-3
+BLOCK = 8192  # rows looked at together: what is checked may be a file larger than memory
 
 
 def _vectors(value: Any, name: str, source: str, minimum: int = 2) -> np.ndarray:
@@ -44,7 +45,7 @@ def _vectors(value: Any, name: str, source: str, minimum: int = 2) -> np.ndarray
             causes=("half-precision overflow in the encoder", "a corrupt image gave NaN", "division by a zero norm"),
             fix="encode these rows again in float32, or leave them out",
         )
-    zero = np.flatnonzero(~array.any(axis=1))
+    zero = np.flatnonzero(~_by_rows(array, lambda block: block.any(axis=1)))
     if len(zero):
         raise InputError(
             f"{source}: {name} is the zero vector in {_listed(zero, len(array))}",
@@ -55,9 +56,9 @@ def _vectors(value: Any, name: str, source: str, minimum: int = 2) -> np.ndarray
     return array
 
 
-def _by_rows(array: np.ndarray, measure: Callable[[np.ndarray], np.ndarray], block: int = 8192) -> np.ndarray:
-    """One number a row, block by block: what is checked may be a file larger than memory."""
-    return np.concatenate([measure(array[start : start + block]) for start in range(0, max(1, len(array)), block)])
+def _by_rows(array: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """One number a row, block by block."""
+    return np.concatenate([measure(array[start : start + BLOCK]) for start in range(0, max(1, len(array)), BLOCK)])
 
 
 def _check_norms(array: np.ndarray, name: str, source: str) -> None:
@@ -75,10 +76,13 @@ def _check_norms(array: np.ndarray, name: str, source: str) -> None:
 
 def _normalised(value: Any, name: str, source: str) -> tuple[np.ndarray, list[str]]:
     array = _vectors(value, name, source, minimum=1)
-    wide = array.astype(np.float64)
-    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    norms = _by_rows(array, lambda block: np.linalg.norm(block.astype(np.float64), axis=1))
     note = f"{name} was renormalised on request: {len(array)} rows, norms were {norms.min():.6g} to {norms.max():.6g}"
-    return (wide / norms).astype(array.dtype), [note]
+    scaled = np.empty_like(array)
+    for start in range(0, len(array), BLOCK):
+        block = slice(start, start + BLOCK)
+        scaled[block] = array[block] / norms[block, None]
+    return scaled, [note]
 
 
 def _integers(value: Any, name: str, count: int, source: str) -> np.ndarray:
@@ -177,10 +181,8 @@ def _remarks(features: Features) -> list[str]:
         remarks.append(f"environment ids are not contiguous: {', '.join(map(str, ids))}")
     if len(ids) == 1:
         remarks.append("a single environment: scores within it only, no transition and no order")
-    homes: dict[int, set[int]] = {}
-    for label, environment in set(zip(features.label.tolist(), features.environment.tolist(), strict=True)):
-        homes.setdefault(label, set()).add(environment)
-    shared = sorted(label for label, home in homes.items() if len(home) > 1)
+    labels, homes = np.unique(np.unique((features.label << 32) + features.environment) >> 32, return_counts=True)
+    shared = labels[homes > 1].tolist()  # ids are below 2^31
     if shared:
         names = [features.label_names[c] if features.label_names else str(c) for c in shared[:5]]
         remarks.append(f"{len(shared)} class(es) occur in more than one environment: {', '.join(names)}"

@@ -17,7 +17,7 @@ import torch
 from ..kernels.ops.moments import FeatureMoments
 from .processes import one_thread
 
-BLOCK = 8192  # rows widened to float64 at a time: features may be a mapped file larger than memory
+BLOCK = 4096  # rows widened to float64 at a time: features may be a mapped file larger than memory
 
 
 @dataclass(frozen=True, eq=False)
