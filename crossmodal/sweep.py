@@ -23,10 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from crossmodal.theory.errors import InputError
+from crossmodal.vlm_validation.sweeps.cells import Store
 from crossmodal.vlm_validation.sweeps.merge import merge
-from crossmodal.vlm_validation.sweeps.runner import Sweep, run_sweep
+from crossmodal.vlm_validation.sweeps.runner import Sweep, missing, run_sweep
 from crossmodal.vlm_validation.training.data import Choice
 from crossmodal.vlm_validation.training.protocol import Protocol
+
+from . import terminal
 
 TOP = ("seeds", "orders", "keep_weights", "scenes", "protocol")
 
@@ -35,7 +38,15 @@ def sweep(config: Path, output: Path | None, workers: int, dask: str | None) -> 
     """Run what is missing and write the tables; prints where they are."""
     plan = read_config(config)
     folder = output if output is not None else config.with_suffix(".sweep")
-    run_sweep(plan, folder, workers=workers, dask=dask, say=lambda line: print(f"note: {line}", flush=True))
+    try:
+        run_sweep(plan, folder, workers=workers, dask=dask, say=lambda line: print(f"note: {line}", flush=True))
+    except KeyboardInterrupt:
+        cells = plan.cells()
+        finished = len(cells) - len(missing(cells, Store(folder)))
+        terminal.errors.print(
+            f"{finished} of {len(cells)} cells are finished in {folder}; the same command goes on from them"
+        )
+        raise
     tables = merge(plan, folder)
     print(f"{len(plan.cells())} cells in {folder}")
     for table in tables:

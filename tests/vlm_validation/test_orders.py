@@ -366,6 +366,22 @@ def test_a_start_that_is_wrong_with_certainty_stays_stable() -> None:
     np.testing.assert_allclose(short, exact, rtol=0.02)
 
 
+def test_longer_steps_by_hand() -> None:
+    """One class pair, one prototype of length one: the curvature bound is 2 d (1 - d), d at most a half."""
+    length = np.array([1.0])
+
+    def longer(wrong: float, base: float = 5.0, cycle: int = 0, left: float = 1e6) -> tuple[list[float], float]:
+        return span._longer(np.full((2, 1, 1), wrong), length, 5.0, base, cycle, left)
+
+    for wrong in (1.0, 0.9, 0.5):  # wrong with certainty is as steep as in doubt: 2 / 4 x 5 is beyond what is stable
+        assert longer(wrong) == ([5.0], 5.0)
+    assert longer(0.01, 40.0)[1] == pytest.approx(40 * span.GROWTH)
+    assert longer(0.05, 40.0)[1] == pytest.approx(2 * span.SAFETY / (2 * 0.05 * 0.95))
+    assert longer(0.0)[1] == 5 * span.GROWTH
+    assert sum(longer(0.01, 40.0, 9, 17.0)[0]) == pytest.approx(17)
+    assert [len(longer(0.01, cycle=k)[0]) for k in range(9)] == [1, 1, 1, 1, 2, 2, 2, 3, 3]
+
+
 def test_many_orders_are_followed_in_parts(monkeypatch: pytest.MonkeyPatch, features: Features) -> None:
     prototypes, orders = class_prototypes(features, budget=9), all_orders(3)[[5, 0, 3, 1, 4, 2]]
     whole = span.span_forgetting_by_environment(prototypes, orders)

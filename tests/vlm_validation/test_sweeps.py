@@ -276,6 +276,24 @@ def test_killed_driver_and_killed_worker_of_local_processes(undisturbed: Path, t
     assert contents(folder) == contents(undisturbed)
 
 
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_interrupted_sweep_stops_and_says_what_is_finished(tmp_path: Path, workers: str) -> None:
+    folder = tmp_path / "cells"
+    driver = drive(folder, "--workers", workers)
+    until(lambda: len(finished(folder)) >= 3, "three cells")
+    begun = children(driver.pid)
+    driver.send_signal(signal.SIGINT)
+    _, err = driver.communicate(timeout=60)
+    done = len(finished(folder))
+    assert driver.returncode != 0
+    assert done < 64, "it went on to the end"
+    assert f"{done} of 64 cells are finished" in " ".join(err.split())
+    until(lambda: not any(map(alive, begun)), "the workers end too", 30)
+    assert len(finished(folder)) == done
+
+
 @pytest.fixture
 def cluster() -> Iterator[object]:
     distributed = pytest.importorskip("distributed", reason="the extra 'cluster' is not installed")

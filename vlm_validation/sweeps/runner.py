@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -205,31 +206,41 @@ def _here(jobs: list[Any]) -> Iterator[tuple[int, Any]]:
 def _on_processes(jobs: list[Any], workers: int, say: Say) -> Iterator[tuple[int, Any]]:
     """A pool that is replaced when one of its processes is killed; what was under way goes on where it was."""
     left = dict.fromkeys(range(len(jobs)), 0)
+    others = set(multiprocessing.active_children())
     while left:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
             waiting: dict[Future[list[str]], int] = {pool.submit(walk, *jobs[index]): index for index in left}
             broken = False
-            while waiting:
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    index = waiting.pop(future)
-                    try:
-                        outcome: Any = future.result()
-                    except InputError as error:
-                        outcome = error
-                    except BrokenProcessPool:
-                        broken, left[index] = True, left[index] + 1
-                        continue
-                    del left[index]
-                    yield index, outcome
+            try:
+                while waiting:
+                    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                        index = waiting.pop(future)
+                        try:
+                            outcome: Any = future.result()
+                        except InputError as error:
+                            outcome = error
+                        except BrokenProcessPool:
+                            broken, left[index] = True, left[index] + 1
+                            continue
+                        del left[index]
+                        yield index, outcome
+            except (
+                BaseException
+            ):  # Ctrl-C above all: leaving the pool would first finish what is under way, and all that waits
+                pool.shutdown(wait=False, cancel_futures=True)
+                for worker in set(multiprocessing.active_children()) - others:
+                    worker.terminate()  # cells are written whole or not at all
+                raise
         if broken:
             if max(left.values()) >= ATTEMPTS:
                 raise _dying()
             say(f"a worker was killed; {len(left)} subtrees go on from their finished cells")
 
 
-def _die_with_parent() -> None:
-    """A worker whose driver was killed would wait for work for ever; it ends itself instead."""
+def _begin_worker() -> None:
+    """Ctrl-C is the driver's business; and a worker whose driver was killed ends itself instead of waiting for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         watch: Callable[[], None] = lambda: (connection.wait([parent.sentinel]), os._exit(1))[1]  # noqa: E731
