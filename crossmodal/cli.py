@@ -22,6 +22,9 @@ class Group(click.Group):
         except InputError as error:
             click.echo(f"crossmodal: {error}", err=True)
             ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("crossmodal: interrupted", err=True)
+            ctx.exit(130)
         except BrokenPipeError:
             ctx.exit(1)
 

@@ -19,9 +19,12 @@ def extract(
     processes = running_processes()
     pairs = open_pairs(data, split=split, captions=captions).limited(limit)
     encoder = load_encoder(model, device=device or processes.device)
-    done = extract_features(
-        encoder, pairs, output, batch=batch, overwrite=overwrite, say=lambda message: print(message, file=sys.stderr)
-    )
+    say = lambda message: print(message, file=sys.stderr)  # noqa: E731
+    try:
+        done = extract_features(encoder, pairs, output, batch=batch, overwrite=overwrite, say=say)
+    except KeyboardInterrupt:
+        say("finished batches are kept; the same command goes on from them")
+        raise
     if not processes.main:
         return
     print(

@@ -115,8 +115,8 @@ def load_model(found: Checkpoint, head: bool) -> Any:
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{found.folder}: {title} cannot be loaded ({_first_line(error)})",
-            expected="weights whose shapes are those of config.json",
-            causes=("config.json and weights of two different checkpoints",), fix="download the checkpoint again",
+            expected="every file of the checkpoint, its weights in the shapes of config.json",
+            causes=("a download that was cut short", "config.json and weights of two different checkpoints"), fix="download the checkpoint again",
         ) from None  # fmt: skip
     missing = sorted(report["missing_keys"])
     if missing:
@@ -133,7 +133,7 @@ def load_processing(found: Checkpoint) -> tuple[Any, Any]:
     """Tokenizer and image processor (None for a shipped model).
 
     Raises:
-        InputError: files of either are missing, or need a package that is not installed.
+        InputError: files of either are missing, or need a package that is not installed; no padding token.
     """
     transformers = _transformers()
     options = {"local_files_only": True, "trust_remote_code": False}
@@ -156,6 +156,12 @@ def load_processing(found: Checkpoint) -> tuple[Any, Any]:
                 causes=("a damaged file", "code of its own, which is never run", "a package that is not installed"),
                 fix=f"write it again: {word}.save_pretrained({str(found.folder)!r})",
             ) from None
+    if loaded["tokenizer"].pad_token_id is None:
+        raise InputError(
+            f"{found.folder}: its tokenizer has no padding token", expected="one, because captions differ in length",
+            causes=("a tokenizer that was built by hand",),
+            fix="tokenizer.pad_token = tokenizer.eos_token (what CLIP does), then tokenizer.save_pretrained(folder)",
+        )  # fmt: skip
     return loaded["tokenizer"], loaded.get("image processor")
 
 

@@ -65,8 +65,12 @@ class Encoder:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def pixels(self, images: Sequence[Any]) -> Tensors:
-        """`pixel_values` (N, 3, H, W) float32, and `pixel_mask` (N, H, W) for ViLT, from PIL images in RGB."""
+    def pixels(self, images: Sequence[Any], names: Sequence[object] = ()) -> Tensors:
+        """`pixel_values` (N, 3, H, W) float32, and `pixel_mask` (N, H, W) for ViLT, from PIL images in RGB.
+
+        Raises:
+            InputError: a picture the processor cannot take; it is called by its entry of `names`.
+        """
         if self.processor is None:
             from PIL import Image
 
@@ -75,20 +79,34 @@ class Encoder:
                 for x in images
             ]
             return {"pixel_values": pixel_tensor(np.stack(arrays))}
-        found = self.processor(images=list(images), return_tensors="pt")
+        try:
+            found = self.processor(images=list(images), return_tensors="pt")
+        except (ValueError, ZeroDivisionError) as error:
+            raise self._unfit(images, names, error) from None
         wanted = ("pixel_values", "pixel_mask") if self.kind == "vilt" else ("pixel_values",)
         return {name: found[name] for name in wanted if name in found}
 
     def tokens(self, captions: Sequence[str]) -> Tensors:
         """`input_ids` (N, L) and, but for SigLIP, `attention_mask` (N, L).
 
-        SigLIP was trained on captions padded to full length, padding seen; that is repeated here.
+        SigLIP was trained on captions padded to full length, padding seen; that is repeated here.  Padding goes behind the
+        words whatever the tokenizer says: the models count positions, and ViLT's class token, from the first one.
+
+        Raises:
+            InputError: a token the model does not have.
         """
         full = self.kind == "siglip"
         found = self.tokenizer(
             list(captions), padding="max_length" if full else True, truncation=True, max_length=self.longest,
-            return_tensors="pt",
+            padding_side="right", return_tensors="pt",
         )  # fmt: skip
+        size = int(getattr(self.model.config, "text_config", self.model.config).vocab_size)
+        if (largest := int(found["input_ids"].max())) >= size:
+            raise InputError(
+                f"{self.name}: its tokenizer gives the token {largest}, and the model has {size}",
+                expected="the tokenizer the model was trained with", causes=("files of two different checkpoints",),
+                fix="download the checkpoint again",
+            )  # fmt: skip
         wanted = {"clip": ("attention_mask",), "siglip": (), "vilt": ("attention_mask", "token_type_ids")}[self.kind]
         return {name: found[name] for name in ("input_ids", *wanted) if name in found}
 
@@ -98,18 +116,18 @@ class Encoder:
             lengths = [len(ids) for ids in self.tokenizer(list(captions), truncation=False)["input_ids"]]
         return sum(length > self.longest for length in lengths)
 
-    def inputs(self, images: Sequence[Any], captions: Sequence[str]) -> Tensors:
-        """Both modalities of N pairs, as the model takes them."""
-        return {**self.pixels(images), **self.tokens(captions)}
+    def inputs(self, images: Sequence[Any], captions: Sequence[str], names: Sequence[object] = ()) -> Tensors:
+        """Both modalities of N pairs, as the model takes them; `names` are for messages."""
+        return {**self.pixels(images, names), **self.tokens(captions)}
 
     @torch.inference_mode()
-    def image_features(self, images: Sequence[Any]) -> np.ndarray:
-        """(N, d) float32 unit rows of N PIL images in RGB.
+    def image_features(self, images: Sequence[Any], names: Sequence[object] = ()) -> np.ndarray:
+        """(N, d) float32 unit rows of N PIL images in RGB; `names` are for messages.
 
         Raises:
-            InputError: a feature is not finite or is zero.
+            InputError: a picture the processor cannot take, or a feature that is not finite or is zero.
         """
-        inputs = self._moved(self.pixels(images))
+        inputs = self._moved(self.pixels(images, names))
         if self.kind == "vilt":
             return self._unit(self._pooled({**self._moved(self.tokens([""] * len(images))), **inputs}, "image"))
         return self._unit(self.model.get_image_features(**inputs))
@@ -132,6 +150,21 @@ class Encoder:
         from ..kernels import pack_coalitions
 
         return pack_coalitions(self.model, inputs, [(modality,)]).pooled[0]
+
+    def _unfit(self, images: Sequence[Any], names: Sequence[object], error: Exception) -> InputError:
+        """Which of the pictures the processor refuses."""
+        for k, image in enumerate(images):
+            try:
+                self.processor(images=[image], return_tensors="pt")
+            except (ValueError, ZeroDivisionError) as alone:
+                title = names[k] if k < len(names) else f"picture {k} of a batch"
+                return InputError(
+                    f"{title}: {image.width} x {image.height} pixels, which {type(self.processor).__name__} cannot take ({alone})",
+                    expected="a picture with some width and some height after resizing",
+                    causes=("a picture far longer than wide, of which resizing leaves nothing",),
+                    fix="leave its row out; what is already computed is kept",
+                )  # fmt: skip
+        return InputError(f"{self.name}: {type(self.processor).__name__} cannot take a batch of pictures ({error})")
 
     def _moved(self, inputs: Tensors) -> Tensors:
         return {name: x.to(self.device) for name, x in inputs.items()}

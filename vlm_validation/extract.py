@@ -140,7 +140,8 @@ class _Parts:
     def write(self, k: int, images: Sequence[Any]) -> None:
         captions = [self.pairs.captions[i] for i in self.rows(k)]
         with reproducible(k):
-            image, text = self.encoder.image_features(images), self.encoder.text_features(captions)
+            image = self.encoder.image_features(images, [self.pairs.ids[i] for i in self.rows(k)])
+            text = self.encoder.text_features(captions)
         arrays = {"image": image, "text": text, "too_long": np.array(self.encoder.too_long(captions))}
         write_container(self.path(k), arrays, {"key": self.key(k)})
 

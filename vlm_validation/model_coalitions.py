@@ -106,7 +106,8 @@ def model_coalitions_by_environment(
 def _batches(encoder: Encoder, pairs: Pairs, rows: np.ndarray, batch: int) -> Iterator[dict[str, Any]]:
     """Equal batches of at least `batch` pairs where there are so many: a nearly empty one has no baseline of its own."""
     for part in np.array_split(rows, max(1, len(rows) // batch)):
-        yield encoder.inputs([pairs.load(int(i)) for i in part], [pairs.captions[i] for i in part])
+        images = [pairs.load(int(i)) for i in part]
+        yield encoder.inputs(images, [pairs.captions[i] for i in part], pairs.ids[part].tolist())
 
 
 def _mean(x: np.ndarray) -> tuple[float, float]:

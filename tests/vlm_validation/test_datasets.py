@@ -205,6 +205,8 @@ FOLDER: list[tuple[Damage, str]] = [
     (_swap(CSV, '"a red star, ""number"" 2"', '"a red star'), "captions.csv, line"),
     (_swap(CSV, '"a red star, ""number"" 2"', '" "'), "the caption of pictures/2.png is empty"),
     (_swap(CSV, "place 1", "plcae 1"), r"too few pairs in plcae 1 \(1\)"),
+    (_swap(CSV, ",class 10,", ",,"), "line 3: label is empty"),
+    (_swap(CSV, ",place 1", ", "), "line 3: environment is empty"),
     (lambda root: (root / CSV).write_text("file,caption,label,environment\n"), "no pairs"),
     (lambda root: (root / CSV).write_bytes(b"file,caption\xff"), "not UTF-8"),
     (lambda root: (root / "captions.jsonl").write_text("{}"), "both of captions.csv"),
@@ -243,6 +245,20 @@ def test_damaged_data_is_explained(make: Callable[[Path], Path], damage: Damage,
     damage(root)
     with pytest.raises(InputError, match=word):
         open_pairs(str(root))
+
+
+@pytest.mark.parametrize("place", ["caption", "label", "environment"])
+@pytest.mark.parametrize("text", ["half of a pair \ud800", "nul\0"])
+def test_text_that_no_file_can_hold(place: str, text: str, tmp_path: Path) -> None:
+    """JSON can say it; mutant: it reaches the tokenizer, or the end of a long run, and fails there."""
+    picture(tmp_path / "a.png", 0)
+    row = {"file": "a.png", "caption": "a", "label": "b", "environment": "c"}
+    rows = [row | {place: text}] * 2
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(InputError, match="expected: unicode text"):
+        open_pairs(str(tmp_path))
+    (tmp_path / "captions.jsonl").write_text("\n".join(json.dumps(row | {place: "星 🌟 e\u0301"}) for _ in range(2)))
+    assert len(open_pairs(str(tmp_path))) == 2
 
 
 def test_pictures_of_many_kinds(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,6 +104,61 @@ def vilt_alone(model: Any, words: dict, pixels: dict, tokenizer: Any, keep: str)
     x = core.embeddings.text_embeddings(input_ids=words["input_ids"], token_type_ids=words.get("token_type_ids"))
     x = x + core.embeddings.token_type_embeddings.weight[0]
     return core.pooler(core.layernorm(core.encoder(x).last_hidden_state))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_goes_behind_the_words(kind: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    """A tokenizer may ask for padding in front; mutant: it gets its way, and positions are those of other words."""
+    shutil.copytree(folders[kind], tmp_path / kind)
+    _edit(tmp_path / kind / "tokenizer_config.json", padding_side="left")
+    captions = ["a star", "two red cups over tiles"]
+    left, right = (load_encoder(str(folder)) for folder in (tmp_path / kind, folders[kind]))
+    assert (left.tokenizer.padding_side, right.tokenizer.padding_side) == ("left", "right")
+    np.testing.assert_array_equal(left.text_features(captions), right.text_features(captions))
+
+
+def test_a_picture_nothing_is_left_of_is_named(folders: dict[str, Path], tmp_path: Path) -> None:
+    """ViLT keeps the shape of a picture: 1 x 300 pixels become 0 x 48."""
+    root = fake_folder(tmp_path / "data", 6, 2)
+    picture(root / "pictures" / "4.png", 4, (1, 300))
+    with pytest.raises(InputError, match=r"pictures/4\.png: 1 x 300 pixels, which ViltImageProcessor"):
+        extract_features(
+            load_encoder(str(folders["vilt"])), open_pairs(str(root)), tmp_path / "f.npz", batch=2, say=silent
+        )
+    assert len(list((tmp_path / "f.npz.parts").glob("*.npz"))) == 2, "what was computed before is kept"
+    found = load_encoder(str(folders["clip"]))
+    assert found.image_features([open_pairs(str(root)).load(4)]).shape == (1, 24)
+
+
+def test_tokens_the_model_does_not_have(folders: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(folders["clip"], tmp_path / "clip")
+    path = tmp_path / "clip" / "tokenizer.json"
+    text = json.loads(path.read_text())
+    text["model"]["vocab"]["star"] = 5000
+    path.write_text(json.dumps(text))
+    found = load_encoder(str(tmp_path / "clip"))
+    with pytest.raises(InputError, match="gives the token 5000, and the model has"):
+        found.text_features(["a star"])
+    assert found.text_features(["a bus"]).shape == (1, 24)
+
+
+def test_weights_in_several_files(folders: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(folders["clip"], tmp_path / "clip")
+    (tmp_path / "clip" / "model.safetensors").unlink()
+    transformers.CLIPModel.from_pretrained(folders["clip"]).save_pretrained(tmp_path / "clip", max_shard_size="60KB")
+    parts = sorted((tmp_path / "clip").glob("model-*.safetensors"))
+    assert len(parts) > 1
+    one, several = (load_encoder(str(folder)) for folder in (folders["clip"], tmp_path / "clip"))
+    for name, weight in one.model.state_dict().items():
+        assert torch.equal(weight, several.model.state_dict()[name]), name
+    before = several.metadata["checkpoint"]
+    data = bytearray(parts[1].read_bytes())
+    data[-1] ^= 1
+    parts[1].write_bytes(bytes(data))
+    assert load_encoder(str(tmp_path / "clip")).metadata["checkpoint"] != before, "the hash sees every file"
+    parts[1].unlink()
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_encoder(str(tmp_path / "clip"))
 
 
 def test_metadata_say_what_was_done(folders: dict[str, Path]) -> None:
@@ -234,8 +290,6 @@ def test_rows_keep_their_places(encoder: Encoder, pairs: Pairs, tmp_path: Path) 
 
 def test_patches_that_are_drawn_are_drawn_alike(folders: dict[str, Path], pairs: Pairs, tmp_path: Path) -> None:
     """A ViLT that takes 5 of 16 patches draws them; mutant: extraction without a seed."""
-    import shutil
-
     shutil.copytree(folders["vilt"], tmp_path / "vilt")
     _config(tmp_path / "vilt", max_image_length=5)
     found = load_encoder(str(tmp_path / "vilt"))
@@ -325,7 +379,10 @@ def _pickle_only(folder: Path) -> None:
 
 
 def _config(folder: Path, **changes: Any) -> None:
-    path = folder / "config.json"
+    _edit(folder / "config.json", **changes)
+
+
+def _edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
@@ -358,6 +415,7 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
     (lambda folder: (folder / "preprocessor_config.json").unlink(), "no image processor"),
     (lambda folder: (folder / "preprocessor_config.json").write_text("{"), "image processor cannot be loaded"),
     (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer"),
+    (lambda folder: _edit(folder / "tokenizer_config.json", pad_token=None), "tokenizer has no padding token"),
     (lambda folder: (folder / "tokenizer.json").write_text("{"), "tokenizer cannot be loaded"),
 ]
 
@@ -366,8 +424,6 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
 def test_bad_checkpoints_are_explained(
     damage: Callable[[Path], object], word: str, folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    import shutil
-
     shutil.copytree(folders["clip"], tmp_path / "model")
     damage(tmp_path / "model")
     with pytest.raises(InputError, match=word):
@@ -427,3 +483,28 @@ def test_heads_of_fused_encoders(folders: dict[str, Path], tmp_path: Path) -> No
     _config(tmp_path / "bare", architectures=["ViltForMaskedLM"])
     with pytest.raises(InputError, match="a ViLT with a head"):
         load_encoder(str(tmp_path / "bare"), head=True)
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from crossmodal.cli import main
+
+    right = Encoder.text_features
+
+    def interrupted_later(self: Encoder, captions: Any) -> np.ndarray:
+        if list((tmp_path / "f.npz.parts").glob("*.npz")):
+            raise KeyboardInterrupt
+        return right(self, captions)
+
+    command = ["extract", "embedded:high", str(tmp_path / "data"), "--batch", "3", "--output", str(tmp_path / "f.npz")]
+    with monkeypatch.context() as patch:
+        patch.setattr(Encoder, "text_features", interrupted_later)
+        done = CliRunner().invoke(main, command)
+    assert done.exit_code == 130
+    assert done.stderr == "finished batches are kept; the same command goes on from them\ncrossmodal: interrupted\n"
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    assert "1 of 5 batches were there from an earlier run" in done.stdout

@@ -360,6 +360,7 @@ def children(pid: int) -> list[int]:
 
 def test_the_command_reads_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from click.testing import CliRunner
+
     from crossmodal.cli import main
 
     monkeypatch.chdir(tmp_path)

@@ -50,7 +50,7 @@ def jsonl_rows(path: Path, fields: tuple[str, ...]) -> Iterator[dict[str, str]]:
     """The objects of a JSONL file, each of `fields` as a text.
 
     Raises:
-        InputError: a line that is not an object, or lacks a field.
+        InputError: a line that is not an object, or lacks a field or leaves one empty.
     """
     with open(path, encoding="utf-8-sig") as handle:
         for number, line in enumerate(text_lines(handle, path), 1):
@@ -65,7 +65,7 @@ def jsonl_rows(path: Path, fields: tuple[str, ...]) -> Iterator[dict[str, str]]:
             missing = [name for name in fields if not isinstance(row.get(name), (str, int)) or row[name] is True]
             if missing:
                 raise _broken(path, number, f"no {', '.join(missing)}", fields)
-            yield {name: str(row[name]) for name in fields}
+            yield _filled({name: str(row[name]) for name in fields}, path, number)
 
 
 def text_lines(handle: Any, path: Path) -> Iterator[str]:
@@ -93,9 +93,17 @@ def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
             for row in reader:
                 if None in row or any(row[name] is None for name in FIELDS):
                     raise _broken(path, reader.line_num, "more or fewer cells than the header", FIELDS)
-                yield {name: row[name].strip() for name in FIELDS}
+                yield _filled({name: row[name].strip() for name in FIELDS}, path, reader.line_num)
         except csv.Error as error:
             raise _broken(path, reader.line_num, str(error), FIELDS) from None
+
+
+def _filled(row: dict[str, str], path: Path, line: int) -> dict[str, str]:
+    """The row, where nothing but its caption is empty (`Pairs` explains that)."""
+    empty = [name for name, text in row.items() if name != "caption" and not text.strip()]
+    if empty:
+        raise _broken(path, line, f"{', '.join(empty)} is empty", tuple(row))
+    return row
 
 
 def _broken(path: Path, line: int, what: str, fields: tuple[str, ...]) -> InputError:

@@ -31,7 +31,7 @@ class Pairs:
         notes: what was left out or noticed while reading.
 
     Raises:
-        InputError: no pairs, an empty caption, an environment with one pair or none.
+        InputError: no pairs, an empty caption, text that is no unicode, an environment with one pair or none.
     """
 
     name: str
@@ -61,6 +61,14 @@ class Pairs:
                 raise InputError(
                     f"{self.name}: the caption of {self.ids[index]} is empty", expected="a text for every picture",
                     fix="write a caption, or leave the row out",
+                )  # fmt: skip
+        named = [*self.environment_names, *self.label_names, *(self.ids.tolist() if self.ids.dtype.kind == "U" else ())]
+        for text in (*self.captions, *named):
+            if "\0" in text or not _is_unicode(text):
+                raise InputError(
+                    f"{self.name}: the text {text!r}", expected="unicode text, which every file and tokenizer can hold",
+                    causes=("half of a character pair (\\ud800 to \\udfff) or a NUL, left by a broken conversion",),
+                    fix="write the text again, or leave its row out",
                 )  # fmt: skip
         counts = np.bincount(self.environment, minlength=len(self.environment_names))
         few = [f"{self.environment_names[k]} ({n})" for k, n in enumerate(counts) if n < 2]
@@ -106,6 +114,15 @@ class Pairs:
             ids=self.ids[rows], load=lambda i: load(int(rows[i])), stamp=lambda i: stamp(int(rows[i])),
             metadata={**self.metadata, "limit": f"the first {per_environment} pairs of every environment"},
         )  # fmt: skip
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold it: JSON can say half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def open_image(path: Path) -> Any:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
 from multiprocessing import get_context
@@ -30,7 +31,7 @@ from ..feature_checks import _check_norms, _integers, _metadata, _normalised, _s
 from ..orders import progress_bar
 from ..score_moments import Moments, merge_moments, moments_of
 from ..scores import Scores, scores_of
-from .runner import ATTEMPTS, Say, _client, _die_with_parent
+from .runner import ATTEMPTS, Say, _begin_worker, _client
 
 _FIELDS = ("image", "text", "environment")
 _ONE_AT_A_TIME = threading.Lock()  # a Dask worker may have several threads, but torch has one number of threads
@@ -199,20 +200,19 @@ def _on_processes(jobs: Sequence[tuple[str, bool]], workers: int, say: Say) -> I
     """A pool that is replaced when one of its processes is killed; finished shards are kept."""
     left = dict(jobs)
     for _ in range(ATTEMPTS):
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_die_with_parent) as pool:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker) as pool:
             waiting: dict[Future[Part], str] = {pool.submit(read_shard, *job): job[0] for job in left.items()}
-            while waiting:
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    path = waiting.pop(future)
-                    try:
-                        part = future.result()
-                    except BrokenProcessPool:
-                        continue
-                    except InputError:
-                        pool.shutdown(cancel_futures=True)
-                        raise
-                    del left[path]
-                    yield path, part
+            try:
+                while waiting:
+                    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                        path = waiting.pop(future)
+                        with suppress(BrokenProcessPool):
+                            part = future.result()
+                            del left[path]
+                            yield path, part
+            except BaseException:  # a bad shard, or Ctrl-C: what has not begun must not begin
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         if not left:
             return
         say(f"a worker was killed; {len(left)} of {len(jobs)} shards are computed again")
