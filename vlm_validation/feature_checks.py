@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .features import Features
 
 NORM_TOLERANCE = 1e-3
+NOTED = 1e-5  # float32 rounding of a unit vector stays below; half precision does not
 BLOCK = 8192  # rows looked at together: what is checked may be a file larger than memory
 
 
@@ -61,8 +62,12 @@ def _by_rows(array: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]) -> 
     return np.concatenate([measure(array[start : start + BLOCK]) for start in range(0, max(1, len(array)), BLOCK)])
 
 
+def _norms(array: np.ndarray) -> np.ndarray:
+    return _by_rows(array, lambda block: np.linalg.norm(block.astype(np.float64), axis=1))
+
+
 def _check_norms(array: np.ndarray, name: str, source: str) -> None:
-    norms = _by_rows(array, lambda block: np.linalg.norm(block.astype(np.float64), axis=1))
+    norms = _norms(array)
     off = np.flatnonzero(np.abs(norms - 1) > NORM_TOLERANCE)
     if len(off):
         raise InputError(
@@ -76,7 +81,7 @@ def _check_norms(array: np.ndarray, name: str, source: str) -> None:
 
 def _normalised(value: Any, name: str, source: str) -> tuple[np.ndarray, list[str]]:
     array = _vectors(value, name, source, minimum=1)
-    norms = _by_rows(array, lambda block: np.linalg.norm(block.astype(np.float64), axis=1))
+    norms = _norms(array)
     note = f"{name} was renormalised on request: {len(array)} rows, norms were {norms.min():.6g} to {norms.max():.6g}"
     scaled = np.empty_like(array)
     for start in range(0, len(array), BLOCK):
@@ -176,6 +181,12 @@ def _is_text(value: Any) -> bool:
 def _remarks(features: Features) -> list[str]:
     """What is allowed but should be known by whoever reads the results."""
     remarks = []
+    for name in ("image", "text"):
+        norms = _norms(getattr(features, name))
+        if np.abs(norms - 1).max() > NOTED:
+            remarks.append(
+                f"norms of {name} are {norms.min():.6g} to {norms.max():.6g}, taken as they are: half precision?"
+            )
     ids = features.environments
     if ids != tuple(range(len(ids))):
         remarks.append(f"environment ids are not contiguous: {', '.join(map(str, ids))}")

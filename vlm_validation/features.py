@@ -289,7 +289,7 @@ def load_features(path: str | os.PathLike[str], *, normalise: bool = False) -> F
         normalise: divide every row of image, text and prompts by its norm, and say so in `Features.notes`.
 
     Returns:
-        Checked features; `notes` lists renormalisation, arrays set aside, gaps in the environment ids, and classes that
+        Checked features; `notes` lists renormalisation, norms a little off 1, arrays set aside, gaps in the environment ids, and classes that
         occur in more than one environment.
 
     Raises:

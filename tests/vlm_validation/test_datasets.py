@@ -55,6 +55,15 @@ def test_folder_keeps_order_quotes_and_names(tmp_path: Path) -> None:
     assert again.notes == ("1 class(es) occur in more than one environment: 3",)
 
 
+def test_pictures_without_a_row_are_counted(tmp_path: Path) -> None:
+    fake_folder(tmp_path)
+    assert open_pairs(str(tmp_path)).notes == ()
+    for name in ("100.PNG", "101.png", "notes.txt"):
+        (tmp_path / "pictures" / name).write_bytes(b"")
+    expected = "2 picture(s) beside those listed have no row in captions.csv and were left out"
+    assert open_pairs(str(tmp_path)).notes == (expected,)
+
+
 def test_limit_takes_the_first_of_every_environment(tmp_path: Path) -> None:
     pairs = open_pairs(str(fake_folder(tmp_path))).limited(2)
     assert pairs.ids.tolist() == [f"pictures/{k}.png" for k in range(6)]

@@ -85,6 +85,22 @@ def test_fused_encoder_matches_unseen_scenes_and_needs_both_modalities(world: st
     ] == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.slow
+def test_the_papers_table_judges_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far above chance, near the cards and not them; a model that has learned nothing is seen."""
+    from crossmodal.paper.tables import embedded_models as table
+
+    found = table.compute(None, 0).values
+    assert len(found["rows"]) == 16
+    assert found["ratio"] > 8
+    assert found["matching"] > 0.75
+    assert 0 < found["apart"] < 0.1, "other scenes, so not the cards' own numbers"
+    trained = {kind: getattr(models, f"load_{kind}") for kind in ("clip", "fused")}
+    torch.manual_seed(0)
+    monkeypatch.setattr(models, "load_clip", lambda world: (models.build_clip().eval(), trained["clip"](world)[1]))
+    assert table.compute(None, 0).values["ratio"] < 3
+
+
 def test_coalitions_of_the_fused_encoder() -> None:
     matcher, _, tokenizer = models.load_fused("high")
     scenes = draw_scenes("high", 90, split="unseen", seed=5)

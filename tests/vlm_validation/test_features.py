@@ -232,6 +232,8 @@ def test_half_precision_is_widened(arrays: Arrays, tmp_path: Path) -> None:
     features = load_features(write(tmp_path / "half.npz", half))
     assert features.image.dtype == np.float32
     np.testing.assert_array_equal(features.image, half["image"].astype(np.float32))
+    assert any(note.startswith("norms of image are 0.99") for note in features.notes), "reported, never mended"
+    assert load_features(write(tmp_path / "full.npz", arrays)).notes == ()
     brain = torch.from_numpy(arrays["image"]).bfloat16()
     save_file({**{k: torch.from_numpy(v) for k, v in arrays.items()}, "image": brain}, str(tmp_path / "b.safetensors"))
     loaded = load_features(tmp_path / "b.safetensors", normalise=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,14 @@ def folder_pairs(folder: Path) -> Pairs:
     require_files(paths, lists[0])
     environments, environment_names = _numbered([row["environment"] for row in rows])
     labels, label_names = _numbered([row["label"] for row in rows])
-    repeated = len(rows) - len({row["file"] for row in rows})
-    notes = (f"{repeated} row(s) repeat a picture of another row",) if repeated else ()
+    repeated, unlisted = len(rows) - len(set(paths)), _unlisted(paths)
+    notes = [f"{repeated} row(s) repeat a picture of another row"] if repeated else []
+    if unlisted:
+        notes.append(f"{unlisted} picture(s) beside those listed have no row in {lists[0].name} and were left out")
     return Pairs(
         str(folder), [row["caption"] for row in rows], environments, labels, np.array([row["file"] for row in rows]),
-        environment_names, label_names, *from_files(paths), metadata={"data": f"folder with {lists[0].name}"}, notes=notes,
+        environment_names, label_names, *from_files(paths), metadata={"data": f"folder with {lists[0].name}"},
+        notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -112,6 +116,14 @@ def _broken(path: Path, line: int, what: str, fields: tuple[str, ...]) -> InputE
         causes=("a comma in a caption without quotes around it",) if path.suffix == ".csv" else ("a line cut in two",),
         fix="correct the line",
     )  # fmt: skip
+
+
+def _unlisted(paths: list[Path]) -> int:
+    """Files in the folders of the listed pictures, with a suffix of theirs, that are not listed."""
+    listed, suffixes = {os.path.normpath(path) for path in paths}, {path.suffix.lower() for path in paths} - {""}
+    folders = {os.path.dirname(path) for path in listed}
+    names = (os.path.join(folder, name) for folder in folders for name in os.listdir(folder))
+    return sum(os.path.splitext(name)[1].lower() in suffixes and name not in listed for name in names)
 
 
 def _numbered(names: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
