@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,14 +121,14 @@ def test_padding_goes_behind_the_words(kind: str, folders: dict[str, Path], tmp_
 def test_a_picture_nothing_is_left_of_is_named(folders: dict[str, Path], tmp_path: Path) -> None:
     """ViLT keeps the shape of a picture: 1 x 300 pixels become 0 x 48."""
     root = fake_folder(tmp_path / "data", 6, 2)
-    picture(root / "pictures" / "4.png", 4, (1, 300))
-    with pytest.raises(InputError, match=r"pictures/4\.png: 1 x 300 pixels, which ViltImageProcessor"):
+    picture(root / "pictures" / "5.png", 5, (1, 300))
+    with pytest.raises(InputError, match=r"pictures/5\.png: 1 x 300 pixels, which ViltImageProcessor"):
         extract_features(
             load_encoder(str(folders["vilt"])), open_pairs(str(root)), tmp_path / "f.npz", batch=2, say=silent
         )
     assert len(list((tmp_path / "f.npz.parts").glob("*.npz"))) == 2, "what was computed before is kept"
     found = load_encoder(str(folders["clip"]))
-    assert found.image_features([open_pairs(str(root)).load(4)]).shape == (1, 24)
+    assert found.image_features([open_pairs(str(root)).load(5)]).shape == (1, 24)
 
 
 def test_tokens_the_model_does_not_have(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -182,9 +183,13 @@ def test_half_precision_weights_are_widened(folders: dict[str, Path], tmp_path: 
     assert {p.dtype for p in load_encoder(str(tmp_path)).model.parameters()} == {torch.float32}
 
 
-def test_long_captions_are_cut_and_counted(encoder: Encoder, pairs: Pairs, tmp_path: Path) -> None:
-    from dataclasses import replace
+def test_a_caption_that_just_fits_is_whole(encoder: Encoder) -> None:
+    words = encoder.longest - len(encoder.tokenizer("")["input_ids"])
+    assert encoder.too_long(["star " * words]) == 0
+    assert encoder.too_long(["star " * words, "star " * (words + 1)]) == 1
 
+
+def test_long_captions_are_cut_and_counted(encoder: Encoder, pairs: Pairs, tmp_path: Path) -> None:
     long = replace(pairs, captions=["star " * 30, *pairs.captions[1:]])
     done = extract_features(encoder, long, tmp_path / "f.npz", batch=5, say=silent)
     assert done.notes == ("1 caption(s) have more tokens than the encoder takes and were cut",)
@@ -275,6 +280,18 @@ def test_what_a_shard_depends_on(
     assert done.kept == kept
     extract_features(encoder, pairs, tmp_path / "again.npz", batch=batch, say=silent)
     assert (tmp_path / "f.npz").read_bytes() == (tmp_path / "again.npz").read_bytes()
+
+
+def test_a_picture_of_the_same_size_is_another_one(encoder: Encoder, pairs: Pairs, tmp_path: Path) -> None:
+    """Limited pairs too; mutants: a stamp of name and size alone, or of the row number before the limit."""
+    half = pairs.limited(3)
+    before = [half.stamp(i) for i in range(6)]
+    assert before == [pairs.stamp(i) for i in range(6)], "the first three of each of two environments, by turns"
+    late = replace(pairs, environment=np.array([0, 0, 0, 0] + [1, 0] * 5)).limited(2)
+    assert [late.stamp(i).split()[0] for i in range(4)] == ["0.png", "1.png", "4.png", "6.png"]
+    path = tmp_path / "data" / "pictures" / "5.png"
+    os.utime(path, ns=(0, 123_456_789))
+    assert [half.stamp(i) == old for i, old in enumerate(before)] == [True] * 5 + [False]
 
 
 def test_rows_keep_their_places(encoder: Encoder, pairs: Pairs, tmp_path: Path) -> None:

@@ -15,7 +15,12 @@ from crossmodal.vlm_validation.datasets import Pairs, open_pairs
 from crossmodal.vlm_validation.encoders import Encoder, load_encoder
 from crossmodal.vlm_validation.extract import extract_features
 from crossmodal.vlm_validation.features import load_features
-from crossmodal.vlm_validation.model_coalitions import BASELINES, ModelCoalitions, model_coalitions_by_environment
+from crossmodal.vlm_validation.model_coalitions import (
+    BASELINES,
+    ModelCoalitions,
+    _batches,
+    model_coalitions_by_environment,
+)
 from crossmodal.vlm_validation.scores import score_matrices
 
 from .fake_data import fake_folder, tiny_checkpoint
@@ -130,6 +135,27 @@ def test_mean_interaction_is_clv_less_con(tmp_path: Path) -> None:
     u, v = features.image.astype(float), features.text.astype(float)
     wrong = ((u - u.mean(0)) * (v - v.mean(0))).sum(1)
     assert abs(wrong[features.rows(0)].mean() - expected[0]) > 0.05
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(7, [4, 3]), (5, [5]), (2, [2]), (9, [3, 3, 3])])
+def test_no_batch_is_smaller_than_asked_for(rows: int, sizes: list[int], pairs: Pairs) -> None:
+    """The baselines of a fused encoder are those of a batch; mutant: a last one of what is left."""
+    chosen = np.arange(rows)
+    encoder = load_encoder("embedded:fused_high", head=True)
+    found = list(_batches(encoder, pairs, chosen, 3))
+    assert [len(batch["input_ids"]) for batch in found] == sizes
+    whole = encoder.inputs([pairs.load(int(i)) for i in chosen], [pairs.captions[i] for i in chosen])
+    assert torch.equal(torch.cat([batch["pixel_values"] for batch in found]), whole["pixel_values"])
+
+
+def test_patches_that_are_drawn_are_drawn_alike(pairs: Pairs, tmp_path: Path) -> None:
+    loaded(tmp_path, "vilt")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"max_image_length": 5}))
+    encoder = load_encoder(str(tmp_path), head=True)
+    one, two, other = (model_coalitions_by_environment(encoder, pairs, seed=seed) for seed in (0, 0, 1))
+    assert np.array_equal(one.values[0], two.values[0])
+    assert not np.array_equal(one.values[0], other.values[0]), "the check can fail"
 
 
 def test_intervals_by_hand() -> None:

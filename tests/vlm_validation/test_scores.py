@@ -107,6 +107,22 @@ def test_intervals_cover_and_u_statistics_are_unbiased() -> None:
     assert np.abs(total["u"] / trials).max() < spread / 3, "the V-statistic is biased, the U-statistic is not"
 
 
+def test_standard_errors_against_the_samples(features: Features) -> None:
+    """CLV: the sample deviation over root n.  Between environments: S1 with sums over samples."""
+    scores = scores_of(features)
+    for k in range(3):
+        cosines = np.diag(pairwise(features, "I", "T", k, k))
+        assert scores.clv_standard_error[k] == pytest.approx(cosines.std(ddof=1) / math.sqrt(6), rel=1e-12)
+    for key in ("II", "IT", "TI", "TT"):
+        z = pairwise(features, *key, 0, 2)
+        rows, columns = z.mean(axis=1), z.mean(axis=0)
+        rest = z - rows[:, None] - columns + z.mean()
+        expected = rows.var() / 6 + columns.var() / 6 + rest.var() / 36
+        assert scores.standard_error[key][0, 2] == pytest.approx(math.sqrt(expected), rel=1e-10)
+        own = pairwise(features, *key, 1, 1)
+        assert scores.standard_error[key][1, 1] ** 2 == pytest.approx((own.mean(0) + own.mean(1)).var() / 6, rel=1e-10)
+
+
 def test_within_environment_error_keeps_matched_pairs_together() -> None:
     """If texts equal images, Con_IT(s,s) moves twice as far as two independent samples would let it."""
     rng = np.random.default_rng(0)

@@ -249,6 +249,14 @@ def test_samples_under_two_names_are_refused(tmp_path: Path) -> None:
         shard_scores([*paths, copy])
 
 
+def test_shards_that_begin_alike_are_two(tmp_path: Path) -> None:
+    """Mutant: the digest of the first rows alone."""
+    features = default_features("high")
+    for k in range(2):
+        save_features(tmp_path / f"{k}.npz", features.select(np.array([0, 1, 2, 3, 5 + k, 7 + k, 20, 21])))
+    assert shard_scores(shard_files([tmp_path])).counts.sum() == 16
+
+
 def test_an_environment_of_one_sample_is_refused(tmp_path: Path) -> None:
     features = default_features("high")
     rows = np.concatenate([features.rows(0), features.rows(1)[:1]])
