@@ -168,6 +168,17 @@ def test_empty_coalition_is_computed_once(monkeypatch) -> None:
     assert (found.logits[0] == found.logits[0, 0]).all()
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("impl", ["torch", "naive"])
+def test_coalitions_in_any_order(impl) -> None:
+    """Mutant: the empty coalition, computed once, is found only where it comes first."""
+    model, inputs = vilt(), vilt_inputs()
+    neutral = pack_coalitions(model, inputs, impl=impl)
+    mixed = pack_coalitions(model, inputs, [("image", "text"), (), ("text",), (), ("image",)], impl=impl)
+    for place, which in enumerate((3, 0, 2, 0, 1)):
+        assert torch.allclose(mixed.logits[place], neutral.logits[which], atol=1e-5), place
+
+
 def test_vilt_gradients_flow_through_the_packed_pass() -> None:
     model, inputs = vilt().double(), to_double(vilt_inputs(3))
     grads = []
@@ -265,6 +276,14 @@ def test_registered_attention_is_chosen_by_a_string() -> None:
     assert torch.allclose(model(**batch).logits_per_image, before, atol=1e-5)
 
 
+def test_packed_attention_takes_a_scale() -> None:
+    layout = PackedLayout.of(torch.ones(1, 5, dtype=torch.bool))
+    q, k, v = torch.randn(3, 5, 2, 4)
+    found = packed_attention(q, k, v, layout, scale=0.3)
+    weights = torch.einsum("nhd,mhd->hnm", q, k).mul(0.3).softmax(-1)
+    assert torch.allclose(found, torch.einsum("hnm,mhd->nhd", weights, v), atol=1e-6)
+
+
 def test_packed_attention_checks_and_gradients() -> None:
     keep = torch.rand(3, 5) > 0.4
     keep[1] = False
@@ -325,6 +344,14 @@ def test_fused_coalition_values(baseline) -> None:
     assert fused_coalitions(model, [batch], baseline=baseline).value == "logit of the predicted class"
     again = model_coalitions(model, [{**batch, "labels": labels}], baseline=baseline)
     assert torch.allclose(found.values, again.values, atol=1e-5)
+
+
+def test_batches_are_permuted_each_in_its_own_way() -> None:
+    """Mutant: the same seed for every batch, so that each sample's stand-in has the same place in all of them."""
+    model, batch = vilt(), vilt_inputs(6)
+    found = fused_coalitions(model, [batch, batch], baseline="permute").values
+    assert torch.allclose(found[3, :6], found[3, 6:], atol=1e-5)
+    assert not torch.allclose(found[1, :6], found[1, 6:], atol=1e-3)
 
 
 def test_permuted_baselines_are_never_the_own_or_a_matched_pair() -> None:

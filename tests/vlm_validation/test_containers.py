@@ -102,9 +102,11 @@ def test_archives_of_numpy_are_mapped_where_they_can_be(
 ) -> None:
     monkeypatch.setattr(containers, "MAPPED", 1)
     path, arrays = tmp_path / "f.npz", make_arrays()
+    arrays["turned"] = np.asfortranarray(arrays["image"])
     save(path, **arrays)  # type: ignore[operator]
     found, _, _ = read_container(path)
     assert isinstance(found["image"], np.memmap) == (save is np.savez)
     np.testing.assert_array_equal(found["image"], arrays["image"])
+    np.testing.assert_array_equal(found["turned"], arrays.pop("turned"))
     wanted = Features(**arrays)
     assert load_features(path).content_hash() == wanted.content_hash()

@@ -118,6 +118,25 @@ def test_mutants_of_the_coco_label_are_seen(tmp_path: Path) -> None:
     assert coco._labels({**found, "annotations": tie}, tuple(SUPERCATEGORIES)) == {1: 2}
 
 
+def test_a_coco_image_with_a_blank_caption_is_left_out(tmp_path: Path) -> None:
+    path = fake_coco(tmp_path) / "annotations" / "captions_val2017.json"
+    assert "first of\\n 989 " in path.read_text()
+    before = open_pairs(str(tmp_path))
+    extra = {
+        "images": [{"id": 5, "file_name": "000000000990.jpg"}],
+        "annotations": [{"image_id": 5, "id": 2, "caption": " "}],
+    }
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps({key: found[key] + extra[key] for key in extra}))
+    instances = path.with_name("instances_val2017.json")
+    boxes = json.loads(instances.read_text())
+    boxes["annotations"].append({"image_id": 5, "category_id": 10, "bbox": [0, 0, 5, 4], "iscrowd": 0})
+    instances.write_text(json.dumps(boxes))
+    after = open_pairs(str(tmp_path))
+    assert after.captions == before.captions
+    assert "1 image(s) of 14 were left out: no caption" in after.notes
+
+
 def test_several_coco_splits_need_a_name(tmp_path: Path) -> None:
     for split in ("val2017", "train2017"):
         fake_coco(tmp_path, split)

@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 from crossmodal.theory.errors import InputError
+from crossmodal.vlm_validation import feature_checks
 from crossmodal.vlm_validation.features import Features, load_features, save_features
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from .conftest import make_arrays
 
 Arrays = dict[str, Any]
 both_formats = pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
@@ -267,6 +270,20 @@ def test_rows_and_names(arrays: Arrays) -> None:
             features.rows(wrong)
 
 
+@pytest.mark.parametrize("damage", ["nan", "zero", "long", "wrong norm"])
+def test_rows_of_every_block_are_checked_and_mended(damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutants: the last block left out, or mended by the norms of the first."""
+    monkeypatch.setattr(feature_checks, "BLOCK", 4)
+    arrays = make_arrays(environments=3)
+    scale = np.linspace(0.5, 2, 18)[:, None].astype(np.float32)
+    mended, _ = feature_checks._normalised(arrays["image"] * scale, "image", "here")
+    np.testing.assert_allclose(mended, arrays["image"], atol=1e-6)
+    factor = {"nan": np.nan, "zero": 0.0, "long": 1.002, "wrong norm": 0.998}[damage]
+    arrays["image"][17] *= np.float32(factor)
+    with pytest.raises(InputError, match=r"1 of 18 rows \(17\)"):
+        Features(**arrays)
+
+
 def test_split_is_disjoint_stratified_and_seeded(arrays: Arrays) -> None:
     features = Features(**arrays, ids=np.arange(18))
     first, second = features.split(2 / 3, seed=1)
@@ -335,13 +352,17 @@ def test_round_trip(features: Features, suffix: str, tmp_path: Path) -> None:
     assert path.read_bytes() == first
 
 
+def last_row_turned(rows: np.ndarray) -> np.ndarray:
+    return np.vstack([rows[:-1], -rows[-1:]])
+
+
 def test_hash_sees_every_field(arrays: Arrays) -> None:
     base = dict(
         arrays, ids=np.arange(18), captions=["x"] * 18, prompts=arrays["text"][:6], metadata={"encoder": "a"},
         label_names=tuple("abcdef"), environment_names=tuple("abc"),
     )  # fmt: skip
     changed: dict[str, Any] = {
-        "image": -arrays["image"], "text": -arrays["text"], "environment": arrays["environment"][::-1],
+        "image": last_row_turned(arrays["image"]), "text": last_row_turned(arrays["text"]), "environment": arrays["environment"][::-1],
         "label": arrays["label"][::-1], "ids": np.arange(18) + 1, "captions": ["y"] + ["x"] * 17,
         "prompts": arrays["image"][:6], "metadata": {"encoder": "b"}, "label_names": tuple("abcdeg"),
         "environment_names": tuple("abd"),
