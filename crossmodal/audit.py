@@ -5,13 +5,28 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from crossmodal.vlm_validation.audit import Audit, read_run
+from crossmodal.theory.errors import InputError
 from crossmodal.vlm_validation.audit import audit as run_audit
-from crossmodal.vlm_validation.audit.report import Transition
+from crossmodal.vlm_validation.audit import make_run, read_head, steps
+from crossmodal.vlm_validation.containers import SUFFIXES
+from crossmodal.vlm_validation.features import Features, load_features
 
 from . import terminal
+from .audit_tables import report
+
+SHAPE = (
+    "projection_dim",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "patch_size",
+    "image_size",
+    "vocab_size",
+)
 
 
 def audit(
@@ -19,8 +34,8 @@ def audit(
     normalise: bool, seed: int, json_path: Path | None, demo: bool, folder: Path | None, data: str | None = None,
 ) -> None:  # fmt: skip
     """Print the audit of a run, or write it as JSON."""
-    made = demo or data is not None
-    keep = nullcontext(str(folder)) if folder is not None or not made else tempfile.TemporaryDirectory()
+    check_options(files, heads, json_path, demo, folder, data, seed)
+    keep = nullcontext(str(folder)) if folder is not None else tempfile.TemporaryDirectory()
     with keep as place:
         if demo:
             from crossmodal.vlm_validation.audit.demo import ENVIRONMENTS, PROTOCOL, write_demo
@@ -29,12 +44,15 @@ def audit(
                 task = bar.add_task("training the demonstration", total=ENVIRONMENTS + 1)
                 files, heads = write_demo(Path(place), seed=seed, advance=lambda: bar.advance(task))
             tau, weight = PROTOCOL.tau, PROTOCOL.weight
-        elif data is not None:
-            files = extracted(files, data, Path(place))
-        run = read_run(files, heads, order, fusion=fusion, p=p, q=q, tau=tau, weight=weight, normalise=normalise)
-        with terminal.progress() as bar:
-            task = bar.add_task("auditing", total=len(run.transitions))
-            found = run_audit(run, seed=seed, advance=lambda: bar.advance(task))
+        ends = tuple(read_head(path) for path in heads)
+        if data is None:
+            stages = [load_features(path, normalise=normalise) for path in files]
+        else:
+            stages = extracted(files, data, Path(place), normalise)
+    run = make_run(stages, ends, order, fusion=fusion, p=p, q=q, tau=tau, weight=weight)
+    with terminal.progress() as bar:
+        task = bar.add_task("auditing", total=steps(run))
+        found = run_audit(run, seed=seed, advance=lambda: bar.advance(task))
     if json_path is not None:
         terminal.write_json(json_path, found.to_dict())
         if str(json_path) == "-":
@@ -42,89 +60,96 @@ def audit(
     report(found)
 
 
-def extracted(models: Sequence[Path], data: str, folder: Path) -> list[Path]:
-    """Features files of a data set through every checkpoint, in the order given."""
+def check_options(
+    files: Sequence[Path], heads: Sequence[Path], json_path: Path | None, demo: bool, folder: Path | None, data: str | None, seed: int
+) -> None:  # fmt: skip
+    """Refuse what would only come to light after the work is done, and what would be ignored.
+
+    Raises:
+        InputError: files beside --demo, nothing to keep in --folder, a checkpoint without --data, a place where no JSON can be written.
+    """
+    if seed < 0:
+        raise InputError(f"--seed {seed}", expected="0 or more")
+    if demo and (files or heads or data is not None):
+        raise InputError(
+            "files, heads or --data beside --demo", expected="one or the other: --demo trains a run of its own"
+        )
+    if folder is not None and not (demo or data is not None):
+        raise InputError(
+            f"--folder {folder} without --demo or --data",
+            expected="something to keep there: features files stay where they are",
+        )
+    for path in (folder, json_path.parent if json_path is not None else None):
+        if path is not None and path.exists() and not path.is_dir():
+            raise InputError(f"{path}: is a file", expected="a folder, there or to be created")
+    if json_path is not None and json_path.is_dir():
+        raise InputError(
+            f"{json_path}: is a folder", expected="the name of a JSON file", fix=f"--json {json_path / 'audit.json'}"
+        )
+    for path in files if data is None else ():
+        if path.is_dir() or str(path).startswith("embedded:"):
+            raise InputError(
+                f"{path}: a checkpoint, not a features file", expected="with checkpoints the data that is to go through them",
+                fix="pass --data FOLDER (or --data embedded:high); see `crossmodal extract`",
+            )  # fmt: skip
+
+
+def extracted(models: Sequence[Path], data: str, folder: Path, normalise: bool) -> list[Features]:
+    """Features of a data set through every checkpoint, in the order given; a features file among them is read as it is."""
+    from crossmodal.vlm_validation.checkpoints import find_checkpoint
     from crossmodal.vlm_validation.datasets import open_pairs
     from crossmodal.vlm_validation.encoders import load_encoder
     from crossmodal.vlm_validation.extract import extract_features
 
-    folder.mkdir(parents=True, exist_ok=True)
+    ready = {
+        k: load_features(x, normalise=normalise)
+        for k, x in enumerate(models)
+        if x.suffix in SUFFIXES and not x.is_dir()
+    }
+    if len(ready) == len(models):
+        raise InputError(f"--data {data}, and no checkpoint among {len(models)} files", expected="a checkpoint for the data to go through",
+                         fix="leave --data out: features files are read as they are")  # fmt: skip
+    same_architecture({str(x): find_checkpoint(str(x)) for k, x in enumerate(models) if k not in ready})
     pairs = open_pairs(data)
+    folder.mkdir(parents=True, exist_ok=True)
     out = []
     for k, model in enumerate(models):
-        out.append(folder / f"stage_{k}.npz")
-        extract_features(load_encoder(str(model)), pairs, out[-1], overwrite=True, say=terminal.errors.print)
+        if k not in ready:
+            path = folder / f"stage_{k}.npz"
+            try:
+                extract_features(load_encoder(str(model)), pairs, path, say=terminal.errors.print)
+            except InputError as error:
+                if "--overwrite" not in error.fix:  # which `crossmodal extract` has
+                    raise
+                raise InputError(
+                    error.found, expected=error.expected, causes=error.causes, fix="another --folder"
+                ) from None
+            ready[k] = replace(load_features(path, normalise=normalise), source=str(model))
+        out.append(ready[k])
     return out
 
 
-def report(found: Audit) -> None:
-    """Tables of every transition."""
-    for transition in found.transitions:
-        show(transition)
-    run = found.run
-    words = (
-        f"fusion {run.fusion}, p {run.p:g}, q {run.q:g}, "
-        if run.heads
-        else "no heads, so no cross-entropy and no curvature; "
-    )
-    print(
-        f"{words}tau {run.tau:g}, lambda {run.weight:g}; every ledger adds up to its loss change within {found.closing:.1e} nats; "
-        "intervals are 95 % over resampled samples"
-    )
-    for note in run.notes:
-        print(f"note: {note}")
+def same_architecture(checkpoints: dict[str, Any]) -> None:
+    """Refuse checkpoints that cannot be stages of one run, before anything is extracted.
+
+    Raises:
+        InputError: another kind of model, or another number of layers, heads, patches, words or dimensions.
+    """
+    described = {name: shape_of(x) for name, x in checkpoints.items()}
+    first = next(iter(described), "")
+    for name, shape in described.items():
+        for key in dict.fromkeys((*shape, *described[first])):  # the kind of model first
+            if shape.get(key) != described[first].get(key):
+                raise InputError(
+                    f"{name}: another architecture, {key} {shape.get(key, 'unknown')}", expected=f"{described[first].get(key, 'none')}, that of {first}",
+                    causes=("a checkpoint of another model",), fix="give the checkpoints of one run, in the order of its environments",
+                )  # fmt: skip
 
 
-def show(t: Transition) -> None:
-    """One transition."""
-    columns = [("environment", "left"), *((x, "right") for x in ("image rms", "text rms", "dCLV"))]
-    rows = [[m.environment, f"{m.image:.4f}", f"{m.text:.4f}", f"{m.clv:+.4f}"] for m in t.drift.movements]
-    terminal.table(
-        f"while learning {t.learnt}: how far features moved (S6: scores took {t.drift.used:.0%} of their bound)",
-        columns,
-        rows,
-        titled=True,
-    )
-    for kind in ("CE", "CLIP, image to text", "CLIP, text to image", "total"):
-        books = [b for b in t.ledgers if b.loss == kind]
-        if not books:
-            continue
-        columns = [("term", "left"), *((b.environment, "right") for b in books)]
-        lines = [[name, *(f"{b.entries[name]:+.4f}" for b in books)] for name in books[0].entries]
-        lines.append(["change", *(f"{b.change:+.4f}" for b in books)])
-        if any("lambda_star" in b.facts for b in books):
-            lines.append(
-                [
-                    "lambda* (T1.6)",
-                    *(f"{b.facts['lambda_star']:.3g}" if "lambda_star" in b.facts else "" for b in books),
-                ]
-            )
-        terminal.table(f"{kind}: what its change is made of (nats)", columns, lines, titled=True)
-    if t.curvature:
-        columns = [
-            ("environment", "left"),
-            *((x, "right") for x in ("lmax of CE", "+-", "<= T1.2", "lmax E[zz']", "<= T3.2")),
-        ]
-        lines = [[c.environment, f"{c.ce:.4f}", f"{c.error:.0e}", f"{c.softmax_bound:.4f}", f"{c.squared:.4f}",
-                  "" if c.modality_bound is None else f"{c.modality_bound:.4f}"] for c in t.curvature]  # fmt: skip
-        terminal.table("curvature in the head", columns, lines, titled=True)
-    columns = [
-        ("environment", "left"),
-        *((x, "right") for x in ("image", "text", "accuracy", "d accuracy")),
-        ("hidden", "left"),
-    ]
-    lines = [
-        [r.environment, *(f"{r.change[k]:+.3f} [{r.low[k]:+.3f}, {r.high[k]:+.3f}]" for k in range(2)), f"{r.accuracy[1]:.2f}",
-         "{:+.3f} [{:+.3f}, {:+.3f}]".format(*r.accuracy_change), ", ".join(r.hidden)]
-        for r in t.reliance
-    ]  # fmt: skip
-    terminal.table(
-        "change of each modality's contribution (C1); hidden: moved while the accuracy did not",
-        columns,
-        lines,
-        titled=True,
-    )
-    columns = [("theorem", "left"), ("assumption", "left"), ("measured", "right"), ("limit", "right"), ("", "left")]
-    lines = [[c.theorem, c.assumption, f"{c.measured:.3g}", f"{c.limit:.3g}", "holds: " + c.means if c.holds else "FAILS; not available: " + c.means]
-             for c in t.checks]  # fmt: skip
-    terminal.table("assumptions", columns, lines, titled=True)
+def shape_of(checkpoint: Any) -> dict[str, Any]:
+    """Kind and sizes of a checkpoint, by its config.json."""
+    out = {"model_type": checkpoint.kind}
+    for part in ("", "vision_config", "text_config"):
+        config = checkpoint.config.get(part, {}) if part else checkpoint.config
+        out |= {f"{part}.{key}".lstrip("."): config[key] for key in SHAPE if isinstance(config, dict) and key in config}
+    return out

@@ -21,7 +21,9 @@ def test_the_demonstration(tmp_path: Path) -> None:
         "CE: what its change is made of",
         "hidden",
         "assumptions",
+        "forgotten since learnt",
         "every ledger adds up",
+        "18 of this audit together",
     ):
         assert words in done.output
     found = json.loads((tmp_path / "a.json").read_text())
@@ -47,3 +49,66 @@ def test_bad_input_is_one_message() -> None:
     assert "one.npz" in done.output
     assert "Traceback" not in done.output
     assert CliRunner().invoke(main, ["audit"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a.npz", "b.npz", "--demo"], "beside --demo"),
+        (["a.npz", "b.npz", "--folder", "x"], "without --demo or --data"),
+        (["embedded:high", "embedded:low"], "pass --data"),
+        (["embedded:high", "embedded:fused_high", "--data", "embedded:high"], "another architecture, model_type vilt"),
+        (["a.npz", "b.npz", "--seed", "-1"], "--seed -1"),
+        (["a.npz", "b.npz", "--json", "."], "is a folder"),
+        (["--demo", "--json", str(Path(__file__) / "a.json")], "is a file"),
+    ],
+)
+def test_options_that_cannot_be_met_are_one_message(arguments: list[str], words: str) -> None:
+    done = CliRunner().invoke(main, ["audit", *arguments])
+    assert done.exit_code == 2
+    assert words in done.output
+    assert "Traceback" not in done.output
+
+
+def test_features_and_checkpoints_in_one_run(tmp_path: Path) -> None:
+    """A features file stands for its checkpoint; data with no checkpoint, and a folder of another run, are refused."""
+    models = ["embedded:high", "embedded:low", "--data", "embedded:high"]
+    keep = CliRunner().invoke(main, ["audit", *models, "--folder", str(tmp_path), "--json", "-"])
+    assert keep.exit_code == 0, keep.output
+    stage = str(tmp_path / "stage_1.npz")
+    mixed = CliRunner().invoke(main, ["audit", "embedded:high", stage, "--data", "embedded:high", "--json", "-"])
+    assert json.loads(mixed.output)["transitions"] == json.loads(keep.output)["transitions"]
+    alone = CliRunner().invoke(main, ["audit", stage, stage, "--data", "embedded:high"])
+    assert "no checkpoint among 2 files" in alone.output
+    other = CliRunner().invoke(main, ["audit", *models[1::-1], *models[2:], "--folder", str(tmp_path)])
+    assert other.exit_code == 2
+    assert "another --folder" in other.output
+
+
+def test_numbers_of_every_size() -> None:
+    from crossmodal.audit_tables import interval, nats
+
+    assert [nats(x) for x in (0.0, -1e-15, 0.25, -3e-6, 2e7)] == [
+        "+0.0000",
+        "+0.0000",
+        "+0.2500",
+        "-3.0e-06",
+        "+2.0e+07",
+    ]
+    assert interval(-1e-9, -0.25, 0.1) == "+0.000 [-0.250, +0.100]"
+
+
+def test_a_narrow_terminal_breaks_no_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from crossmodal import audit_tables, terminal
+    from rich.console import Console
+
+    monkeypatch.setattr(terminal, "console", Console(width=60, force_terminal=True, no_color=True))
+    names = [f"environment-{k}" for k in range(5)]
+    numbers = [f"+{k}.12345678" for k in range(5)]
+    audit_tables.by_environment("title: more", "term", names, [["a term of some length", *numbers]])
+    shown = capsys.readouterr().out
+    assert all(x in shown for x in numbers)
+    assert "title, continued" in shown
+    assert max(len(line) for line in shown.splitlines()) <= 60

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import lowered
-from ..scores import KEYS, estimate_scores, score_matrices
+from ..scores import KEYS, score_matrices
 from .run import Run
 
 
@@ -64,18 +64,15 @@ class Drift:
 
 def drift(run: Run, before: int, after: int) -> Drift:
     """Movements and score changes between two stages."""
-    old, new = run.stages[before], run.stages[after]
-    one, two = score_matrices(old), score_matrices(new)
-    clv = estimate_scores(new).clv - estimate_scores(old).clv
+    one, two = (score_matrices(run.stages[k]) for k in (before, after))
     movements = []
-    for k, environment in enumerate(run.environments):
-        steps = [
-            np.linalg.norm(b - a, axis=1)
-            for a, b in zip(run.pair(before, environment), run.pair(after, environment), strict=True)
-        ]
-        rms = [float(np.sqrt((s**2).mean())) for s in steps]
-        most = [float(s.max()) for s in steps]
-        movements.append(Movement(run.name(environment), rms[0], rms[1], most[0], most[1], float(clv[k])))
+    for environment in run.environments:
+        (u0, v0), (u1, v1) = (run.pair(k, environment) for k in (before, after))
+        image, text = (np.linalg.norm(x, axis=1) for x in (u1 - u0, v1 - v0))
+        movements.append(Movement(
+            run.name(environment), float(np.sqrt((image**2).mean())), float(np.sqrt((text**2).mean())), float(image.max()), float(text.max()),
+            float(((u1 * v1).sum(axis=1) - (u0 * v0).sum(axis=1)).mean()),
+        ))  # fmt: skip
     T = len(movements)
     bound, plain = np.empty((T, T)), np.empty((T, T))
     for s in range(T):

@@ -8,11 +8,14 @@ from pathlib import PurePath
 from typing import Any
 
 from ... import __version__
+from ...theory.errors import InputError
 from .assumptions import Check, checks
+from .books import ledgers
 from .curvature import Curvature, curvature
 from .drift import Drift, drift
-from .ledger import Ledger, ledgers
-from .reliance import Reliance, reliance
+from .forgetting import Forgetting, forgetting
+from .ledger import Ledger
+from .reliance import LEVEL, Reliance, comparisons, reliance
 from .run import Run
 
 
@@ -48,6 +51,11 @@ class Audit:
     transitions: tuple[Transition, ...]
 
     @property
+    def forgetting(self) -> list[Forgetting]:
+        """Of every environment that others followed."""
+        return forgetting([t.learnt for t in self.transitions], [t.ledgers for t in self.transitions])
+
+    @property
     def closing(self) -> float:
         """The largest closing error of any ledger, in nats."""
         return max(abs(book.closing) for t in self.transitions for book in t.ledgers)
@@ -61,7 +69,9 @@ class Audit:
             "order": [run.name(k) for k in run.order],
             "fusion": run.fusion, "p": run.p, "q": run.q, "tau": run.tau, "lambda": run.weight,
             "largest_closing_error": self.closing,
+            "intervals": {"level": LEVEL, "contributions_together": comparisons(run)},
             "transitions": [t.to_dict() for t in self.transitions],
+            "forgetting": [f.to_dict() for f in self.forgetting],
             "notes": list(run.notes),
         }  # fmt: skip
 
@@ -70,17 +80,43 @@ def audit(run: Run, *, seed: int = 0, advance: Callable[[], None] = lambda: None
     """Every transition of a run.
 
     Args:
-        seed: of the bootstrap.
-        advance: called after each transition.
+        seed: of the bootstrap, not negative.
+        advance: called `steps(run)` times.
+
+    Raises:
+        InputError: a negative seed.
     """
+    if seed < 0:
+        raise InputError(f"seed {seed}", expected="0 or more")
+    relied = {}
+    for e in run.environments:
+        relied[e] = reliance(run, e, seed=seed)
+        advance()
     found = []
-    for before, after in run.transitions:
-        moved, books = drift(run, before, after), ledgers(run, before, after)
-        bends = [curvature(run, after, e) for e in run.environments] if run.heads else []
-        relied = reliance(run, before, after, seed=seed)
+    for k, (before, after) in enumerate(run.transitions):
+        moved = drift(run, before, after)
+        books: list[Ledger] = []
+        bends = []
+        for e in run.environments:
+            own = ledgers(run, before, after, e)
+            books += own
+            if run.heads:
+                bends.append(curvature(run, after, e, own[0]))
+            advance()
         judged = checks(run, before, after, moved, books, bends)
         found.append(
-            Transition(run.name(run.order[before]), moved, tuple(books), tuple(bends), tuple(relied), tuple(judged))
+            Transition(
+                run.name(run.order[before]),
+                moved,
+                tuple(books),
+                tuple(bends),
+                tuple(relied[e][k] for e in run.environments),
+                tuple(judged),
+            )
         )
-        advance()
     return Audit(run, tuple(found))
+
+
+def steps(run: Run) -> int:
+    """How often `audit` calls `advance`."""
+    return len(run.environments) * (1 + len(run.transitions))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,10 @@ import numpy as np
 from ...theory.errors import InputError
 from ..containers import read_container
 from ..features import Features, load_features
+from .stages import learnt_order, same_model, same_samples
 
 FUSIONS = ("image", "sum", "concat")
+LARGEST = 1e50  # of a weight or a setting; the ledgers square products of two
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,38 +125,64 @@ def make_run(
         )  # fmt: skip
     for later in stages[1:]:
         same_samples(stages[0], later)
-    if not all(math.isfinite(x) and x >= 0 for x in (tau, weight, p, q)) or tau == 0 or p == q == 0:
+        same_model(stages[0], later)
+    if not all(0 <= x <= LARGEST for x in (tau, weight, p, q)) or tau == 0 or p == q == 0:  # NaN is in no range
         raise InputError(
-            f"tau {tau}, lambda {weight}, p {p}, q {q}", expected="finite: tau > 0, the others not negative, p or q > 0"
+            f"tau {tau:g}, lambda {weight:g}, p {p:g}, q {q:g}",
+            expected=f"finite, at most {LARGEST:g}: tau > 0, the others not negative, p or q > 0",
         )
-    learnt = learnt_order(stages[0], order, len(stages) - 1)
-    kind = fusion or "image"
-    if heads:
-        if len(heads) != len(stages):
-            raise InputError(f"{len(heads)} heads for {len(stages)} stages", expected="one a stage, or none")
-        kind = fusion or ("concat" if len(heads[0].weight) == 2 * stages[0].dimension else "image")
-        width = stages[0].dimension * (2 if kind == "concat" else 1)
-        for head in heads:
-            if head.weight.shape != (width, heads[0].classes) or head.classes < stages[0].classes:
-                raise InputError(
-                    f"{head.source}: weight of {head.classes} classes and width {len(head.weight)}",
-                    expected=f"at least {stages[0].classes} classes, the same in all heads, width {width} (fusion '{kind}')",
-                    causes=("another fusion than the head was trained on", "heads of different tasks"),
-                    fix="pass --fusion image, sum or concat",
-                )  # fmt: skip
-        if heads[0].classes < 2:
-            raise InputError(
-                f"{heads[0].source}: a head of one class", expected="at least two: one has nothing to confuse"
-            )
-        if len({head.biased for head in heads}) > 1:
-            lacking = next(head.source for head in heads if not head.biased)
-            raise InputError(f"{lacking}: no bias, and another stage has one", expected="a bias in all heads or in none",
-                             fix="write a bias of zeros")  # fmt: skip
+    kind = fusion or ("concat" if heads and len(heads[0].weight) == 2 * stages[0].dimension else "image")
     if kind not in FUSIONS:
         raise InputError(f"fusion {kind!r}", expected=f"one of {', '.join(FUSIONS)}")
+    if heads:
+        check_heads(heads, stages, kind)
+    learnt = learnt_order(stages[0], order, len(stages) - 1)
+    notes = list(dict.fromkeys(f"{s.source}: {note}" for s in stages for note in s.notes))
+    if not order and len(learnt) > 1:
+        notes.append(
+            f"taken as learnt in this order: {', '.join(stages[0].name(k) for k in learnt)}; --order says another"
+        )
+    if kind == "image" and not (p == 1 and q in (0, 1)):
+        notes.append(
+            f"p {p:g} and q {q:g} are not used: fusion image reads the image alone (--fusion sum or concat reads both)"
+        )
+    for one, two in pairwise(stages):
+        if not heads and np.array_equal(one.image, two.image) and np.array_equal(one.text, two.text):
+            notes.append(
+                f"{two.source}: the features of {one.source} over again, and no heads: nothing can have changed"
+            )
     p, q = (1.0, 0.0) if kind == "image" else (p, q)
-    notes = tuple(dict.fromkeys(f"{s.source}: {note}" for s in stages for note in s.notes))
-    return Run(tuple(stages), tuple(heads), learnt, kind, p, q, tau, weight, notes)
+    return Run(tuple(stages), tuple(heads), learnt, kind, p, q, tau, weight, tuple(notes))
+
+
+def check_heads(heads: Sequence[Head], stages: Sequence[Features], kind: str) -> None:
+    """Refuse heads that are not those of a run.
+
+    Raises:
+        InputError: not one a stage, shapes that differ or do not fit, numbers too large, a bias in some only.
+    """
+    if len(heads) != len(stages):
+        raise InputError(f"{len(heads)} heads for {len(stages)} stages", expected="one a stage, or none",
+                         fix="pass --heads once for every features file, in the same order")  # fmt: skip
+    width, classes = stages[0].dimension * (2 if kind == "concat" else 1), heads[0].classes
+    for head in heads:
+        if head.weight.shape != (width, classes) or classes < stages[0].classes:
+            raise InputError(
+                f"{head.source}: weight of {head.classes} classes and width {len(head.weight)}",
+                expected=f"{max(classes, stages[0].classes)} classes and width {width} (fusion '{kind}'), as in every head",
+                causes=("another fusion than the head was trained on", "a head of another task or label set"),
+                fix="pass --fusion image, sum or concat, or the heads of this run",
+            )  # fmt: skip
+        largest = max(float(np.abs(x).max()) for x in (head.weight, head.bias))
+        if not largest <= LARGEST:
+            raise InputError(f"{head.source}: a weight of size {largest:.3g}", expected=f"finite numbers, at most {LARGEST:g}",
+                             causes=("a diverged run",), fix="audit the stages before it")  # fmt: skip
+    if classes < 2:
+        raise InputError(f"{heads[0].source}: a head of one class", expected="at least two: one has nothing to confuse")
+    if len({head.biased for head in heads}) > 1:
+        lacking = next(head.source for head in heads if not head.biased)
+        raise InputError(f"{lacking}: no bias, and another stage has one", expected="a bias in all heads or in none",
+                         fix="write a bias of zeros")  # fmt: skip
 
 
 def read_head(path: Path) -> Head:
@@ -165,66 +193,20 @@ def read_head(path: Path) -> Head:
     """
     arrays, _, _ = read_container(path)
     if "weight" not in arrays or arrays["weight"].ndim != 2:
-        found = {k: v.shape for k, v in arrays.items()}
+        found = ", ".join(f"{k} {v.shape}" for k, v in arrays.items()) or "no readable array"
         raise InputError(
-            f"{path}: holds {found}",
-            expected="`weight` (C, D) and optionally `bias` (C,), as torch.nn.Linear stores them",
-        )
+            f"{path}: holds {found}", expected="`weight` (C, D) and optionally `bias` (C,), as torch.nn.Linear stores them",
+            causes=("a features file given as a head", "the whole model, or names with a prefix such as 'head.weight'"),
+            fix="save head.state_dict() alone: safetensors.torch.save_file(head.state_dict(), path)",
+        )  # fmt: skip
+    for name in ("weight", "bias"):
+        if name in arrays and arrays[name].dtype.kind not in "fiu":
+            raise InputError(f"{path}: {name} of type {arrays[name].dtype}", expected="real numbers")
     weight = np.asarray(arrays["weight"], dtype=np.float64).T
     bias = np.asarray(arrays.get("bias", np.zeros(weight.shape[1])), dtype=np.float64)
     if bias.shape != (weight.shape[1],):
         raise InputError(f"{path}: bias of shape {bias.shape}", expected=f"({weight.shape[1]},), one a class")
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-        raise InputError(f"{path}: NaN or infinity in the head", expected="finite numbers", causes=("a diverged run",))
+        raise InputError(f"{path}: NaN or infinity in the head", expected="finite numbers", causes=("a diverged run",),
+                         fix="audit the stages before it")  # fmt: skip
     return Head(weight, bias, "bias" in arrays, str(path))
-
-
-def same_samples(first: Features, later: Features) -> None:
-    """Refuse stages that are not of the same samples in the same order.
-
-    Raises:
-        InputError: another number, other ids, labels or environments.
-    """
-    fix = "extract every checkpoint on the same data in the same order"
-    for name in ("image", "text"):
-        one, two = getattr(first, name).shape, getattr(later, name).shape
-        if one != two:
-            raise InputError(
-                f"{later.source}: {name} has shape {two}", expected=f"{one}, that of {first.source}", fix=fix
-            )
-    for name in ("environment_names", "label_names"):
-        if (a := getattr(first, name)) is not None and (b := getattr(later, name)) is not None and a != b:
-            raise InputError(
-                f"{later.source}: {name} {list(b)}", expected=f"{list(a)}, those of {first.source}", fix=fix
-            )
-    for name in ("environment", "label", "ids"):
-        a, b = getattr(first, name), getattr(later, name)
-        if (a is None) != (b is None) or (a is not None and not np.array_equal(a, b)):
-            where = "" if a is None or b is None else f" from row {int(np.flatnonzero(np.asarray(a != b))[0])} on"
-            raise InputError(
-                f"{later.source}: '{name}' differs from {first.source}{where}", expected="the same samples in the same order",
-                causes=("a shuffled loader", "another split"), fix=fix,
-            )  # fmt: skip
-
-
-def learnt_order(features: Features, order: Sequence[str], transitions: int) -> tuple[int, ...]:
-    """Environment ids in the order learnt, one a transition.
-
-    Raises:
-        InputError: an unknown name; more transitions than environments.
-    """
-    ids = list(features.environments)
-    known = {str(k): k for k in ids} | {features.name(k): k for k in ids}
-    unknown = [x for x in order if x not in known]
-    if unknown:
-        raise InputError(
-            f"environment {unknown[0]!r} in the order",
-            expected=f"names or ids: {', '.join(features.name(k) for k in ids)}",
-        )
-    found = [known[x] for x in order] or ids
-    if len(found) < transitions or len(order) > transitions:
-        raise InputError(
-            f"{transitions} transitions and {len(found)} environments in the order", expected="one environment a transition",
-            fix="pass --order with one environment for every stage after the first",
-        )  # fmt: skip
-    return tuple(found[:transitions])

@@ -1,0 +1,296 @@
+"""Drift, contributions, assumptions and forgetting of an audit, each beside its definition."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from crossmodal.vlm_validation.audit import Head, Run, audit, make_run
+from crossmodal.vlm_validation.audit.assumptions import Check
+from crossmodal.vlm_validation.audit.cross_entropy import Point
+from crossmodal.vlm_validation.audit.drift import drift
+from crossmodal.vlm_validation.audit.forgetting import ADVICE
+from crossmodal.vlm_validation.audit.reliance import comparisons, reliance, together
+from crossmodal.vlm_validation.features import Features
+
+from .audit_cases import C, D, first_stage, long_run, nudged, random_head, random_run
+
+# -- drift -------------------------------------------------------------------------------------------------------
+
+
+def test_drift_by_hand() -> None:
+    run = long_run()
+    for before, after in run.transitions:
+        found = drift(run, before, after)
+        means = [[[x.mean(axis=0) for x in run.pair(k, e)] for e in run.environments] for k in (before, after)]
+        for s, m in enumerate(found.movements):
+            (u0, v0), (u1, v1) = (run.pair(k, run.environments[s]) for k in (before, after))
+            image, text = ((b - a) ** 2 for a, b in ((u0, u1), (v0, v1)))
+            assert (m.image, m.text) == pytest.approx([x.sum(1).mean() ** 0.5 for x in (image, text)])
+            assert (m.image_most, m.text_most) == pytest.approx([x.sum(1).max() ** 0.5 for x in (image, text)])
+            assert m.clv == pytest.approx((u1 * v1).sum(1).mean() - (u0 * v0).sum(1).mean(), abs=1e-12)
+            for t in range(3):
+                for key in ("II", "IT", "TI", "TT"):
+                    a, b = ("IT".index(x) for x in key)
+                    change = means[1][s][a] @ means[1][t][b] - means[0][s][a] @ means[0][t][b]
+                    assert found.change[key][s, t] == pytest.approx(change, abs=1e-6)
+                lengths = np.linalg.norm(means[0][s][0]), np.linalg.norm(means[1][t][1])
+                e_i, e_t = m.image, found.movements[t].text
+                assert found.bound[s, t] == pytest.approx(e_i * lengths[1] + e_t * lengths[0], rel=1e-6)
+                assert found.plain[s, t] == pytest.approx(e_i + e_t)
+        assert found.used == pytest.approx((np.abs(found.change["IT"]) / found.bound).max())
+        assert 0 < found.used <= 1
+
+
+# -- contributions -----------------------------------------------------------------------------------------------
+
+
+def contribution(run: Run, stage: int, environment: int) -> tuple[float, float]:
+    """Mean contributions of image and text, sample by sample, an absent modality at its mean."""
+    u, v = run.pair(stage, environment)
+    label, head = run.labels(environment), run.heads[stage] if run.heads else None
+    out = []
+    for k in range(len(u)):
+        f = {}
+        for i, x in enumerate((u.mean(0), u[k])):
+            for t, y in enumerate((v.mean(0), v[k])):
+                if head is None:
+                    f[i, t] = x @ y
+                    continue
+                logits = run.fused(x[None], y[None])[0] @ head.weight + head.bias
+                f[i, t] = math.exp(logits[label[k]]) / sum(math.exp(z) for z in logits)
+        image = ((f[1, 0] - f[0, 0]) + (f[1, 1] - f[0, 1])) / 2
+        out.append((image, f[1, 1] - f[0, 0] - image))
+    return tuple(np.mean(out, axis=0))
+
+
+@pytest.mark.parametrize("fusion", ["sum", "concat", "image", "none"])
+def test_contributions_by_hand(fusion: str) -> None:
+    run = long_run(fusion, biased=True) if fusion != "none" else replace(long_run(), heads=())
+    for e in run.environments:
+        for row, (before, after) in zip(reliance(run, e), run.transitions, strict=True):
+            one, two = (contribution(run, k, e) for k in (before, after))
+            assert row.environment == run.name(e)
+            assert row.before == pytest.approx(one, abs=1e-12)
+            assert row.after == pytest.approx(two, abs=1e-12)
+            assert row.change == pytest.approx(np.subtract(two, one), abs=1e-12)
+            assert all(low <= x <= high for low, x, high in zip(row.low, row.change, row.high, strict=True))
+            if run.heads:
+                hits = []
+                for k in (before, after):
+                    logits = run.fused(*run.pair(k, e)) @ run.heads[k].weight + run.heads[k].bias
+                    hits.append(float((logits.argmax(1) == run.labels(e)).mean()))
+                assert row.accuracy == pytest.approx(tuple(hits))
+                assert row.accuracy_change[0] == pytest.approx(hits[1] - hits[0])
+
+
+def reading_both() -> tuple[Features, np.ndarray, np.ndarray]:
+    """Two classes told by either modality; a head that reads both, and one that reads the text alone."""
+    rng = np.random.default_rng(0)
+    label = np.tile([0, 1], 60)
+    side = np.eye(4)[label] + 0.05 * rng.standard_normal((120, 4))
+    x = (side / np.linalg.norm(side, axis=1, keepdims=True)).astype(np.float32)
+    one = Features(image=x, text=x[:, ::-1].copy(), environment=np.repeat([0, 1], 60), label=label)
+    both, text = np.zeros((8, 2)), np.zeros((8, 2))
+    both[0, 0] = both[1, 1] = both[7, 0] = both[6, 1] = 3
+    text[7, 0] = text[6, 1] = 6
+    return one, both, text
+
+
+def test_hidden_forgetting_is_flagged() -> None:
+    """Accuracy stays, and the image's contribution goes."""
+    one, both, text = reading_both()
+    run = make_run((one, one), (Head(both, np.zeros(2), False), Head(text, np.zeros(2), False)))
+    for e in run.environments:
+        (row,) = reliance(run, e)
+        assert row.accuracy == (1, 1)
+        assert row.hidden == ("image", "text")
+        assert row.high[0] < 0 < row.low[1]
+    still = make_run((one, one), (Head(both, np.zeros(2), False),) * 2)
+    assert all(row.hidden == () and row.change == (0, 0) for e in still.environments for row in reliance(still, e))
+
+
+def test_hidden_names_the_modality_that_moved() -> None:
+    one, both, _ = reading_both()
+    for rows, name in ((slice(0, 4), "image"), (slice(4, 8), "text")):
+        alone = np.zeros((8, 2))
+        alone[rows] = both[rows]
+        run = make_run((one, one), (Head(alone / 3, np.zeros(2), False), Head(alone, np.zeros(2), False)))
+        assert reliance(run, 0)[0].hidden == (name,)
+
+
+def test_a_fall_that_accuracy_shows_is_not_hidden() -> None:
+    one = first_stage()
+    right_way = np.stack([40 * one.image[one.label == c].mean(axis=0) for c in range(C)], axis=1)
+    run = make_run((one, one), [Head(w, np.zeros(C), False) for w in (right_way, np.roll(right_way, 1, axis=1))])
+    for e in run.environments:
+        (row,) = reliance(run, e)
+        assert row.accuracy_change[2] < 0
+        assert row.high[0] < 0
+        assert row.hidden == ()
+
+
+def test_intervals_hold_together() -> None:
+    """18 comparisons where nothing moved: one by one nearly half of the audits would report a movement."""
+    rng = np.random.default_rng(0)
+    alone = together_wrong = 0
+    for _ in range(60):
+        wrong = single = False
+        for _ in range(3):
+            moves = rng.standard_normal((40, 3, 2)) ** 3
+            drawn = rng.multinomial(40, np.full(40, 1 / 40), size=400) / 40
+            _, low, high = together(moves, drawn, 1 - 0.05 / 3)
+            wrong |= bool(((low > 0) | (high < 0)).any())
+            ends = np.quantile(drawn @ moves.reshape(40, -1), (0.025, 0.975), axis=0)
+            single |= bool(((ends[0] > 0) | (ends[1] < 0)).any())
+        together_wrong += wrong
+        alone += single
+    assert together_wrong <= 9  # 5 % of 60, and three standard errors
+    assert alone >= 20
+    assert comparisons(long_run()) == 18
+
+
+def test_two_samples_say_nothing_and_stay_numbers() -> None:
+    one = first_stage().select(np.r_[0:2, 20:22])
+    found = reliance(make_run((one, nudged(one, 0.3, 0.3)), (random_head(), random_head(seed=1))), 0)[0]
+    assert np.isfinite([*found.low, *found.high]).all()
+    assert found.hidden == ()
+
+
+# -- assumptions -------------------------------------------------------------------------------------------------
+
+
+def check_of(run: Run, theorem: str, words: str, transition: int = 0) -> Check:
+    return next(c for c in audit(run).transitions[transition].checks if c.theorem == theorem and words in c.assumption)
+
+
+def test_a_check_at_its_limit_holds() -> None:
+    check = Check("x", "", 1.0, 1.0, "good", "bad")
+    assert (check.holds, check.means) == (True, "good")
+    over = replace(check, measured=math.nextafter(1.0, 2))
+    assert (over.holds, over.means) == (False, "bad")
+
+
+def test_frozen_features_and_unit_length() -> None:
+    one = first_stage()
+    assert check_of(make_run((one, one)), "T1.7", "frozen").holds
+    for image, text in ((0.1, 0.0), (0.0, 0.1)):
+        run = make_run((one, nudged(one, image, text)))
+        most = max(
+            np.linalg.norm(b - a, axis=1).max()
+            for e in run.environments
+            for a, b in zip(run.pair(0, e), run.pair(1, e), strict=True)
+        )
+        assert check_of(run, "T1.7", "frozen").measured == pytest.approx(most)
+    for side in ("image", "text"):  # of either stage
+        long = replace(one, **{side: getattr(one, side) * np.float32(1.0005)})
+        for stages in ((one, long), (long, one)):
+            check = check_of(make_run(stages), "S6", "unit")
+            assert not check.holds
+            assert check.measured == pytest.approx(5e-4, rel=1e-2)
+
+
+def test_the_share_of_the_step_that_is_no_gradient() -> None:
+    run = random_run("sum")
+    here = Point(run.fused(*run.pair(1, 0)), run.labels(0), run.heads[0].weight)
+    g, step = here.gradient(), run.heads[1].weight - run.heads[0].weight
+    cosine = (g * step).sum() / np.linalg.norm(g) / np.linalg.norm(step)
+    assert check_of(run, "T1.2", "gradient step").measured == pytest.approx(1 - cosine**2)
+
+
+def test_a_large_step_stretches_by_the_environment_learnt() -> None:
+    one = first_stage()
+    start = random_head(scale=0.3)
+    tops = [np.linalg.eigvalsh(x.T @ x / len(x))[-1] for x in (one.image[one.rows(e)].astype(float) for e in range(3))]
+    assert len({round(t, 3) for t in tops}) == 3
+    for e, name in enumerate("abc"):
+        point = Point(one.image[one.rows(e)].astype(float), one.label[one.rows(e)], start.weight)
+        for share, holds in ((0.99, True), (1.01, False)):
+            moved = Head(start.weight - share * 4 / tops[e] * point.gradient(), start.bias, False)
+            check = check_of(make_run((one, one), (start, moved), order=(name,)), "T3.11", "stretch")
+            assert check.holds == holds
+            assert check.measured == pytest.approx(2 * share)
+
+
+def test_smooth_transition_by_hand() -> None:
+    """e, half the range of the intra-modal scores, against p q / (p^2 + q^2) times that of Con_IT + Con_TI."""
+    run = random_run("sum")
+    found = check_of(run, "T1.4", "Smooth")
+    means = [[x.mean(axis=0) for x in run.pair(1, k)] for k in run.environments]
+    off = [(s, t) for s in range(3) for t in range(3) if s != t]
+    score = {a + b: [means[s]["IT".index(a)] @ means[t]["IT".index(b)] for s, t in off] for a in "IT" for b in "IT"}
+    assert found.measured == pytest.approx(max(np.ptp(score["II"]), np.ptp(score["TT"])) / 2, rel=1e-6)
+    cross = np.ptp(np.add(score["IT"], score["TI"])) / 2
+    assert found.limit == pytest.approx(0.6 * 0.8 * cross / (0.6**2 + 0.8**2), rel=1e-6)
+    assert check_of(random_run("image"), "T1.4", "Smooth").limit == 0
+
+
+def test_linear_reading_by_hand() -> None:
+    run = long_run()
+    for k, t in enumerate(audit(run).transitions):
+        clip = [b for b in t.ledgers if b.loss.startswith("CLIP")]
+        found = check_of(run, "T1.5", "linear", k)
+        assert found.measured == max(abs(b.entries["beyond the linear reading"]) for b in clip)
+        assert found.limit == pytest.approx(
+            max(abs(b.change - b.entries["beyond the linear reading"]) for b in clip) / 10
+        )
+
+
+def test_entries_outside_their_bounds_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = random_run("sum")
+    assert check_of(run, "T1, T3.1", "outside").holds
+    monkeypatch.setattr("crossmodal.vlm_validation.audit.ledger.Ledger.outside", lambda self: ["x"])
+    assert check_of(run, "T1, T3.1", "outside").measured == 4 * len(run.environments)
+
+
+# -- forgetting --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("heads", [True, False])
+def test_forgetting_is_the_loss_since_an_environment_was_learnt(heads: bool) -> None:
+    run = long_run() if heads else replace(long_run(), heads=())
+    found = audit(run)
+    assert [f.environment for f in found.forgetting] == ["c", "a"]  # b was learnt last
+    for k, f in enumerate(found.forgetting):
+        books = [
+            [
+                b
+                for b in t.ledgers
+                if b.environment == f.environment and (b.loss == "CE" if heads else "CLIP," in b.loss)
+            ]
+            for t in found.transitions
+        ]
+        last, learnt = books[-1], books[k]
+        assert f.loss == ("CE" if heads else "CLIP")
+        assert f.transitions == 2 - k
+        assert f.forgotten == pytest.approx(
+            np.mean([b.after for b in last]) - np.mean([b.after for b in learnt]), abs=1e-12
+        )
+        assert math.fsum(f.entries.values()) == pytest.approx(f.forgotten, abs=1e-12)
+        for term, x in f.entries.items():
+            assert x == pytest.approx(
+                sum(np.mean([b.entries[term] for b in later]) for later in books[k + 1 :]), abs=1e-12
+            )
+        assert f.entries[f.largest] == max(f.entries.values())
+        assert f.advice == (ADVICE[f.largest] if f.forgotten > 0 else "")
+
+
+def test_there_is_advice_on_every_term() -> None:
+    terms = {name for fusion in ("sum", "concat", "image") for t in audit(long_run(fusion, biased=True)).transitions for b in t.ledgers
+             if b.loss != "total" for name in b.entries}  # fmt: skip
+    assert terms == set(ADVICE)
+
+
+def test_an_environment_learnt_again_counts_from_the_last_time() -> None:
+    run = replace(long_run(), order=(0, 1, 0))
+    assert [(f.environment, f.transitions) for f in audit(run).forgetting] == [("b", 1)]
+
+
+def test_what_nothing_followed_was_not_forgotten() -> None:
+    one = first_stage()
+    run = make_run((one, one, one), (Head(np.zeros((D, C)), np.zeros(C), False),) * 3)
+    (found,) = audit(run).forgetting
+    assert (found.forgotten, found.largest, found.advice) == (0, "", "")
+    assert audit(random_run()).forgetting == []
