@@ -46,7 +46,7 @@ def _vectors(value: Any, name: str, source: str, minimum: int = 2) -> np.ndarray
             causes=("half-precision overflow in the encoder", "a corrupt image gave NaN", "division by a zero norm"),
             fix="encode these rows again in float32, or leave them out",
         )
-    zero = np.flatnonzero(~_by_rows(array, lambda block: block.any(axis=1)))
+    zero = np.flatnonzero(~_by_rows(array, lambda block: np.asarray(block.any(axis=1))))
     if len(zero):
         raise InputError(
             f"{source}: {name} is the zero vector in {_listed(zero, len(array))}",

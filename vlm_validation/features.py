@@ -232,7 +232,7 @@ class Features:
             if isinstance(value, np.ndarray) and value.dtype.kind != "U":
                 little = np.ascontiguousarray(value).astype(value.dtype.newbyteorder("<"), copy=False)
                 digest.update(f"{name} {little.dtype.str} {value.shape}\n".encode())
-                digest.update(little)
+                digest.update(little.data)
             else:
                 plain = value.tolist() if isinstance(value, np.ndarray) else value
                 digest.update(f"{name} {json.dumps(plain, sort_keys=True)}\n".encode())

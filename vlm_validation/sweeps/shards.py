@@ -187,7 +187,7 @@ def _shard(path: str, found: dict[str, Any], normalise: bool) -> Shard:
     where = _integers(found["environment"], "environment", len(image), path)
     digest = hashlib.sha256(str((image.dtype, image.shape)).encode())
     for array in (image, text, where):
-        digest.update(array)
+        digest.update(array.data)
     checkpoint = _metadata(found.get("metadata"), path).get("checkpoint")
     return Shard(
         moments_of(image, text, where), digest.hexdigest(),
