@@ -47,10 +47,10 @@ def fake_coco(root: Path, split: str = "val2017") -> Path:
             {"image_id": image, "id": 400 - 2 * k, "caption": f"first of\n {image} "},
             {"image_id": image, "id": 600 - 2 * k, "caption": f"third of {image}"},
         ]
-        # two boxes of the right supercategory outweigh a larger one of the next; a huge crowd does not count
+        # two boxes of the right supercategory outweigh a larger and longer one of the next; a huge crowd does not count
         boxes += [{"image_id": image, "category_id": 10 + k, "bbox": [0, 0, 5, 4], "iscrowd": 0}] * 2
         other = 10 + (k + 1) % 12
-        boxes.append({"image_id": image, "category_id": other, "bbox": [0, 0, 6, 5], "iscrowd": 0})
+        boxes.append({"image_id": image, "category_id": other, "bbox": [0, 0, 1, 30], "iscrowd": 0})
         boxes.append({"image_id": image, "category_id": other, "bbox": [0, 0, 40, 36], "iscrowd": 1})
     images.append({"id": 7, "file_name": "bare.jpg"})
     captions.append({"image_id": 7, "id": 1, "caption": "nothing that is labelled"})
