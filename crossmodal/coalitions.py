@@ -18,13 +18,15 @@ def coalitions(
     """Print what image and text contribute in every environment; write JSON where asked."""
     pairs = open_pairs(data, split=split, captions=captions).limited(limit)
     encoder = load_encoder(model, head=True, device=device)
+    cut = encoder.too_long(pairs.captions)
+    notes = [*pairs.notes, *([f"{cut} caption(s) have more tokens than the encoder takes and were cut"] if cut else [])]
     found = model_coalitions_by_environment(encoder, pairs, baseline=baseline, batch=batch, seed=seed)
     if json_path is not None:
         record = {
             **found.to_dict(),
             "encoder": encoder.metadata,
             "data": dict(pairs.metadata),
-            "notes": list(pairs.notes),
+            "notes": notes,
         }
         terminal.write_json(json_path, record | {"batch": batch, "seed": seed})
         if str(json_path) == "-":
@@ -40,5 +42,5 @@ def coalitions(
         f"f is the {found.value}; an absent modality is at its baseline '{found.baseline}'.  image + text = f(IT) - f() (C1); "
         "+- is the 90 % interval of the mean over pairs"
     )
-    for note in pairs.notes:
+    for note in notes:
         print(f"note: {note}")

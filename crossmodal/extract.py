@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crossmodal.vlm_validation.datasets import open_pairs
 from crossmodal.vlm_validation.encoders import load_encoder
-from crossmodal.vlm_validation.extract import extract_features
+from crossmodal.vlm_validation.extract import check_output, extract_features
 from crossmodal.vlm_validation.processes import running_processes
 
 
@@ -16,6 +16,7 @@ def extract(
     device: str | None, overwrite: bool,
 ) -> None:  # fmt: skip
     """Encode a data set and write its features file."""
+    check_output(output, batch)
     processes = running_processes()
     pairs = open_pairs(data, split=split, captions=captions).limited(limit)
     encoder = load_encoder(model, device=device or processes.device)

@@ -81,7 +81,7 @@ def extract_features(
     """
     output = Path(output)
     processes = running_processes()
-    _check_output(output, batch)
+    check_output(output, batch)
     parts = _Parts(output.with_name(output.name + ".parts"), encoder, pairs, batch)
     done = None if overwrite else _finished(output, parts.configuration)
     if done is not None:
@@ -237,7 +237,12 @@ def _merge(parts: _Parts, encoder: Encoder, pairs: Pairs, output: Path, say: Say
     return (*pairs.notes, *cut)
 
 
-def _check_output(output: Path, batch: int) -> None:
+def check_output(output: Path, batch: int) -> None:
+    """What can be refused before a model is loaded.
+
+    Raises:
+        InputError: another suffix, no such folder, or a batch below one.
+    """
     if batch < 1:
         raise InputError(f"batch {batch}", expected="at least 1")
     if output.suffix not in SUFFIXES:
@@ -269,4 +274,4 @@ def _finished(output: Path, configuration: str) -> Features | None:
     )  # fmt: skip
 
 
-__all__ = ["Extraction", "Processes", "extract_features"]
+__all__ = ["Extraction", "Processes", "check_output", "extract_features"]

@@ -525,3 +525,25 @@ def test_an_interrupted_command_says_how_to_go_on(
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
     assert "1 of 5 batches were there from an earlier run" in done.stdout
+
+
+def test_what_can_be_refused_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from crossmodal.cli import main
+
+    done = CliRunner().invoke(main, ["extract", "no/such/model", "no such data", "--output", str(tmp_path / "f.txt")])
+    assert done.exit_code == 2
+    assert "suffix .txt" in done.stderr
+
+
+def test_coalitions_say_which_captions_were_cut(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from crossmodal.cli import main
+
+    root = fake_folder(tmp_path / "data", 4, 2)
+    path = root / "captions.csv"
+    path.write_text(path.read_text().replace("a red star", "a red star" + " star" * 40, 1))
+    done = CliRunner().invoke(main, ["coalitions", "embedded:high", str(root), "--baseline", "zero"])
+    assert "note: 1 caption(s) have more tokens than the encoder takes and were cut" in done.stdout, done.output
