@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -101,14 +102,15 @@ def test_numbers_of_every_size() -> None:
 def test_a_narrow_terminal_breaks_no_number(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from crossmodal import audit_tables, terminal
     from rich.console import Console
+
+    from crossmodal import audit_tables, terminal
 
     monkeypatch.setattr(terminal, "console", Console(width=60, force_terminal=True, no_color=True))
     names = [f"environment-{k}" for k in range(5)]
     numbers = [f"+{k}.12345678" for k in range(5)]
     audit_tables.by_environment("title: more", "term", names, [["a term of some length", *numbers]])
-    shown = capsys.readouterr().out
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     assert all(x in shown for x in numbers)
     assert "title, continued" in shown
     assert max(len(line) for line in shown.splitlines()) <= 60

@@ -113,7 +113,7 @@ def together(moves: np.ndarray, drawn: np.ndarray, level: float) -> tuple[np.nda
     factor = float(np.quantile(far.max(axis=1), level, method="higher")) if real.any() else 0.0
     reach = np.minimum(np.where(real, error, 0.0) * min(factor, 1 / ROUNDING), FURTHEST)
     low, high = np.maximum(mean - reach, -FURTHEST), np.minimum(mean + reach, FURTHEST)
-    return tuple(x.reshape(moves.shape[1:]) for x in (mean, low, high))  # type: ignore[return-value]
+    return tuple(x.reshape(moves.shape[1:]) for x in (mean, low, high))
 
 
 def values(run: Run, stage: int, environment: int) -> Mapping[str, np.ndarray]:
