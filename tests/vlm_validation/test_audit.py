@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from crossmodal.theory.errors import InputError
 from crossmodal.vlm_validation.audit import Head, audit, make_run, read_head, read_run, steps
+from crossmodal.vlm_validation.audit.cross_entropy import cross_entropy
+from crossmodal.vlm_validation.audit.curvature import curvature
 from crossmodal.vlm_validation.containers import write_container
 from crossmodal.vlm_validation.features import Features, save_features
 
@@ -223,6 +225,8 @@ def test_every_transition_is_its_own() -> None:
         assert t.drift.to_dict() == alone.drift.to_dict()
         assert (t.ledgers, t.curvature, t.checks) == (alone.ledgers, alone.curvature, alone.checks)
         assert [r.environment for r in t.reliance] == ["a", "b", "c"]
+        for e, found_after in zip(run.environments, t.curvature, strict=True):
+            assert found_after == curvature(run, k + 1, e, cross_entropy(run, k, k + 1, e))
         assert [(r.change, r.accuracy) for r in t.reliance] == [(r.change, r.accuracy) for r in alone.reliance]
     assert found.closing == max(abs(b.closing) for t in found.transitions for b in t.ledgers)
 

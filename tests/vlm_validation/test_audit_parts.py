@@ -152,6 +152,18 @@ def test_intervals_hold_together() -> None:
     assert comparisons(long_run()) == 18
 
 
+def test_environments_share_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = []
+
+    def spy(moves: np.ndarray, drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        levels.append(level)
+        return together(moves, drawn, level)
+
+    monkeypatch.setattr("crossmodal.vlm_validation.audit.reliance.together", spy)
+    reliance(long_run(), 0)
+    assert levels == [pytest.approx(1 - 0.05 / 3)]
+
+
 def test_two_samples_say_nothing_and_stay_numbers() -> None:
     one = first_stage().select(np.r_[0:2, 20:22])
     found = reliance(make_run((one, nudged(one, 0.3, 0.3)), (random_head(), random_head(seed=1))), 0)[0]
@@ -214,9 +226,12 @@ def test_a_large_step_stretches_by_the_environment_learnt() -> None:
             assert check.measured == pytest.approx(2 * share)
 
 
-def test_smooth_transition_by_hand() -> None:
-    """e, half the range of the intra-modal scores, against p q / (p^2 + q^2) times that of Con_IT + Con_TI."""
+@pytest.mark.parametrize("flipped", [False, True])
+def test_smooth_transition_by_hand(flipped: bool) -> None:
+    """e, half the larger range of the intra-modal scores, against p q / (p^2 + q^2) times that of Con_IT + Con_TI."""
     run = random_run("sum")
+    if flipped:
+        run = replace(run, stages=tuple(replace(f, image=f.text, text=f.image) for f in run.stages))
     found = check_of(run, "T1.4", "Smooth")
     means = [[x.mean(axis=0) for x in run.pair(1, k)] for k in run.environments]
     off = [(s, t) for s in range(3) for t in range(3) if s != t]
