@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ... import __version__
-from ...vlm_validation.order_oracle import PROTOTYPES
+from ...vlm_validation.order_oracle import refined, refinement
 from ..results import Data, Provenance
 from ..stored import load_stored
 
@@ -32,7 +32,9 @@ def compute(features: Any, seed: int) -> Data:
                 value, low, high = found["spearman"]
                 cells += [value, (low, high), found["regret"][0]]
             rows.append(cells)
-    oracle = f"T3.10 refined to {PROTOTYPES} prototypes"
+    scenes = origin["config"]["scenes"]
+    prototypes = refinement(scenes["train"] * scenes["environments"])
+    oracle = refined(prototypes)
     ranks = {(row[0], row[1], k): row[i] for row in rows for k, i in (("unseen", 2), ("training", 5))}
     costs = [value for (_, name, _), value in ranks.items() if name == "cumulative Con_IT"]
     agree = [values["summary"][mode]["between_seeds"] for mode in values["summary"]]
@@ -42,7 +44,7 @@ def compute(features: Any, seed: int) -> Data:
             "columns": ["mode", "predictor", "Spearman, unseen", "interval", "regret, unseen", "Spearman, training", "interval, training", "regret, training"],
             "rows": rows, "orders": len(values["orders"]), "environments": len(values["environments"]), "seeds": len(origin["seeds"]), "level": 0.9,
             "steps": sum(s["stages"] for s in values["summary"].values()), "agree_low": min(agree), "agree_high": max(agree), "ratios": ratios,
-            "prototypes": PROTOTYPES, "frozen_training": ranks["frozen", oracle, "training"], "frozen_unseen": ranks["frozen", oracle, "unseen"],
+            "prototypes": prototypes, "frozen_training": ranks["frozen", oracle, "training"], "frozen_unseen": ranks["frozen", oracle, "unseen"],
             "full_training": ranks["full", oracle, "training"], "cost_low": min(costs), "cost_high": max(costs),
         },
         provenance=Provenance(

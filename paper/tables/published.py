@@ -1,4 +1,4 @@
-"""Published values beside ours, for every number that frozen features can speak to."""
+"""Published values beside ours, for every number that our data can speak to."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ...vlm_validation.ood_protocol import cumulative_ood, pairwise_ood
 from ...vlm_validation.orders import OrderRuns
 from ...vlm_validation.scores import estimate_scores
 from ..results import Data, provenance
+from ..stored import load_stored
 from ..trained import frozen_orders
 
 FILE = Path(__file__).parent.parent / "published.json"
@@ -28,7 +29,8 @@ CAPTION = (
     "given, and the embedded sets 'high' in the role of COCO and 'low' in the role of CUB ({protocol}).  The published totals are set beside means and "
     "sums, for a digest does not say which they are.  On the features given the worst order forgets {ratio:.2f} times what the best does (published: "
     "{published_ratio:.2f}); the order of least cumulative Con$_{{IT}}$ forgets {regret:.1%} more than the best one, and its cost correlates with "
-    "forgetting at {pearson:+.2f}: {conclusion}."
+    "forgetting at {pearson:+.2f}: {conclusion}.  The last {trained} rows need an encoder trained with the contrastive loss: they are stored results of the embedded "
+    "worlds, {seeds} seeds, neutral order unless said."
 )
 
 
@@ -91,21 +93,24 @@ def compute(features: Any, seed: int) -> Data:
     mine, runs = measure(features)
     told = json.loads(FILE.read_text(encoding="utf-8"))
     encoder = "ViT-B/16"
-    coco, cub = told["T3_total_forgetting_frozen"]["coco"][encoder], told["T3_total_forgetting_frozen"]["cub"]["all"]
+    each, cub = told["T3_total_forgetting_frozen"]["coco"], told["T3_total_forgetting_frozen"]["cub"]["all"]
+    coco = each[encoder]
     ood, order_ood, transfer = (
         told["ood_pairwise_mean_auroc"],
         told["ood_cumulative_auroc_vitb16"],
         told["backward_transfer_vitb16_frozen"],
     )
-    get: list[tuple[str, str, Any, Any, Callable[[Measured], float] | None]] = [
+    get: list[tuple[str, str, Any, Any, Callable[[Measured], float]]] = [
         ("dispersion of Con_IT", "standard deviation off the diagonal", told["dispersion_sigma_I"]["coco"], told["dispersion_sigma_I"]["cub"], lambda m: m.dispersion),
         ("forgetting, best order", "loss, mean over environments (paper)", coco["best"], None, lambda m: m.best),
         ("forgetting, worst order", "loss, mean over environments (paper)", coco["worst"], None, lambda m: m.worst),
         ("forgetting, best order", "loss, sum over environments (paper)", coco["best"], None, lambda m: m.best_sum),
         ("forgetting, worst order", "loss, sum over environments (paper)", coco["worst"], None, lambda m: m.worst_sum),
         ("worst over best order", "all orders", coco["ratio"], cub["ratio"], lambda m: m.ratio),
+        ("worst over best order", "all orders, all encoders", ends(each, "ratio"), None, lambda m: m.ratio),
         ("worst over least contribution", "all orders", None, None, lambda m: m.spared),
         ("cost against forgetting", "Pearson, cumulative Con_IT", coco["pearson"], tuple(cub["pearson_range"]), lambda m: m.pearson),
+        ("cost against forgetting", "Pearson, cumulative Con_IT, all encoders", ends(each, "pearson"), None, lambda m: m.pearson),
         ("regret of the rule", "over the best order", None, None, lambda m: m.regret),
         ("backward transfer, neutral order", "loss increase (paper)", transfer["coco"]["neutral"], None, lambda m: m.neutral_bwt),
         ("backward transfer, least contribution", "loss increase (paper)", transfer["coco"]["contribution_order"], str(transfer["cub"]), lambda m: m.rule_bwt),
@@ -115,10 +120,8 @@ def compute(features: Any, seed: int) -> Data:
         ("OOD along the least contribution", "mean AUROC, MCM", order_ood["coco"]["contribution_order"], order_ood["cub"]["contribution_order"], lambda m: m.rule_ood),
     ]  # fmt: skip
     high, low = embedded("high"), embedded("low")
-    rows = [
-        [name, how, a, b, f(mine), f(high), f(low)] if f else [name, how, a, b, None, None, None]
-        for name, how, a, b, f in get
-    ]
+    trained = trained_rows(told)
+    rows = [[name, how, a, b, f(mine), f(high), f(low)] for name, how, a, b, f in get] + trained
     steps, step = runs.protocol["steps"], float(runs.protocol["step"])
     protocol = f"a shared linear head from zero, {steps} full-batch gradient steps of size {step:g} an environment"
     return Data(
@@ -126,10 +129,61 @@ def compute(features: Any, seed: int) -> Data:
             "columns": ["quantity", "convention", "published COCO", "published CUB", "these features", "embedded high", "embedded low"],
             "rows": rows, "encoder": encoder, "features_source": PurePath(features.source).name, "protocol": protocol,
             "regret": mine.regret, "pearson": mine.pearson, "source": told["source"], "ratio": mine.ratio, "published_ratio": coco["ratio"],
-            "conclusion": conclusion(mine),
+            "conclusion": conclusion(mine), "trained": len(trained), "seeds": len(load_stored("adapted_high")["provenance"]["seeds"]),
         },
         provenance=provenance(("E3", "E4", "E5", "E6", "P7", "P8", "P9"), features, seed),
     )  # fmt: skip
+
+
+def ends(each: dict[str, dict[str, float]], key: str) -> tuple[float, float]:
+    """Least and largest over encoders."""
+    values = [one[key] for one in each.values()]
+    return min(values), max(values)
+
+
+def trained_rows(told: dict[str, Any]) -> list[list[Any]]:
+    """What needs training with the contrastive loss, from stored results of the embedded worlds; nothing for features as given."""
+    drift, lambdas = load_stored("e1_drift")["values"], load_stored("e2_lambda")["values"]
+    high, low = (load_stored(f"adapted_{world}")["values"] for world in ("high", "low"))
+    table, r2 = drift["table"]["frozen"], told["T1"]
+    fits = {
+        (mode, reading): terms["ce"][-1]["r2"]
+        for mode, readings in drift["regression"].items()
+        for reading, terms in readings.items()
+    }
+    ce, clip = (np.array(table["transition"][term][-1]) for term in ("ce", "clip"))
+    reversed_, consecutive = np.sign(ce) != np.sign(ce + clip), np.array(table["pairs"])
+    neutral = [
+        int(reversed_[(consecutive == (t, t + 1)).all(axis=1)].all()) for t in range(len(drift["environments"]) - 1)
+    ]
+    epochs = len(drift["regression"]["full"]["step"]["ce"])
+    frozen_clv = float(np.ptp(np.array(lambdas["clv"]["frozen"]), axis=0).max())
+    frozen, coco, cub = "CE + lambda CLIP, frozen", "T2", "cub_vitb16_adaptive_clv"
+    mean = {
+        (world, key): np.array(values[key]).mean(axis=1)
+        for world, values in (("high", high), ("low", low)) for key in ("clv", "auroc", "forgetting")
+    }  # fmt: skip
+    at = {weight: k for k, weight in enumerate(high["lambda"])}
+    ood = told["ood_pairwise_mean_auroc"]
+    clv = told[coco]
+    return [
+        ["drift of CLIP over seeds", f"standard deviation, {frozen}", r2["coco_vitb16_frozen_lambda1"]["delta_clip_std_over_seeds"], None, None,
+         float(np.max(table["seed_sd"]["transition"]["clip"])), None],
+        ["transitions whose drift changes sign", f"CE against CE + CLIP, neutral order, frozen, of {len(neutral)}", r2["coco_vitb16_frozen_lambda1"]["sign_reversal_transition"],
+         None, None, ", ".join(f"E{t + 1}->E{t + 2}" for t, found in enumerate(neutral) if found) or "none", None],
+        *(["R² of the drift of CE", f"{mode}, {reading}, balanced orders, last of {epochs} epochs", r2["ols_r2_frozen"] if mode == "frozen" else r2["ols_r2_adaptive_epoch10"]["coco"],
+           None if mode == "frozen" else r2["ols_r2_adaptive_epoch10"]["cub"], None, found, None] for (mode, reading), found in fits.items()),
+        *(["CLV after training", f"lambda {weight}, adaptive in full", None, clv[cub][f"lambda_{weight}"], None,
+           float(mean["high", "clv"][at[weight]]), float(mean["low", "clv"][at[weight]])] for weight in (0, 5)),
+        ["CLV over lambda", "least to largest mean, adaptive in full", tuple(clv["coco_vitb16_adaptive_clv_range"]), None, None,
+         *((float(mean[w, "clv"].min()), float(mean[w, "clv"].max())) for w in ("high", "low"))],
+        ["CLV over lambda", "largest change, frozen", clv["frozen_sensitivity"], None, None, frozen_clv, None],
+        ["forgetting, neutral order", "loss, sum over environments (paper), adaptive in full, lambda 1; published: all orders", None,
+         tuple(told["T3_adaptive_cub_total_forgetting_range"]), None, *(float(mean[w, "forgetting"][at[1]]) for w in ("high", "low"))],
+        ["OOD, pairs", "mean AUROC, MCM, adaptive in full, lambda 1", ood["coco_adaptive"], ood["cub_adaptive"], None,
+         *(float(mean[w, "auroc"][at[1]]) for w in ("high", "low"))],
+        ["OOD, pairs", "mean AUROC, MCM, the same scenes before training", None, None, None, high["start_auroc"], low["start_auroc"]],
+    ]  # fmt: skip
 
 
 def conclusion(found: Measured) -> str:

@@ -42,6 +42,36 @@ def test_intervals_cover_as_often_as_they_say() -> None:
     assert abs(covered - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 2000)
 
 
+def test_intervals_cover_where_rows_come_in_groups() -> None:
+    """Ten groups of four rows with a common error and common regressors, as transitions of one pair: textbook intervals are too short."""
+    rng = np.random.default_rng(3)
+    group = np.repeat(np.arange(10), 4)
+    x = rng.normal(size=(10, 2))[group] + 0.1 * rng.normal(size=(40, 2))
+    draws = [1 + x @ [0.5, -2.0] + rng.normal(size=10)[group] + 0.3 * rng.normal(size=40) for _ in range(1000)]
+    covered = {}
+    for name, clusters in (("textbook", None), ("by group", group)):
+        fits = [ols(y, x, clusters) for y in draws]
+        covered[name] = np.mean([fit.low[2] <= -2.0 <= fit.high[2] for fit in fits])
+    assert covered["textbook"] < 0.85
+    assert 0.93 < covered["by group"] < 0.99
+
+
+def test_grouped_intervals_by_hand() -> None:
+    """The mean of group means, in groups of equal size without regressors to speak of: Student's interval of the group means."""
+    from scipy.stats import t
+
+    rng = np.random.default_rng(4)
+    group = np.repeat(np.arange(5), 6)
+    x = np.tile([-1.0, -1, -1, 1, 1, 1], 5)[:, None]  # orthogonal to the intercept in every group
+    y = rng.normal(size=5)[group] + rng.normal(size=30)
+    means = y.reshape(5, 6).mean(axis=1)
+    half = t.ppf(0.975, 4) * means.std(ddof=1) / np.sqrt(5)
+    found = ols(y, x, group)
+    # leaving out one mean of five moves the mean by a quarter of its deviation: the jackknife is Student's interval exactly
+    assert (found.low[0], found.high[0]) == pytest.approx((means.mean() - half, means.mean() + half))
+    assert (found.rows, found.clusters) == (30, 5)
+
+
 def test_ols_refuses_what_has_no_answer() -> None:
     x = np.random.default_rng(0).normal(size=(10, 2))
     with pytest.raises(InputError, match="3 rows"):
@@ -92,7 +122,9 @@ def test_regression_of_every_term_and_epoch() -> None:
         for reading in ("transition", "step")
     }
     drift["step"]["clip"][:] = 0  # as in frozen training
-    found = regress({"con_it": scores[:, 0], "con_ti": scores[:, 1], **drift})
+    pairs = np.array([[0, 1], [1, 0], [0, 2], [2, 0], [1, 2], [2, 1], [2, 3], [3, 0]])
+    found = regress({"pairs": pairs, "con_it": scores[:, 0], "con_ti": scores[:, 1], **drift})
     assert [len(fits) for terms in found.values() for fits in terms.values()] == [3] * 6
     assert found["step"]["clip"][0].r2 is None
-    assert found["transition"]["ce"][2] == ols(drift["transition"]["ce"][2], scores)
+    clusters = np.array([0, 0, 1, 1, 2, 2, 3, 4])  # both directions are one pair
+    assert found["transition"]["ce"][2] == ols(drift["transition"]["ce"][2], scores, clusters)

@@ -7,7 +7,9 @@ Two readings of drift from environment s to the next one, t, after each epoch e 
 - `step`: L_s after e epochs on t, less L_s before t: what training on t did to s (T1.2 to T1.4).
 
 The regressors are Con_IT(s, t) and Con_TI(s, t) when training on t begins.  Rows are averaged over seeds first: runs that
-differ in their minibatches alone are not independent observations of a pair.
+differ in their minibatches alone are not independent observations of a pair.  Nor are the transitions between the same two
+environments, in several orders and in both directions (Con_IT(s, t) is Con_TI(t, s), claim S2): the intervals take
+each unordered pair of environments as one observation.
 """
 
 from __future__ import annotations
@@ -31,10 +33,11 @@ class Regression:
 
     Attributes:
         coefficients: of the intercept, Con_IT and Con_TI.
-        low, high: ends of their 95 % intervals: Student's t, independent errors of one variance assumed.
+        low, high: ends of their 95 % intervals, see `ols`.
         r2: share of the variance explained; None where the response does not vary.
         adjusted_r2: the same, less what as many random regressors would explain.
         rows: n.
+        clusters: independent groups of rows.
         condition: of the standardised regressors; large where the two scores say the same.
     """
 
@@ -44,14 +47,20 @@ class Regression:
     r2: float | None
     adjusted_r2: float | None
     rows: int
+    clusters: int
     condition: float
 
 
-def ols(response: np.ndarray, regressors: np.ndarray) -> Regression:
+def ols(response: np.ndarray, regressors: np.ndarray, clusters: np.ndarray | None = None) -> Regression:
     """Regress (n,) on the columns of (n, p), n > p + 1.
 
+    Args:
+        clusters: (n,) which group each row belongs to, rows of different groups being independent.  The intervals come from
+            leaving out one group at a time (the jackknife, CR3; Bell & McCaffrey, Survey Methodology 2002) and Student's t with
+            one degree of freedom less than there are groups.  None: errors independent and of one variance, the textbook's.
+
     Raises:
-        InputError: too few rows, or regressors of which one is constant or a combination of the others.
+        InputError: too few rows, or regressors of which one is constant or a combination of the others, without one group even.
     """
     from scipy.stats import t
 
@@ -59,18 +68,29 @@ def ols(response: np.ndarray, regressors: np.ndarray) -> Regression:
     if n <= p + 1:
         raise InputError(f"{n} rows for {p} regressors", expected=f"at least {p + 2}", fix="more orders")
     design = np.column_stack([np.ones(n), regressors])
-    if np.linalg.matrix_rank(design) < p + 1:
-        raise InputError("regressors that are constant or dependent", expected="scores that differ among transitions")
-    beta = np.linalg.lstsq(design, response, rcond=None)[0]
+    beta = _coefficients(design, response)
     residual = response - design @ beta
     squares, total = float(residual @ residual), float(((response - response.mean()) ** 2).sum())
-    spread = np.sqrt(squares / (n - p - 1) * np.diag(np.linalg.inv(design.T @ design)))
-    half = t.ppf(0.975, n - p - 1) * spread
+    if clusters is None:
+        groups, freedom = n, n - p - 1
+        spread = np.sqrt(squares / freedom * np.diag(np.linalg.inv(design.T @ design)))
+    else:
+        names = np.unique(clusters)
+        groups, freedom = len(names), len(names) - 1
+        without = np.stack([_coefficients(design[clusters != g], response[clusters != g]) for g in names])
+        spread = np.sqrt(freedom / groups * ((without - beta) ** 2).sum(axis=0))
+    half = t.ppf(0.975, freedom) * spread
     r2 = None if np.ptp(response) == 0 else 1 - squares / total
     adjusted = None if r2 is None else 1 - (1 - r2) * (n - 1) / (n - p - 1)
     scaled = (regressors - regressors.mean(axis=0)) / regressors.std(axis=0)
     ends = [tuple(map(float, x)) for x in (beta, beta - half, beta + half)]
-    return Regression(ends[0], ends[1], ends[2], r2, adjusted, n, float(np.linalg.cond(scaled)))
+    return Regression(ends[0], ends[1], ends[2], r2, adjusted, n, groups, float(np.linalg.cond(scaled)))
+
+
+def _coefficients(design: np.ndarray, response: np.ndarray) -> np.ndarray:
+    if np.linalg.matrix_rank(design) < design.shape[1]:
+        raise InputError("regressors that are constant or dependent", expected="scores that differ among transitions")
+    return np.asarray(np.linalg.lstsq(design, response, rcond=None)[0])
 
 
 def balanced_orders(count: int) -> list[tuple[int, ...]]:
@@ -124,10 +144,11 @@ def drift_table(runs: Sequence[OrderRun], weight: float) -> dict[str, Any]:
 
 
 def regress(table: dict[str, Any]) -> dict[str, dict[str, list[Regression]]]:
-    """Reading -> term -> the regression after each epoch."""
+    """Reading -> term -> the regression after each epoch, each unordered pair of environments one cluster."""
     scores = np.column_stack([table["con_it"], table["con_ti"]])
+    pairs = np.unique(np.sort(table["pairs"], axis=1), axis=0, return_inverse=True)[1].ravel()
     return {
-        reading: {term: [ols(drift, scores) for drift in table[reading][term]] for term in TERMS}
+        reading: {term: [ols(drift, scores, pairs) for drift in table[reading][term]] for term in TERMS}
         for reading in READINGS
     }
 
