@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import sympy
 import torch
 
 from ..theory.claim import Claim
@@ -15,6 +16,10 @@ from .domains import Slot, on_domain, start
 from .evaluate import as_array, bound_values, sides
 
 plain = arithmetic("plain")
+PENALTY, HARDER = (
+    20.0,
+    100.0,
+)  # weight of what is missing of the assumptions, and the factor by which it grows during an ascent
 MARGIN = 1e-6  # relative; assumptions are kept with this much to spare, so that rounding does not break them
 Goal = Callable[[Mapping[str, Any]], torch.Tensor]  # values of a batch -> what is to be made large, one number a model
 
@@ -51,10 +56,16 @@ def amounts(relation: Relation, values: Mapping[str, Any]) -> tuple[torch.Tensor
 
 
 def violation(relation: Relation, least: float) -> Goal:
-    """How far a relation fails, relative to its sides (at least `least`): positive is a violation."""
+    """How far a relation fails, relative to its sides (at least `least`): positive is a violation.
+
+    A strict relation fails where its sides meet; if one of them is zero, that leaves nothing to be relative to: they are compared as
+    they are.
+    """
 
     def score(values: Mapping[str, Any]) -> torch.Tensor:
         slack, _, size = amounts(relation, values)
+        if relation.op == "<" and has_zero_side(relation):
+            return -slack / size.clamp_min(1.0)
         return torch.where(size > least, -slack / size.clamp_min(least), -1.0)
 
     return score
@@ -70,16 +81,51 @@ def tight_ratio(relation: Relation, least: float) -> Goal:
     return score
 
 
-def penalty(claim: Claim, values: Mapping[str, Any]) -> torch.Tensor | float:
-    """How far the assumptions are violated, each relative to its sides; definitions hold by construction."""
-    total: torch.Tensor | float = 0.0
+def has_zero_side(relation: Relation) -> bool:
+    return any(side == 0 or isinstance(side, sympy.ZeroMatrix) for side in (relation.lhs, relation.rhs))
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One relation of an assumption, and how a search weighs what is missing."""
+
+    relation: Relation
+    margin: float
+    least: float
+    zero: bool  # one side is zero
+
+    def missing(self, values: Mapping[str, Any]) -> torch.Tensor:
+        """How far it is violated, relative to its sides; equations between numbers below 1 are off by what they are off.
+
+        Relative to sides of unlike sign, a difference has no slope.
+        """
+        slack, _, size = amounts(self.relation, values)
+        off = (self.margin - slack / size.clamp_min(self.least)).clamp_min(0)
+        # an inequality with zero has no slope relative to itself
+        return off + (-slack).clamp_min(0) if self.zero and self.relation.op != "==" else off
+
+
+def limits(claim: Claim, values: Mapping[str, Any]) -> list[Limit]:
+    """What a search has to keep to.
+
+    Definitions that are equations hold by construction, and are left out; not so where a value is given that they would define, which shows
+    at the values given.
+    """
+    out = []
     for assumption in claim.statement.assumptions:
         for relation in assumption.relations:
-            if relation.symbols <= set(values) and not (assumption.by_model and relation.op == "=="):
-                slack, _, size = amounts(relation, values)
-                margin = 0.0 if assumption.by_model or relation.op == "==" else MARGIN
-                total = total + (margin - slack / size.clamp_min(1e-12)).clamp_min(0)
-    return total
+            if not relation.symbols <= set(values):
+                continue
+            equation, zero = relation.op == "==", has_zero_side(relation)
+            if assumption.by_model and equation:
+                limit = Limit(relation, 0.0, 1.0, zero)
+                if not bool((limit.missing(values).nan_to_num(0.0) > 1e-9).any()):
+                    continue
+            else:
+                margin = 0.0 if assumption.by_model or equation else MARGIN
+                limit = Limit(relation, margin, 1.0 if equation else 1e-12, zero)
+            out.append(limit)
+    return out
 
 
 def ascend(
@@ -100,23 +146,30 @@ def ascend(
     by L-BFGS afterwards.
     """
 
-    def height(inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        values = bound_values(claim, inputs, plain)
-        outside = torch.as_tensor(penalty(claim, values), dtype=torch.float64)
-        return goal(values) - 20 * outside, outside
-
     generator = torch.Generator().manual_seed(seed)
     free = [start(s, effort.restarts, generator).requires_grad_() for s in round_slots]
+    with torch.no_grad():
+        begin = {s.name: on_domain(s, x) for s, x in zip(round_slots, free, strict=True)}
+        kept_to = limits(claim, bound_values(claim, begin, plain))
+
+    def height(inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        values = bound_values(claim, inputs, plain)
+        missing = [limit.missing(values) for limit in kept_to]
+        outside = torch.as_tensor(sum(missing, torch.zeros(1, dtype=torch.float64)))
+        return goal(values), outside
+
     optimiser = torch.optim.Adam(free, lr=rate)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimiser, 1e-3 ** (1 / effort.steps))
-    # Of every restart, the best point that satisfies the assumptions and the best at all (a coarse rounding may repair it).
+    # Of every restart, the best point that satisfies the assumptions and the best at all (rounding or `restored` may repair it).
     best = torch.full((2, effort.restarts), -torch.inf, dtype=torch.float64)
+    worth = torch.full((2, effort.restarts), -torch.inf, dtype=torch.float64)
     kept = [torch.stack([on_domain(s, x).detach()] * 2) for s, x in zip(round_slots, free, strict=True)]
     behind = [x.detach().clone() for x in free]  # the free numbers behind the best feasible points
     for step in range(effort.steps):
         optimiser.zero_grad()
         inputs = {s.name: on_domain(s, x) for s, x in zip(round_slots, free, strict=True)}
-        total, outside = (x.expand(effort.restarts) for x in height(inputs))
+        high, outside = (x.expand(effort.restarts) for x in height(inputs))
+        total = high - PENALTY * HARDER ** (step / effort.steps) * outside
         usable = torch.isfinite(total)
         if total.requires_grad:  # a claim about constants has nothing to climb
             (-torch.where(usable, total, 0.0).sum()).backward()
@@ -125,13 +178,14 @@ def ascend(
                 x.grad.nan_to_num_(0.0, 0.0, 0.0)
         with torch.no_grad():
             feasible = outside <= MARGIN / 2  # the other half is left for rounding
-            now = torch.where(torch.stack([usable & feasible, usable]), total, -torch.inf)
+            now = torch.where(torch.stack([usable & feasible, usable]), high - PENALTY * HARDER * outside, -torch.inf)
             better = now > best
             best = torch.where(better, now, best)
+            worth = torch.where(better, high - PENALTY * outside, worth)
             for k, s in enumerate(round_slots):
                 kept[k] = torch.where(better[..., None, None], inputs[s.name].detach(), kept[k])
                 behind[k] = torch.where(better[0][:, None, None], free[k].detach(), behind[k])
-        if step % 10 == 9 and bool((best > enough).any()):
+        if step % 10 == 9 and bool((best[0] > enough).any()):
             break
         optimiser.step()
         schedule.step()
@@ -141,13 +195,13 @@ def ascend(
                 s.name: on_domain(s, x) for s, x in zip(round_slots, climb(round_slots, behind, k, height), strict=True)
             }
             reached, off = (float(x) for x in height(inputs))
-            if reached > best[0, k] and off <= MARGIN / 2:
-                best[0, k] = reached
+            if reached - PENALTY * HARDER * off > best[0, k] and off <= MARGIN / 2:
+                best[0, k] = worth[0, k] = reached
                 for j, s in enumerate(round_slots):
                     kept[j][0, k] = inputs[s.name][0]
     for row in range(2):
         for k in best[row].argsort(descending=True)[: effort.confirmations].tolist():
-            if best[row, k] > floor and not (row == 1 and best[0, k] == best[1, k]):
+            if worth[row, k] > floor and not (row == 1 and best[0, k] == best[1, k]):
                 yield {s.name: x[row, k] for s, x in zip(round_slots, kept, strict=True)}
 
 
@@ -162,8 +216,8 @@ def climb(
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        total, _ = height({s.name: on_domain(s, x) for s, x in zip(round_slots, free, strict=True)})
-        cost: torch.Tensor = -total.sum()
+        high, outside = height({s.name: on_domain(s, x) for s, x in zip(round_slots, free, strict=True)})
+        cost: torch.Tensor = (PENALTY * outside - high).sum()
         if cost.requires_grad:
             cost.backward()
         for x in free:

@@ -56,13 +56,17 @@ def start(slot: Slot, batch: int, generator: torch.Generator) -> torch.Tensor:
     """Free numbers to begin with.
 
     In every second restart the rows lie close to one another, in every fourth close to orthogonal ones, and numbers
-    are small: bounds are tight or break there.
+    are small: bounds are tight or break there.  Every second number that may leave its range starts near an end of it: what an
+    assumption about the range keeps out begins there.
     """
     rows, cols = slot.free
     x = torch.randn(batch, rows, cols, generator=generator, dtype=torch.float64)
     base = torch.randn(batch, 1, cols, generator=generator, dtype=torch.float64)
     spread = 10 ** (-2 * torch.rand(batch, 1, 1, generator=generator, dtype=torch.float64))
     number = torch.arange(batch)[:, None, None]
+    if slot.kind == "wide":
+        end = torch.where(number % 4 < 2, -1.0, 1.0) * (slot.high - slot.low) / 2
+        return torch.where(number % 2 == 1, (end + x) / (slot.high - slot.low + 1), x)
     if rows == 1:
         return torch.where(number % 4 == 2, spread**2 * x, x)
     frame = torch.eye(rows, cols, dtype=torch.float64) + spread**2 * x
@@ -118,6 +122,8 @@ def to_rational(slot: Slot, rows: Any, denominator: int) -> list[list[Fraction]]
         return rational_projector(np.array(values), denominator)
     if slot.kind == "real":
         return [[min(max(near(v), Fraction(slot.low)), Fraction(slot.high)) for v in row] for row in values]
+    if slot.kind == "symmetric":  # what stands above the diagonal counts
+        return [[near(values[min(i, j)][max(i, j)]) for j in range(len(values))] for i in range(len(values))]
     return [[near(v) for v in row] for row in values]
 
 

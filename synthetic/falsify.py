@@ -28,10 +28,12 @@ from .check import Witness, assumptions_hold
 from .domains import DENOMINATORS, RELAXED, Inputs, Slot, on_domain, rounded, start
 from .draw import side, sizes, stream
 from .evaluate import Judgement, bound_values, judge, tightened
-from .shrinking import Wanted, shrink
+from .restoring import restored
+from .shrinking import Repair, Wanted, shrink
 
 exact = Exact()
 USUAL = Effort()
+REPAIRED = {1, 3, 8, 60, 10**6}  # denominators after which equations are restored: it takes a dozen exact evaluations
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,11 @@ def named(claim: Claim, relation: str) -> Relation:
 
 
 def slots(variant: Variant, level: int, seed: int, index: int) -> list[Slot]:
-    """The inputs of one round.  Level 0: as declared; 1: triples unsorted, scalars beyond their range; 2: no domain left.
+    """The inputs of one round.  Level 0: as declared, directions have unit length; 1: triples unsorted, scalars beyond their range; 2: no domain left.
 
-    The registered witness of a dropped assumption may give more than the inputs (a bound that is otherwise computed): such a
-    value is free.  Where nothing is dropped, only the declared inputs are: other values would leave the claim's domain.
+    The registered witness of a dropped assumption may give more than the inputs (a bound that is otherwise computed), and less (what it
+    is computed from): then a model consists of what the witness gives, with values as free as those of the inputs.  Where nothing is
+    dropped, only the declared inputs are: other values would leave the claim's domain.
     """
     claim = variant.claim
     rng = stream(f"{claim.id}/{variant.label}", seed, index)
@@ -98,15 +101,18 @@ def slots(variant: Variant, level: int, seed: int, index: int) -> list[Slot]:
     instances = [claim.necessity[variant.dropped]] if variant.dropped in claim.necessity else []
     extra: dict[str, tuple[int, int]] = {}
     forced: dict[str, tuple[int, int]] = {}
+    given = declared
     chosen = round_sizes(claim, rng, index)
     for instance in instances:
         shapes = {name: exact.array(rows).shape for name, rows in instance.values.items()}
-        new = {name: shape for name, shape in shapes.items() if name not in declared | set(extra)}
-        if any(max(shape) > 1 for shape in new.values()):  # they fit the sizes of the instance only
-            forced |= {spec.name: shapes[spec.name] for spec in claim.inputs if spec.name in shapes}
-        extra |= new
+        extra = {name: shape for name, shape in shapes.items() if name not in declared}
+        given = set(shapes) if extra else declared
+        if any(max(shape) > 1 for shape in extra.values()):  # they fit the sizes of the instance only
+            forced = {spec.name: shapes[spec.name] for spec in claim.inputs if spec.name in shapes}
     out = []
     for spec in claim.inputs:
+        if spec.name not in given:
+            continue
         kind: str = spec.kind
         if level == 2 or (level == 1 and kind in ("sorted_triple", "real")):
             kind = RELAXED.get(kind, kind)
@@ -115,10 +121,12 @@ def slots(variant: Variant, level: int, seed: int, index: int) -> list[Slot]:
         n = side(spec.rows, chosen) if spec.rows else 1
         d = n if spec.kind == "projector" else side(spec.cols, chosen) if spec.cols else 1
         n, d = forced.get(spec.name, (n, d))
-        names = (spec.rows, spec.rows if spec.kind == "projector" else spec.cols)
+        names = (spec.rows, spec.rows if spec.kind == "projector" else spec.cols) if not forced else ("", "")
         ends = float(Fraction(spec.low)), float(Fraction(spec.high))
         out.append(Slot(spec.name, kind, (n, d), *ends, rng.randint(1, n), names))
-    out += [Slot(name, "rows", shape) for name, shape in extra.items()]
+    for name, shape in extra.items():
+        kind = "symmetric" if name in claim.statement.symmetric else "rows"
+        out.append(Slot(name, "unit_rows" if level == 0 and kind == "rows" and shape[0] > 1 else kind, shape))
     return out
 
 
@@ -135,7 +143,7 @@ def round_sizes(claim: Claim, rng: Any, index: int) -> dict[str, int]:
 
 def fits(variant: Variant, round_slots: list[Slot]) -> bool:
     """Whether a model of these sizes can be evaluated: what an instance gives beyond the inputs has sizes of its own."""
-    if len(round_slots) == len(variant.claim.inputs):
+    if {s.name for s in round_slots} == {spec.name for spec in variant.claim.inputs}:
         return True
     generator = torch.Generator().manual_seed(0)
     inputs = {s.name: on_domain(s, start(s, 1, generator)) for s in round_slots}
@@ -166,6 +174,11 @@ def violates(variant: Variant, relation: Relation) -> Wanted:
     return lambda inputs: judge_exactly(claim, relation, inputs, lambda found: found.status == "violated")
 
 
+def bare(claim: Claim) -> Claim:
+    """The claim without any assumption."""
+    return replace(claim, statement=replace(claim.statement, assumptions=()))
+
+
 def judge_exactly(
     claim: Claim, relation: Relation, inputs: Inputs, good: Callable[[Judgement], bool]
 ) -> Judgement | None:
@@ -178,10 +191,17 @@ def judge_exactly(
         return None
 
 
-def confirm(round_slots: list[Slot], point: Mapping[str, Any], wanted: Wanted) -> Inputs | None:
-    """The first rounding, coarse to fine, that is what is wanted."""
+def confirm(
+    round_slots: list[Slot], point: Mapping[str, Any], wanted: Wanted, promising: Wanted, repair: Repair
+) -> Inputs | None:
+    """The first rounding, coarse to fine, that is what is wanted, perhaps once the equations it broke are restored."""
     for denominator in DENOMINATORS:
         inputs = rounded(round_slots, point, denominator)
+        if inputs is None or promising(inputs) is None:
+            continue
+        if wanted(inputs) is not None:
+            return inputs
+        inputs = repair(round_slots, inputs) if denominator in REPAIRED else None
         if inputs is not None and wanted(inputs) is not None:
             return inputs
     return None
@@ -219,9 +239,14 @@ def one_round(
     variant: Variant, relation: Relation, level: int, seed: int, index: int, effort: Effort
 ) -> Witness | None:
     round_slots = slots(variant, level, seed, index)
-    if not fits(variant, round_slots):
+    if not fits(variant, round_slots) or (level and round_slots == slots(variant, level - 1, seed, index)):
         return None
     wanted = violates(variant, relation)
+    promising = violates(replace(variant, claim=bare(variant.claim)), relation)
+
+    def repair(some_slots: list[Slot], inputs: Inputs) -> Inputs | None:
+        return restored(variant.weakened, some_slots, inputs)
+
     floor = -1e-9 if relation.op == "<" else 1e-12  # relative; what float64 says of less than that means nothing
     for point in ascend(
         variant.weakened,
@@ -234,9 +259,9 @@ def one_round(
         rate(index),
         effort.polish,
     ):
-        inputs = confirm(round_slots, point, wanted)
+        inputs = confirm(round_slots, point, wanted, promising, repair)
         if inputs is not None:
-            _, inputs = shrink(round_slots, inputs, wanted, effort.shrinks)
+            _, inputs = shrink(round_slots, inputs, wanted, effort.shrinks, repair)
             judgement = wanted(inputs)
             assert judgement is not None
             return Witness(relation.name, inputs, judgement)

@@ -9,6 +9,7 @@ from fractions import Fraction
 from .domains import DENOMINATORS, Inputs, Slot, to_rational, whole
 from .evaluate import Judgement
 
+Repair = Callable[[list[Slot], Inputs], Inputs | None]  # makes the equations of an instance hold again
 Wanted = Callable[[Inputs], Judgement | None]  # an exact judgement where the instance is what is looked for
 
 
@@ -17,7 +18,9 @@ def weight(inputs: Inputs) -> int:
     return sum(1 if x == 0 else 1 + len(str(x)) for rows in inputs.values() for row in rows for x in row)
 
 
-def shrink(round_slots: list[Slot], inputs: Inputs, wanted: Wanted, budget: int) -> tuple[list[Slot], Inputs]:
+def shrink(
+    round_slots: list[Slot], inputs: Inputs, wanted: Wanted, budget: int, repair: Repair | None = None
+) -> tuple[list[Slot], Inputs]:
     """Make an instance readable as long as it stays what is wanted; every step is confirmed exactly."""
     spent = 0
     improved = True
@@ -27,7 +30,9 @@ def shrink(round_slots: list[Slot], inputs: Inputs, wanted: Wanted, budget: int)
             if candidate is None or weight(candidate) >= weight(inputs):
                 continue
             spent += 1
-            if wanted(candidate) is not None:
+            mended = candidate if repair is None else repair(new_slots, candidate)
+            if mended is not None and weight(mended) < weight(inputs) and wanted(mended) is not None:
+                candidate = mended
                 round_slots, inputs, improved = new_slots, candidate, True
                 break
             if spent >= budget:
