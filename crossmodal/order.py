@@ -27,5 +27,8 @@ def order(file: Path, normalise: bool, seed: int, json_path: Path | None) -> Non
         f"worst {found.worst:.3f}; {scope} {len(found.orders)} orders; within 1 % of the best in {100 * found.stability:.0f} % of resamples"
     )
     print(found.reason)
+    print(
+        "The differences between orders are what is predicted; what prototypes leave out of a class makes all levels some percent too low."
+    )
     for note in features.notes:
         print(f"note: {note}")

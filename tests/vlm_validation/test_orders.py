@@ -233,6 +233,21 @@ def test_search_finds_what_enumeration_finds(monkeypatch: pytest.MonkeyPatch) ->
     assert math.isnan(searched.stability)
 
 
+def test_moves_that_help_are_tried_together() -> None:
+    """Two disjoint swaps away: after all single moves, the best two one after the other are the goal."""
+    from crossmodal.vlm_validation import order_oracle
+
+    goal, batches = np.array([1, 0, 2, 3, 5, 4]), []
+
+    def evaluate(orders: np.ndarray) -> np.ndarray:
+        batches.append({tuple(order) for order in orders.tolist()})
+        return ((orders.argsort(axis=1) - goal.argsort()) ** 2).sum(axis=1).astype(float)
+
+    orders, values = order_oracle._search(6, evaluate, 0, False)
+    assert tuple(orders[values.argmin()]) == tuple(goal)
+    assert tuple(goal) in batches[2] - batches[1]
+
+
 def test_long_sequences_are_searched() -> None:
     features = Features(**make_arrays(seed=2, environments=9, per_environment=4))
     report = recommend_order(features, steps=5, resamples=2)
