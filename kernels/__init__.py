@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from crossmodal.kernels.ops.moments import FeatureMoments as FeatureMoments
     from crossmodal.kernels.ops.moments import PairMoments as PairMoments
     from crossmodal.kernels.ops.moments import moments as moments
+    from crossmodal.kernels.ops.moments import stream_marginals as stream_marginals
     from crossmodal.kernels.ops.moments import stream_moments as stream_moments
     from crossmodal.kernels.ops.pair_lse import PairLSE as PairLSE
     from crossmodal.kernels.ops.pair_lse import pair_lse as pair_lse
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "moments": "ops.moments",
+    "stream_marginals": "ops.moments",
     "stream_moments": "ops.moments",
     "FeatureMoments": "ops.moments",
     "PairMoments": "ops.moments",

@@ -8,7 +8,7 @@ from crossmodal.kernels import coalition_head
 from crossmodal.kernels.ops.coalition_head import torch as blocked
 from crossmodal.theory.errors import InputError
 
-SHAPES = [(130, 65, 96, 33), (1, 1, 1, 1), (600, 300, 70, 70), (7, 1000, 3, 5)]
+SHAPES = [(130, 65, 96, 33), (1, 1, 1, 1), (1100, 300, 70, 70), (7, 1000, 3, 5), (9, 307, 6, 5)]
 
 
 def problem(n: int, c: int, di: int, dt: int, size: float = 1.0, dtype=torch.float32, baselines: bool = True) -> dict:
@@ -87,6 +87,21 @@ def test_ties_go_to_the_lowest_class(impl) -> None:
     found = coalition_head(**made, impl=impl)
     assert (found.argmax < 2).all()
     assert (found.argmax[0] == 0).all()  # zero baselines, no bias: all four logits are zero
+
+
+@pytest.mark.parametrize("shift", [0.0, -700.0])
+def test_ties_across_groups_of_classes_go_to_the_lowest(shift) -> None:
+    """307 classes are 3 groups and 2 classes of padding: the same maximum in all groups, and nothing above it."""
+    made = problem(6, 307, 3, 2, baselines=False)
+    best = torch.tensor([100, 101, 203, 306])
+    made["bias"] = torch.full((307,), shift)
+    made["image"], made["text"] = torch.ones(6, 3), torch.ones(6, 2)
+    made["w_image"], made["w_text"] = torch.zeros(307, 3), torch.zeros(307, 2)
+    made["w_image"][best] = made["w_text"][best] = 1.0
+    found = coalition_head(**made, impl="torch")
+    assert (found.argmax[1:] == 100).all()
+    assert (found.argmax[0] == 0).all()
+    assert torch.equal(found.argmax, coalition_head(**made, impl="naive").argmax)
 
 
 def test_empty_coalition_does_not_depend_on_the_sample() -> None:

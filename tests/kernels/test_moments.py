@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from crossmodal.kernels import FeatureMoments, moments, stream_moments
+from crossmodal.kernels import FeatureMoments, moments, stream_marginals, stream_moments
 from crossmodal.kernels.ops.moments import torch as blocked
 from crossmodal.kernels.ops.moments.streaming import shard_moments
 from crossmodal.theory.errors import InputError
@@ -114,6 +114,31 @@ def test_streams_memory_maps(tmp_path, unit) -> None:
     total = shard_moments(paths[0]).merge(shard_moments(paths[1])).merge(shard_moments(paths[2]))
     whole = FeatureMoments.of(u).scatter
     assert float((total.scatter - whole).abs().max()) <= 1e-6 * float(whole.abs().max())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_marginals_are_the_linear_part(tmp_path, unit, dtype) -> None:
+    """Two files and shards of two dtypes, at a mean of 0.99 and a tiny variance."""
+    u, v = unit(5000, 96, dtype, spread=0.1), unit(2100, 96, dtype, spread=0.1)
+    np.save(tmp_path / "u.npy", u[:3000].numpy())
+    seen: list[tuple[int, int]] = []
+    shards = [tmp_path / "u.npy", u[3000:].double().numpy()]
+    found = stream_marginals(shards, v.numpy(), progress=lambda *x: seen.append(x))
+    expected = moments(u, v, impl="naive")
+    assert float(expected.variance) < 1e-5
+    assert abs(float(found.mean - expected.mean)) <= 1e-6
+    for name in ("image", "text"):
+        assert abs(float(getattr(found, name) / getattr(expected, name)) - 1) <= 1e-5, name
+    assert seen[-1] == (14200, 14200)
+
+
+def test_marginals_explain_bad_input() -> None:
+    good, bad = np.ones((4, 3), "float32"), np.ones((5000, 3), "float16")
+    bad[4321, 1] = np.nan
+    for u, v, word in [(bad, good, "row 4321"), (good, np.ones((4, 2)), "(4, 2)"), (good[:0], good, "(0, 3)")]:
+        with pytest.raises(InputError, match="expected") as error:
+            stream_marginals(u, v)
+        assert word in str(error.value)
 
 
 def test_streaming_holds_two_blocks_only(unit, largest) -> None:

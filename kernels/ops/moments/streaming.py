@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from crossmodal.kernels.checks import InputError, describe
+from crossmodal.kernels.checks import InputError, accumulator, describe
 from crossmodal.kernels.ops.moments.api import PairMoments
-from crossmodal.kernels.ops.moments.torch import FeatureMoments, combine
+from crossmodal.kernels.ops.moments.torch import FeatureMoments, RunningMoments, combine
+from crossmodal.kernels.parallel import in_shares, workers
 from torch import Tensor
 
 Shard = str | PathLike[str] | np.ndarray | Tensor
-BLOCK = 16384
+Shards = list[tuple[str, np.ndarray]]
+BLOCK = 4096
+LINEAR_BLOCK = 2048  # without products a block should stay in the cache between its conversion and its use
+
+
+class PairMarginals(NamedTuple):
+    """What `moments` gives in time linear in d; float64 scalars as 0-d tensors."""
+
+    mean: Tensor
+    """``<mu_u, mu_v>``."""
+    image: Tensor
+    """``mu_v' Sigma_u mu_v``, the variance over images of their mean score."""
+    text: Tensor
+    """``mu_u' Sigma_v mu_u``, the variance over texts of their mean score."""
 
 
 def stream_moments(
@@ -27,10 +42,10 @@ def stream_moments(
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> PairMoments:
-    """`moments` of features that need not fit in memory (K0, S1).
+    """`moments` of features that need not fit in memory (K0, S1), in O((N + M) d^2).
 
-    At most two blocks of `rows` samples are in memory at a time.  To spread the work, compute `shard_moments` of
-    each shard anywhere and `FeatureMoments.merge` them: the result is the same.
+    At most three blocks of `rows` samples a thread are in memory at a time.  To spread the work over machines, compute
+    `shard_moments` of each shard anywhere and `FeatureMoments.merge` them: the result is the same.
 
     Args:
         u: image features: a ``.npy`` file (it is memory-mapped), an (N, d) array or memory map, or a sequence of
@@ -38,7 +53,7 @@ def stream_moments(
         v: text features of the same width, given the same way.
         rows: samples a block.
         device: where the products run.
-        progress: called with (samples done, samples in all) after every block.
+        progress: called with (samples done, samples in all) after every block, from the thread that did it.
 
     Returns:
         A `PairMoments`.
@@ -46,54 +61,149 @@ def stream_moments(
     Raises:
         InputError: a missing or pickled file, a wrong shape or dtype, NaN or infinity; it names the shard and row.
     """
-    shards = [_open_all("u", u), _open_all("v", v)]
-    total = sum(array.shape[0] for side in shards for _, array in side)
-    done = 0
+    sides = [_open_all("u", u), _open_all("v", v)]
+    count = _Counter(sum(array.shape[0] for side in sides for _, array in side), progress)
+    return PairMoments(*combine(*(_reduce(side, rows, device, count) for side in sides)))
 
-    def count(block: int) -> None:
-        nonlocal done
-        done += block
-        if progress is not None:
-            progress(done, total)
 
-    sides = [_reduce(side, rows, device, count) for side in shards]
-    return PairMoments(*combine(*sides))
+def stream_marginals(
+    u: Shard | Sequence[Shard],
+    v: Shard | Sequence[Shard],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> PairMarginals:
+    """The parts of `stream_moments` that are linear in d, in two passes at the speed of memory (K0, S1).
+
+    The first pass gives both means, hence the mean of all scores.  In the second the image part is the variance of
+    ``<u_i, mu_v>`` and the text part that of ``<mu_u, v_j>``.  Arguments and errors are those of `stream_moments`;
+    `progress` counts both passes.
+    """
+    sides = [_open_all("u", u), _open_all("v", v)]
+    if sides[0][0][1].shape[1] != sides[1][0][1].shape[1] or not all(any(len(a) for _, a in side) for side in sides):
+        raise InputError(
+            f"stream_marginals: u {[a.shape for _, a in sides[0]]}, v {[a.shape for _, a in sides[1]]}",
+            expected="at least one sample each, of the same width",
+            causes=["features of two different models", "an empty shard list"],
+            fix="pass image and text features of one model",
+        )
+    count = _Counter(2 * sum(array.shape[0] for side in sides for _, array in side), progress)
+    mu, mv = (_mean(side, count) for side in sides)
+    image, text = (
+        _projected_variance(side, *means, count) for side, means in zip(sides, ((mu, mv), (mv, mu)), strict=True)
+    )
+    return PairMarginals(mu @ mv, image, text)
 
 
 def shard_moments(shard: Shard, *, rows: int = BLOCK, device: str = "cpu") -> FeatureMoments:
     """Moments of one shard, to be merged with others'."""
-    return _reduce(_open_all("shard", shard), rows, device, lambda _: None)
+    return _reduce(_open_all("shard", shard), rows, device, _Counter(0, None))
 
 
-def _reduce(
-    shards: list[tuple[str, np.ndarray]], rows: int, device: str, count: Callable[[int], None]
-) -> FeatureMoments:
+class _Counter:
+    """Adds up the samples done on all threads and tells about them."""
+
+    def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
+        self.done, self.total, self.progress, self.lock = 0, total, progress, threading.Lock()
+
+    def __call__(self, samples: int) -> None:
+        with self.lock:
+            self.done += samples
+            if self.progress is not None:
+                self.progress(self.done, self.total)
+
+
+def _reduce(shards: Shards, rows: int, device: str, count: _Counter) -> FeatureMoments:
+    blocks = _blocks(shards, rows)
+    shares = workers(len(blocks), torch.device(device))
+    running = [RunningMoments(shards[0][1].shape[1], device) for _ in range(shares)]
+
+    def add(share: int, x: Tensor) -> Tensor:
+        running[share].add(x.to(device))
+        return running[share].mean
+
+    _deal(blocks, shares, add, count)
     total = FeatureMoments.empty(shards[0][1].shape[1], device)
-    with ThreadPoolExecutor(1) as reader, torch.no_grad():
-        for name, start, block in _read_ahead(reader, _blocks(shards, rows)):
-            x = torch.from_numpy(block).to(device)
-            part = FeatureMoments.of(x)
-            if not torch.isfinite(part.mean).all():  # infinity and NaN survive a mean
-                bad = start + int((~torch.isfinite(x).all(1)).nonzero()[0])
-                raise InputError(
-                    f"{name}: row {bad} holds NaN or infinity",
-                    expected="finite features",
-                    causes=["a zero vector was normalised", "half precision overflowed in the encoder"],
-                    fix=f"encode sample {bad} again in float32",
-                )
-            total = total.merge(part)
-            count(block.shape[0])
+    for part in running:
+        total = total.merge(part.moments())
     return total
+
+
+def _mean(shards: Shards, count: _Counter) -> Tensor:
+    """(d,) float64."""
+    blocks = _blocks(shards, LINEAR_BLOCK)
+    shares = workers(len(blocks), torch.device("cpu"))
+    sums = torch.zeros(shares, shards[0][1].shape[1], dtype=torch.float64)
+
+    def add(share: int, x: Tensor) -> Tensor:
+        sums[share] += torch.ones(x.shape[0], dtype=x.dtype) @ x
+        return sums[share]
+
+    _deal(blocks, shares, _in_cache(blocks, shares, add), count, ahead=False)
+    return sums.sum(0) / sum(array.shape[0] for _, array in shards)
+
+
+def _projected_variance(shards: Shards, mean: Tensor, direction: Tensor, count: _Counter) -> Tensor:
+    """Variance of ``<x_i, direction>``; the scores are centred before they are squared, in float64."""
+    blocks = _blocks(shards, LINEAR_BLOCK)
+    shares = workers(len(blocks), torch.device("cpu"))
+    sums = torch.zeros(shares, 2, dtype=torch.float64)
+    pivot = mean @ direction
+
+    def add(share: int, x: Tensor) -> Tensor:
+        scores = (x @ direction.to(x.dtype)).double() - pivot
+        sums[share, 0] += scores.sum()
+        sums[share, 1] += scores @ scores
+        return sums[share]
+
+    _deal(blocks, shares, _in_cache(blocks, shares, add), count, ahead=False)
+    off, square = sums.sum(0) / sum(array.shape[0] for _, array in shards)
+    return square - off * off
 
 
 Block = tuple[str, int, np.ndarray]
 
 
-def _blocks(shards: list[tuple[str, np.ndarray]], rows: int) -> Iterator[Block]:
-    """Name of the shard, first row, and a copy of the rows: the page cache may drop what was mapped."""
-    for name, array in shards:
-        for start in range(0, array.shape[0], rows):
-            yield name, start, np.array(array[start : start + rows])
+def _blocks(shards: Shards, rows: int) -> list[Block]:
+    """Name of the shard, first row, and the rows, not read yet."""
+    return [(name, i, array[i : i + rows]) for name, array in shards for i in range(0, array.shape[0], rows)]
+
+
+Add = Callable[[int, Tensor], Tensor]
+"""Takes the number of a share and rows to add to it; returns a sum of it, where NaN and infinity would show."""
+
+
+def _in_cache(blocks: list[Block], shares: int, add: Add) -> Add:
+    """`add` with rows converted to float32 (float64 stays), into memory that a share keeps and its cache holds."""
+    kinds = {torch.from_numpy(rows[:0].copy()).dtype for _, _, rows in blocks}
+    size = max((rows.shape for _, _, rows in blocks), default=(0, 0))
+    kept = [{kind: torch.empty(size, dtype=accumulator(kind)) for kind in kinds} for _ in range(shares)]
+    return lambda share, x: add(share, kept[share][x.dtype][: x.shape[0]].copy_(x))
+
+
+def _deal(blocks: list[Block], shares: int, add: Add, count: _Counter, ahead: bool = True) -> None:
+    """Call `add` on every block, share by share; with `ahead` the next block is read during the call."""
+    stop = threading.Event()
+
+    def work(share: int, mine: range) -> None:
+        with ThreadPoolExecutor(1) as reader:
+            # a copy, for the page cache may drop what was mapped
+            copied = ((blocks[i][0], blocks[i][1], np.array(blocks[i][2])) for i in mine)
+            for name, start, rows in _read_ahead(reader, copied) if ahead else copied:
+                if stop.is_set():
+                    return
+                x = torch.from_numpy(rows)
+                if not torch.isfinite(add(share, x)).all():
+                    stop.set()
+                    bad = start + int((~torch.isfinite(x).all(1)).nonzero()[0])
+                    raise InputError(
+                        f"{name}: row {bad} holds NaN or infinity",
+                        expected="finite features",
+                        causes=["a zero vector was normalised", "half precision overflowed in the encoder"],
+                        fix=f"encode sample {bad} again in float32",
+                    )
+                count(x.shape[0])
+
+    in_shares(work, len(blocks), shares)
 
 
 def _read_ahead(reader: ThreadPoolExecutor, blocks: Iterator[Block]) -> Iterator[Block]:
@@ -104,7 +214,7 @@ def _read_ahead(reader: ThreadPoolExecutor, blocks: Iterator[Block]) -> Iterator
         yield block
 
 
-def _open_all(name: str, source: Shard | Sequence[Shard]) -> list[tuple[str, np.ndarray]]:
+def _open_all(name: str, source: Shard | Sequence[Shard]) -> Shards:
     shards: list[Any] = list(source) if isinstance(source, list | tuple) else [source]
     opened = [_open(f"{name}[{i}]" if len(shards) > 1 else name, s) for i, s in enumerate(shards)]
     if len({array.shape[1] for _, array in opened}) != 1:

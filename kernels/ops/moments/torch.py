@@ -8,7 +8,7 @@ import torch
 from crossmodal.kernels.checks import InputError, accumulator
 from torch import Tensor
 
-BLOCK_BYTES = 8 << 20  # of centred features: enough for the product, small enough for memory to be reused
+BLOCK_BYTES = 4 << 20  # of centred features: enough for the product, small enough for memory to be reused
 PANELS = 4  # the scatter matrix is symmetric: with 4 column panels 10 of 16 blocks are computed
 
 
@@ -36,11 +36,14 @@ class FeatureMoments:
     @staticmethod
     def of(x: Tensor) -> FeatureMoments:
         """Moments of the rows of `x` (N, d).  Products in float32 (float64 for float64), block by block."""
-        total = FeatureMoments.empty(x.shape[1], x.device)
-        row_bytes = max(1, x.shape[1]) * accumulator(x.dtype).itemsize
-        for block in x.split(max(1, BLOCK_BYTES // row_bytes)):
-            total = total.merge(_block_moments(block))
-        return total
+        if x.requires_grad and torch.is_grad_enabled():
+            total = FeatureMoments.empty(x.shape[1], x.device)
+            for block in _blocks(x):
+                total = total.merge(_block_moments(block))
+            return total
+        running = RunningMoments(x.shape[1], x.device)
+        running.add(x)
+        return running.moments()
 
     def merge(self, other: FeatureMoments) -> FeatureMoments:
         """Moments of the union of two disjoint sets of samples."""
@@ -60,14 +63,49 @@ class FeatureMoments:
         return FeatureMoments(count, mean, self.scatter + other.scatter + between)
 
 
-def _block_moments(block: Tensor) -> FeatureMoments:
+class RunningMoments:
+    """Moments that grow in place: `FeatureMoments.merge` block by block, without a new d x d matrix each time."""
+
+    def __init__(self, d: int, device: torch.device | str = "cpu") -> None:
+        empty = FeatureMoments.empty(d, device)
+        self.count, self.mean, self.scatter = empty.count, empty.mean, empty.scatter
+
+    @torch.no_grad()
+    def add(self, x: Tensor) -> None:
+        """Fold in the rows of `x` (N, d)."""
+        for block in _blocks(x):
+            count = block.shape[0]
+            total = self.count + count
+            mean, off, centred = _centred(block)
+            delta = mean - self.mean
+            self.scatter += _gram(centred)
+            self.scatter.addr_(off, off, alpha=-count).addr_(delta, delta, alpha=self.count * count / total)
+            self.mean = (self.mean * self.count + mean * count) / total
+            self.count = total
+
+    def moments(self) -> FeatureMoments:
+        """What was added so far; it does not change with what is added later."""
+        return FeatureMoments(self.count, self.mean, self.scatter.clone())
+
+
+def _blocks(x: Tensor) -> tuple[Tensor, ...]:
+    row_bytes = max(1, x.shape[1]) * accumulator(x.dtype).itemsize
+    return x.split(max(1, BLOCK_BYTES // row_bytes)) if x.shape[0] else ()
+
+
+def _centred(block: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and what the pivot lacks to it, both in float64, and the rows less the pivot."""
     x = block.to(accumulator(block.dtype))
-    count = x.shape[0]
-    ones = x.new_ones(count)  # a product with ones is the fastest column sum
-    pivot = (ones @ x.detach()) / count  # the mean up to float32 rounding, a representable number ...
+    ones = x.new_ones(x.shape[0])  # a product with ones is the fastest column sum
+    pivot = (ones @ x.detach()) / x.shape[0]  # the mean up to float32 rounding, a representable number ...
     centred = x - pivot
-    off = (ones @ centred).double() / count  # ... and what rounding left is measured and corrected
-    mean = pivot.double() + off
+    off = (ones @ centred).double() / x.shape[0]  # ... and what rounding left is measured and corrected
+    return pivot.double() + off, off, centred
+
+
+def _block_moments(block: Tensor) -> FeatureMoments:
+    mean, off, centred = _centred(block)
+    count = block.shape[0]
     return FeatureMoments(count, mean, _gram(centred).double() - torch.outer(off, off) * count)
 
 
