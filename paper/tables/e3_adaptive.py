@@ -1,4 +1,4 @@
-"""E3 with minibatches and adapting encoders: how predictors rank all orders of four environments; stored results."""
+"""E3 with minibatches and adapting encoders: how predictors rank all orders of five environments; stored results."""
 
 from __future__ import annotations
 
