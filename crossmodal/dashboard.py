@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -156,15 +155,15 @@ def _one_thread() -> None:
 
 @contextmanager
 def _interrupts_are_ours() -> Iterator[None]:
-    """Processes started inside ignore an interrupt: the parent takes it and stops them."""
-    if threading.current_thread() is not threading.main_thread():
+    """Processes started inside never see an interrupt: the parent takes it, after the block if it comes meanwhile, and stops them."""
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def run(

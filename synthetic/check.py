@@ -118,13 +118,13 @@ def tightness(claim: Claim) -> tuple[tuple[str, float, bool, bool], ...]:
 
 
 def necessity(claim: Claim) -> dict[str, tuple[bool, bool]]:
-    """For every assumption that can be dropped: its instance violates the assumption, and the claim."""
+    """For every assumption that can be dropped: its instance violates the assumption, no other one, and the claim."""
     ops = arithmetic("exact")
     out = {}
     for name, instance in claim.necessity.items():
         values = bound_values(claim, instance.values, ops)
         judged = judge_assumptions(claim, values, ops)
-        broken = judged[name].status == "violated" if name in judged else True
+        broken = all((j.status == "violated") == (other == name) for other, j in judged.items())
         fails = any(judge(r, values, ops).status == "violated" for r in relation_of(claim, instance))
         out[name] = (broken, fails)
     return out

@@ -341,9 +341,15 @@ def judge_assumptions(claim: Claim, values: Mapping[str, Any], ops: Any) -> dict
         for relation in assumption.relations:
             if relation.symbols <= set(values):
                 found = judge(relation, values, ops)
-                if assumption.name not in out or found.slack < out[assumption.name].slack:
+                worst = out.get(assumption.name)
+                if worst is None or rank(found) < rank(worst):
                     out[assumption.name] = found
     return out
+
+
+def rank(found: Judgement) -> tuple[bool, float]:
+    """The worse, the less: what is violated before what has less slack (a strict relation is violated at slack 0)."""
+    return found.status != "violated", found.slack
 
 
 def tightened(relation: Relation, by: Fraction = Fraction(1, 100)) -> Relation:

@@ -161,6 +161,21 @@ def test_bad_arguments(args: list[str]) -> None:
     assert "crossmodal: " in run(*args, status=2)
 
 
+def test_an_interrupt_while_processes_start_is_not_lost() -> None:
+    from crossmodal.dashboard import _interrupts_are_ours
+
+    reached = []
+
+    def start() -> None:
+        with _interrupts_are_ours():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("the end of the block")
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert reached
+
+
 def test_interrupt_leaves_no_torn_file(tmp_path: Path) -> None:
     target = tmp_path / "v.json"
     target.write_text("old")

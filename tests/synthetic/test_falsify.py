@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from fractions import Fraction
 
@@ -33,12 +34,16 @@ WEAKER = [(c.id, v.label) for c in CLAIMS if c.verdict != "REFUTED" for v in var
 LONGER = {("T3.11", "push tightened by 1/100"): Effort(rounds=18, polish=1)}
 # What the search does not reach, and why; a test fails when it does.
 OUT_OF_REACH = {
-    # an order and its reverse: the larger quartic term is less than 1.26 times the smaller one for T = 3 .. 6, and must be twice it
-    ("O3", "without first"): Effort(rounds=3, restarts=24, steps=60),
-    ("O3", "without second"): Effort(rounds=3, restarts=24, steps=60),
     # all restarts run into four equal directions, where the relation has no room
     ("T3.9", "without low"): Effort(rounds=1, restarts=24, steps=60),
 }
+NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+
+
+def by_night(claim_id: str, label: str) -> object:
+    """T3.9 has two dozen orders of four environments in every evaluation: minutes a variant."""
+    late = pytest.mark.skipif(claim_id == "T3.9" and not NIGHTLY, reason="minutes each: HYPOTHESIS_PROFILE=nightly")
+    return pytest.param(claim_id, label, marks=late)
 
 
 @pytest.mark.slow
@@ -52,7 +57,7 @@ def test_tight_bounds_are_reached(claim_id: str, relation: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("claim_id", "label"), [w for w in WEAKER if w not in OUT_OF_REACH])
+@pytest.mark.parametrize(("claim_id", "label"), [by_night(*w) for w in WEAKER if w not in OUT_OF_REACH])
 def test_weaker_variants_are_falsified(claim_id: str, label: str) -> None:
     claim = registry.get(claim_id)
     variant = next(v for v in variants(claim) if v.label == label)
@@ -65,7 +70,7 @@ def test_weaker_variants_are_falsified(claim_id: str, label: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("claim_id", "label"), OUT_OF_REACH)
+@pytest.mark.parametrize(("claim_id", "label"), [by_night(*w) for w in OUT_OF_REACH])
 def test_the_list_of_what_is_out_of_reach_is_true(claim_id: str, label: str) -> None:
     assert (claim_id, label) in WEAKER
     variant = next(v for v in variants(registry.get(claim_id)) if v.label == label)

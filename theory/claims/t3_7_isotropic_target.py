@@ -135,7 +135,7 @@ CLAIM = Claim(
         for relation in ("bounded", "quartic_above", "quartic_below")
     ),
     necessity={
-        "orthonormal": Instance({"A": unit([2, 0], [1, 0])}, "a direction of length 2", "exact"),
+        "orthonormal": Instance({"A": unit([2])}, "one direction, of length 2", "exact"),
         "norm": Instance({"A": unit(["4/5", "3/5", 0], [1, 0, 0], ["4/5", "-3/5", 0]), "ell": [["1/1000"]]}, "l below the norm", "quartic_below"),
         "small": Instance({"A": unit([1, 0], [1, 0], [1, 0]), "ell": [[3]]}, "l = 3", "quartic_above"),
     },

@@ -148,7 +148,7 @@ CLAIM = Claim(
         "nonnegative": Instance({"A": unit([1, 0], ["-3/5", "4/5"], ["3/5", "4/5"])}, "c_12 = -3/5: similar but opposite", "best_321"),
         "least": Instance({"A": unit([1, 0, 0], ["3/5", "4/5", 0], ["4/5", 0, "3/5"])}, "the more similar pair first", "best_321"),
         "most": Instance({"A": unit([1, 0], ["4/5", "3/5"], ["3/5", "4/5"])}, "the most similar pair last", "best_132"),
-        "unit": Instance({"A": unit([1, 0], ["6/5", "8/5"], ["4/5", "3/5"])}, "lengths 1, 2, 1", "swap_last"),
+        "unit": Instance({"A": unit([1, 0], [0, 2], [1, "1/2"])}, "lengths 1, 2 and more than 1", "best_231"),
     },
     on_features=on_features,
 )  # fmt: skip
