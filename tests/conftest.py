@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # begun in the background of a shell; programs under test would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # "dev" and "ci" draw the same examples every time, so that a change is judged by what it changed; "nightly" explores.
 settings.register_profile("dev", max_examples=10, deadline=None, derandomize=True)
 settings.register_profile(
