@@ -49,13 +49,15 @@ def coalition_head_torch(
     # a constant does not move the argmax; zero baselines are the usual case
     flat_a0, flat_b0 = (bool((x[: w_image.shape[0]] == x[0]).all()) for x in (a0, b0))
     blocks = -(-n // ROWS)
+    shares = workers(blocks, image.device)
+    # made here, for what a thread allocates stays with that thread's part of the allocator
+    buffers = [image.new_empty(3, min(ROWS, n) * wi.shape[0], dtype=acc) for _ in range(shares)]
 
-    def work(_share: int, mine: range) -> None:
-        buffers = [image.new_empty(min(ROWS, n) * wi.shape[0], dtype=acc) for _ in range(3)]
+    def work(share: int, mine: range) -> None:
         for block in mine:
             rows = slice(block * ROWS, min(block * ROWS + ROWS, n))
             count = rows.stop - rows.start
-            a, b, both = (x[: count * wi.shape[0]].view(count, -1) for x in buffers)
+            a, b, both = (x[: count * wi.shape[0]].view(count, -1) for x in buffers[share])
             torch.addmm(bias, image[rows].to(acc), wi.T, out=a)
             torch.addmm(no_bias, text[rows].to(acc), wt.T, out=b)
             index = labels[rows].long()
@@ -80,7 +82,7 @@ def coalition_head_torch(
                 at = rows.start + doubtful
                 lse[1:, at] = _with_own_shift(image[at].to(acc), text[at].to(acc), wi, wt, bias, a0, b0)
 
-    in_shares(work, blocks, workers(blocks, image.device))
+    in_shares(work, blocks, shares)
     return lse, target, argmax
 
 

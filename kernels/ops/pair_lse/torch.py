@@ -40,11 +40,12 @@ def pair_lse_torch(u: Tensor, v: Tensor, scale: float, acc: torch.dtype) -> tupl
     shares = workers(blocks, u.device)
     # the rows' maximum and sum over a share's columns; the first share uses the results' own memory
     partial = [(row_max, row_sum), *((row_max.clone(), row_sum.clone()) for _ in range(shares - 1))]
+    # made here, for what a thread allocates stays with that thread's part of the allocator
+    buffers = [u.new_empty(min(ROWS, n) * min(COLUMNS, m), dtype=acc) for _ in range(shares)]
 
     def work(share: int, mine: range) -> None:
-        buffer = u.new_empty(min(ROWS, n) * min(COLUMNS, m), dtype=acc)
         for j in (block * COLUMNS for block in mine):
-            col_lse[j : j + COLUMNS] = _columns(u, v[j : j + COLUMNS].to(acc), scale, *partial[share], buffer)
+            col_lse[j : j + COLUMNS] = _columns(u, v[j : j + COLUMNS].to(acc), scale, *partial[share], buffers[share])
 
     in_shares(work, blocks, shares)
     for other in partial[1:]:
