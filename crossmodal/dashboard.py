@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from threading import current_thread, main_thread
 from typing import Any
 
 
@@ -155,15 +156,24 @@ def _one_thread() -> None:
 
 @contextmanager
 def _interrupts_are_ours() -> Iterator[None]:
-    """Processes started inside never see an interrupt: the parent takes it, after the block if it comes meanwhile, and stops them."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Processes started inside never see an interrupt; one that comes meanwhile is raised here, after the block.
+
+    The mask is for the processes, which inherit it.  It does not keep the interrupt from this one: any other thread of it (a
+    library's, a test runner's) takes the signal in place of this thread, so the handler has to wait as well.
+    """
+    if not hasattr(signal, "pthread_sigmask") or current_thread() is not main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def run(

@@ -12,10 +12,11 @@ import numpy as np
 from ..vlm_validation import metrics
 from ..vlm_validation.features import Features
 from ..vlm_validation.ood_protocol import pairwise_ood
-from ..vlm_validation.order_oracle import compare_predictors, recommend_order
+from ..vlm_validation.order_oracle import judge_predictors, recommend_order
 from ..vlm_validation.orders import OrderRuns, all_orders, progress_bar
 from ..vlm_validation.predictors import consecutive_cost
 from ..vlm_validation.scores import score_matrices
+from ..vlm_validation.similarity_sweep import sweep_similarity
 from ..vlm_validation.sweeps.cells import MEASURED, Store
 from ..vlm_validation.sweeps.runner import Sweep, run_sweep
 from ..vlm_validation.training import drift
@@ -153,16 +154,22 @@ def adaptive_orders(experiment: Experiment) -> dict[str, Any]:
             values["bwt_accuracy" + end][title] = [
                 [metrics.bwt(R, convention="gem", kind="accuracy").value for R in seed] for seed in runs.accuracy
             ]
-            values["predictors" + end][title] = {
-                row.name: {"spearman": row.spearman, "kendall": row.kendall, "regret": row.regret}
-                for row in compare_predictors(features, runs)
-            }
+            values["predictors" + end][title] = judged(experiment, title, features, forgetting)
             values["summary" + end][title] = {
                 "best": mean.min(), "worst": mean.max(), "ratio": mean.max() / mean.min(),
                 "best_order": runs.orders[mean.argmin()], "worst_order": runs.orders[mean.argmax()],
                 "stages": runs.stages, "between_seeds": agreement(forgetting),
             }  # fmt: skip
     return {"environments": experiment.choice.names, "orders": all_orders(experiment.choice.environments), **values}
+
+
+def judged(experiment: Experiment, title: str, features: Features, forgetting: np.ndarray) -> dict[str, Any]:
+    """Every predictor against the mean over seeds of forgetting (S, M) of all orders, trained by the protocol of that title."""
+    steps, step = steps_of(experiment.choice, experiment.protocols[title])
+    rows = judge_predictors(
+        features, all_orders(experiment.choice.environments), forgetting.mean(axis=0), steps=steps, step=step
+    )
+    return {row.name: {"spearman": row.spearman, "kendall": row.kendall, "regret": row.regret} for row in rows}
 
 
 def agreement(forgetting: np.ndarray) -> float:
@@ -228,6 +235,21 @@ def adapted(experiment: Experiment) -> dict[str, Any]:
 
 
 _FINAL = "after training all environments: protocol -> [lambda][seed][environment]"
+
+
+def similarity(experiment: Experiment) -> dict[str, Any]:
+    """E7: the knob of the world turned from 0 to 1, every order of five environments trained at each value."""
+    knob = experiment.settings["similarity"]
+    runs = [sweep_similarity(knob, scenes=SCENES, seed=seed, progress=False) for seed in experiment.seeds]
+    names = [name for name in experiment.fields if name != "similarity"]
+    return {"similarity": knob} | {
+        name: [[round(float(getattr(points[k], name)), 12) for points in runs] for k in range(len(knob))]
+        for name in names
+    }
+
+
+_EACH = "[similarity][seed]"
+SCENES = 500
 EXPERIMENTS = (
     Experiment(
         name="e2_lambda",
@@ -321,6 +343,33 @@ EXPERIMENTS = (
             "convention": "of bwt; see crossmodal.vlm_validation.metrics",
         },
         compute=recommended_transfer,
+    ),
+    Experiment(
+        name="e7_similarity",
+        source="E7; T3.4, T3.7, O2",
+        what="Forgetting of all orders against the similarity of the environments, a head on the shipped dual encoder.",
+        choice=Choice(),
+        protocols={},
+        seeds=(7, 8, 9),
+        settings={
+            "similarity": [0.0, 0.25, 0.5, 0.75, 1.0],
+            "scenes": SCENES,
+            "steps": 200,
+            "step": 5.0,
+            "orders": "all",
+        },
+        fields={
+            "similarity": "share of scenes that take colour and background from the common pool, in [0, 1]",
+            "con_II": f"mean off-diagonal Con_II, {_EACH}",
+            "con_IT": f"mean off-diagonal Con_IT, {_EACH}",
+            "sigma_I": f"standard deviation of the off-diagonal Con_IT, {_EACH}",
+            "best": f"forgetting of the best of all 120 orders, nats, mean over environments (convention paper), {_EACH}",
+            "mean": f"mean over orders, {_EACH}",
+            "worst": f"of the worst order, {_EACH}",
+            "spread": f"worst over best, {_EACH}",
+            "spearman": f"of the recommendation's prediction with forgetting over all orders, {_EACH}",
+        },
+        compute=similarity,
     ),
     *(
         Experiment(

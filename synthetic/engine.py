@@ -64,15 +64,22 @@ def slack_and_size(
     """
     lhs, rhs = (whole(x) for x in sides(relation, values, lanes))
     difference = (rhs - lhs).data
-    size = lhs.data.abs().amax((0, 1)) + rhs.data.abs().amax((0, 1))
+    size = largest(lhs.data) + largest(rhs.data)
     if relation.op == "loewner<=":
-        forgiven = allowed * size * torch.eye(difference.shape[0], dtype=torch.float64)[..., None]
-        slack = least_pivot((difference + difference.transpose(0, 1)) / 2 + forgiven)
+        doubled = difference + difference.transpose(0, 1)
+        if allowed:
+            doubled.diagonal(dim1=0, dim2=1).add_((2 * allowed * size)[:, None])
+        slack = least_pivot(doubled) / 2
     elif relation.op == "==":
-        slack = -difference.abs().amax((0, 1)) + allowed * size
+        slack = allowed * size - largest(difference)
     else:
         slack = difference.amin((0, 1)) + allowed * size
     return slack.expand(batch), size.expand(batch)
+
+
+def largest(x: torch.Tensor) -> torch.Tensor:
+    """``(batch,)`` largest modulus of ``(rows, cols, batch)``, without a copy of it."""
+    return torch.maximum(x.amax((0, 1)), -x.amin((0, 1)))
 
 
 def whole(x: Any) -> Lanes:

@@ -1,6 +1,6 @@
 """Which order forgets least: a recommendation before training, and how well each predictor ranks orders after it.
 
-The recommendation uses claim T3.10 on class prototypes refined to a quarter as many groups as there are samples: it needs
+The recommendation uses claim T3.10 on class prototypes refined to a fifth as many groups as there are samples: it needs
 nothing but the contribution scores of these groups, and its unit is that of forgetting itself.  With class means alone it
 ranks COCO features well and the well-separated embedded sets badly, because there outliers are what is forgotten.  The
 other predictors are there to be compared.
@@ -24,7 +24,7 @@ from .orders import MOST_ENUMERATED, OrderRuns, all_orders, progress_bar
 from .prototypes import Prototypes, class_prototypes
 from .scores import KEYS, score_matrices
 
-SHARE, FEWEST, MOST = 4, 64, 512  # samples a prototype, and the limits of their number
+SHARE, FEWEST, MOST = 5, 64, 512  # samples a prototype, and the limits of their number
 
 
 def refinement(samples: int) -> int:
@@ -202,22 +202,35 @@ def compare_predictors(
         runs: of `train_orders`.
         resamples, seed: of the bootstrap.
     """
-    truth = runs.forgetting().mean(axis=0)
+    return judge_predictors(
+        features, runs.orders, runs.forgetting().mean(axis=0), steps=int(runs.protocol["steps"]),
+        step=float(runs.protocol["step"]), training=runs.cpu_seconds / len(runs.seeds), resamples=resamples, seed=seed,
+    )  # fmt: skip
+
+
+def judge_predictors(
+    features: Features, orders: np.ndarray, truth: np.ndarray, *, steps: int, step: float, training: float = np.nan,
+    resamples: int = 500, seed: int = 0,
+) -> list[PredictorRow]:  # fmt: skip
+    """`compare_predictors` for forgetting (M,) of orders (M, T) that was measured elsewhere, in any unit.
+
+    Args:
+        steps, step: of the head's training, which T3.10 predicts.
+        training: processor seconds of measuring `truth`, for `cost`.
+    """
     rng = np.random.default_rng(seed)
     draws = rng.integers(len(truth), size=(resamples, len(truth)))
-    training = runs.cpu_seconds / len(runs.seeds)
     rows = []
-    for name, predict in predictor_functions(features, runs).items():
+    for name, predict in predictor_functions(features, steps, step).items():
         started = time.process_time()
-        predicted = predict(runs.orders)
+        predicted = predict(orders)
         seconds = time.process_time() - started
         rows.append(_judge(name, predicted, truth, draws, seconds, training))
     return rows
 
 
-def predictor_functions(features: Features, runs: OrderRuns) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def predictor_functions(features: Features, steps: int, step: float) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Name -> function of orders, every predictor of the comparison; each computes the scores it needs itself."""
-    steps, step = int(runs.protocol["steps"]), float(runs.protocol["step"])
 
     def cost(key: str, power: int) -> Callable[[np.ndarray], np.ndarray]:
         return lambda orders: pre.consecutive_cost(score_matrices(features)[key], orders, power=power)

@@ -58,7 +58,7 @@ def class_prototypes(features: Features, *, budget: int = 0, rows: np.ndarray | 
     x = features.image[rows[order]].astype(np.float32)
     groups = np.split(np.arange(len(rows)), np.cumsum(size)[:-1])
     kept = list(enumerate(groups)) if budget <= len(keys) else _split(x, groups, budget)
-    means = np.stack([x[part].mean(axis=0, dtype=np.float64) for _, part in kept])
+    means = np.stack([np.add.reduce(x[part], axis=0, dtype=np.float64) / len(part) for _, part in kept])
     environment, label = np.divmod(keys[[k for k, _ in kept]], features.classes)
     weight = np.array([len(part) for _, part in kept]) / np.bincount(place)[environment]
     return Prototypes(means @ means.T, environment, label, weight, features.classes)
@@ -75,8 +75,8 @@ def _split(x: np.ndarray, groups: list[np.ndarray], budget: int) -> list[tuple[i
     while len(heap) < budget and heap[0][0] < -SPREAD:
         _, _, k, part, gram = heapq.heappop(heap)
         side = _side(gram)
-        for half in (np.flatnonzero(side), np.flatnonzero(~side)):
-            inner = gram[half[:, None], half]
+        for half in (side.nonzero()[0], (~side).nonzero()[0]):
+            inner = gram[half][:, half]
             heapq.heappush(heap, (-_spread(inner), number, k, part[half], inner))
             number += 1
     return [(k, part) for _, _, k, part, _ in sorted(heap, key=lambda entry: (entry[2], entry[1]))]
@@ -85,17 +85,20 @@ def _split(x: np.ndarray, groups: list[np.ndarray], budget: int) -> list[tuple[i
 def _spread(gram: np.ndarray) -> float:
     """Mean squared distance from the mean."""
     n = len(gram)
-    return float(gram.trace()) / n - float(gram.sum()) / n**2 if n > 1 else 0.0
+    return (float(np.add.reduce(gram.diagonal())) - float(np.add.reduce(gram, axis=None)) / n) / n if n > 1 else 0.0
 
 
 def _side(gram: np.ndarray, iterations: int = 3) -> np.ndarray:
-    """(n,) on which side of the mean along the leading direction: power iteration from the farthest sample, no random start."""
-    if len(gram) == 2:
+    """(n,) on which side of the mean along the leading direction: power iteration from the farthest sample, no random start.
+
+    Centring what the Gram matrix maps a centred vector to is mapping it by the centred Gram matrix.
+    """
+    n = len(gram)
+    if n == 2:
         return np.array([True, False])
-    mean = gram.mean(axis=0)
-    centred = gram - mean - mean[:, None] + mean.mean()
-    along = centred[:, centred.diagonal().argmax()]
+    mean = np.add.reduce(gram, axis=0) / n
+    along = gram[(gram.diagonal() - 2 * mean).argmax()] - mean
     for _ in range(iterations):
-        along = centred @ along
-        along /= np.abs(along).max()
-    return np.asarray(along > 0)
+        along -= np.add.reduce(along) / n
+        along = gram @ (along / np.maximum.reduce(np.absolute(along)))
+    return np.asarray(along > np.add.reduce(along) / n)

@@ -29,7 +29,7 @@ def compute(features: Any, seed: int) -> Data:
     runs = frozen_orders(features)
     rows = compare_predictors(features, runs, seed=seed)
     truth = runs.forgetting().mean(axis=0)
-    predict = predictor_functions(features, runs)
+    predict = predictor_functions(features, int(runs.protocol["steps"]), float(runs.protocol["step"]))
     by_name = {row.name: row for row in rows}
     chosen = refined(refinement(len(features)))  # what `crossmodal order` goes by
     return Data(

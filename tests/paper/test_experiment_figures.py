@@ -168,6 +168,20 @@ def test_a_stale_sweep_is_refused(tmp_path: Any) -> None:
         load_stored("e2_lambda", tmp_path)
 
 
+# -- E7 --------------------------------------------------------------------------------------------------------
+
+
+def test_similarity_caption_says_what_is_drawn(compute: Any) -> None:
+    data, values = compute("e7_similarity"), load_stored("e7_similarity")["values"]
+    assert np.all(np.array(values["best"]) < np.array(values["mean"]))
+    assert np.all(np.array(values["mean"]) < np.array(values["worst"]))
+    np.testing.assert_allclose(data["spread"], np.array(values["worst"]) / np.array(values["best"]), rtol=1e-9)
+    knob = values["similarity"]
+    middle = [sum(row) / len(row) for row in values["spread"]]
+    assert data["peak"] == max(zip((sum(row) for row in values["mean"]), knob, strict=True))[1]
+    assert (data["narrowest"], data["widest"]) == (knob[middle.index(min(middle))], knob[middle.index(max(middle))])
+
+
 # -- E1 and E4 -------------------------------------------------------------------------------------------------
 
 

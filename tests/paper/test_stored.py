@@ -126,6 +126,44 @@ def test_stored_numbers_are_those_of_the_code() -> None:
     assert found == pytest.approx(values["bwt"]["frozen"]["least cumulative contribution"]["loss"][2], abs=1e-4)
 
 
+def test_stored_judgements_are_those_of_the_code() -> None:
+    """Predictors of E3 and orders of E4, from the checkpoint's features and the stored forgetting; near ties may fall otherwise elsewhere."""
+    pytest.importorskip("transformers", reason="the extra 'vlm' is not installed, so nothing was trained")
+    from crossmodal.paper.experiments import judged, steps_of, training_features
+    from crossmodal.vlm_validation.order_oracle import recommend_order
+    from crossmodal.vlm_validation.training.data import load_environments
+
+    e3, e4 = experiments()["e3_adaptive"], experiments()["e4_transfer"]
+    assert e3.choice == e4.choice
+    features, values = training_features(load_environments(e3.choice)), load_stored("e3_adaptive")["values"]
+    for end in ("", "_training"):
+        rows = judged(e3, "full", features, np.array(values["forgetting" + end]["full"]))
+        stored_rows = values["predictors" + end]["full"]
+        assert set(rows) == set(stored_rows)
+        for name, row in rows.items():
+            assert row["spearman"][0] == pytest.approx(stored_rows[name]["spearman"][0], abs=0.02), name
+    for title, orders in load_stored("e4_transfer")["values"]["orders"].items():
+        steps, step = steps_of(e4.choice, e4.protocols[title])
+        report = recommend_order(features, steps=steps, step=step, resamples=0, progress=False)
+        assert list(report.order) == orders["recommended"]
+
+
+def test_stored_similarity_sweep_is_that_of_the_code() -> None:
+    """One draw at one value of E7, every order trained now."""
+    pytest.importorskip("transformers", reason="the extra 'vlm' is not installed, so nothing was trained")
+    from crossmodal.vlm_validation.similarity_sweep import sweep_similarity
+
+    values, e7 = load_stored("e7_similarity")["values"], experiments()["e7_similarity"]
+    settings = e7.settings
+    assert values["similarity"] == settings["similarity"]
+    (point,) = sweep_similarity(
+        [values["similarity"][1]], scenes=settings["scenes"], steps=settings["steps"], step=settings["step"], seed=e7.seeds[2], progress=False
+    )  # fmt: skip
+    for name in ("con_II", "con_IT", "sigma_I", "best", "mean", "worst", "spread"):
+        assert getattr(point, name) == pytest.approx(values[name][1][2], rel=1e-3), name
+    assert point.spearman == pytest.approx(values["spearman"][1][2], abs=0.02)
+
+
 def test_what_theory_says_of_frozen_encoders_holds_in_what_is_stored() -> None:
     e2 = load_stored("e2_lambda")["values"]
     for name in ("clv", "clip"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from crossmodal.theory.errors import InputError
 from crossmodal.vlm_validation import metrics, span
 from crossmodal.vlm_validation import predictors as pre
 from crossmodal.vlm_validation.features import Features
+from crossmodal.vlm_validation.order_benchmark import GROUPINGS, read_record, regrouped
 from crossmodal.vlm_validation.order_oracle import compare_predictors, recommend_order, refined, refinement
 from crossmodal.vlm_validation.orders import all_orders, train_orders
 from crossmodal.vlm_validation.prototypes import Prototypes, class_prototypes
@@ -279,33 +281,22 @@ def test_comparison_ranks_the_exact_predictor_first() -> None:
     assert min(row.spearman[0] for row in rows.values()) < 0.9, "not every predictor is right"
 
 
-GROUPINGS = {  # of the twelve supercategories: as shipped, the alternative, and three drawn at random with numpy's seeds 100 to 102
-    "shipped": None,
-    "alternative": (("person", "accessory", "sports"), ("vehicle", "outdoor"), ("animal",), ("food", "kitchen"),
-                    ("furniture", "electronic", "appliance", "indoor")),
-    "random 100": 100, "random 101": 101, "random 102": 102,
-}  # fmt: skip
-
-
-def regrouped(features: Features, grouping: object) -> Features:
-    if grouping is None:
-        return features
-    if isinstance(grouping, int):
-        of_class = np.random.default_rng(grouping).integers(5, size=features.classes)
-    else:
-        assert isinstance(grouping, tuple)
-        of_class = np.array([next(k for k, group in enumerate(grouping) if n in group) for n in features.label_names])
-    assert len(set(of_class)) == 5
-    return Features(
-        image=features.image, text=features.text, environment=of_class[features.label], label=features.label
-    )
+def test_record_of_the_oracle_supports_what_is_said_of_it() -> None:
+    """Rank, regret and cost on real features, every grouping, as the README says: at least 0.98, at most 1 %, about a fiftieth."""
+    rows = read_record()
+    assert [row["grouping"] for row in rows] == list(GROUPINGS)
+    assert all(float(row["spearman"]) >= 0.98 and float(row["regret"]) <= 0.01 for row in rows)
+    assert all(int(row["prototypes"]) == refinement(int(row["samples"])) for row in rows)
+    costs = [float(row["cost"]) for row in rows if row["environments"] == "5"]
+    assert len(costs) == 6
+    assert round(1 / statistics.mean(costs), -1) == 50
 
 
 @pytest.mark.realdata
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GROUPINGS)
 def test_target_on_real_features(coco500: Features, name: str) -> None:
-    """Spearman 0.98, regret 1 %, at a fiftieth of the cost; a machine with other work gets twice the time."""
+    """Spearman 0.98, regret 1 %; what it costs is measured by `order_benchmark`, on a machine without other work."""
     torch.set_num_threads(1)
     features = regrouped(coco500, GROUPINGS[name])
     runs = train_orders(features, steps=200, step=5.0)
@@ -313,7 +304,6 @@ def test_target_on_real_features(coco500: Features, name: str) -> None:
     row = rows[refined(refinement(len(features)))]
     assert row.spearman[0] >= 0.98
     assert row.regret[0] <= 0.01
-    assert row.cost <= 2 / 50
     if name != "shipped":
         return
     # on record for this file: the range 4.45 to 5.66 (ratio 1.27), class means at Spearman 0.958 and regret 0; the paper's rule explains nothing
@@ -333,7 +323,7 @@ def test_cycles_of_long_steps_are_stable_and_long() -> None:
         sizes = span._cycle(count)
         left = np.prod([1 - size * curvature for size in sizes], axis=0)
         assert np.abs(left[1:]).max() < 1
-        assert sizes.sum() > least
+        assert sum(sizes) > least
 
 
 @pytest.mark.parametrize("d", [3, 12])
