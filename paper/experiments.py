@@ -237,10 +237,13 @@ def adapted(experiment: Experiment) -> dict[str, Any]:
 _FINAL = "after training all environments: protocol -> [lambda][seed][environment]"
 
 
+UNSEEN_SCENES = 500  # for each value of the knob
+
+
 def similarity(experiment: Experiment) -> dict[str, Any]:
     """E7: the knob of the world turned from 0 to 1, every order of five environments trained at each value."""
     knob = experiment.settings["similarity"]
-    runs = [sweep_similarity(knob, scenes=SCENES, seed=seed, progress=False) for seed in experiment.seeds]
+    runs = [sweep_similarity(knob, scenes=UNSEEN_SCENES, seed=seed, progress=False) for seed in experiment.seeds]
     names = [name for name in experiment.fields if name != "similarity"]
     return {"similarity": knob} | {
         name: [[round(float(getattr(points[k], name)), 12) for points in runs] for k in range(len(knob))]
@@ -249,7 +252,6 @@ def similarity(experiment: Experiment) -> dict[str, Any]:
 
 
 _EACH = "[similarity][seed]"
-SCENES = 500
 EXPERIMENTS = (
     Experiment(
         name="e2_lambda",
@@ -353,7 +355,7 @@ EXPERIMENTS = (
         seeds=(7, 8, 9),
         settings={
             "similarity": [0.0, 0.25, 0.5, 0.75, 1.0],
-            "scenes": SCENES,
+            "scenes": UNSEEN_SCENES,
             "steps": 200,
             "step": 5.0,
             "orders": "all",

@@ -47,6 +47,7 @@ def regrouped(features: Features, grouping: Grouping) -> Features:
     if isinstance(grouping, int):
         of_class = np.random.default_rng(grouping).integers(GROUPS, size=features.classes)
     else:
+        assert features.label_names is not None, "groups of class names need names of classes"
         of_class = np.array([next(k for k, group in enumerate(grouping) if n in group) for n in features.label_names])
     return Features(
         image=features.image, text=features.text, environment=of_class[features.label], label=features.label
