@@ -49,7 +49,7 @@ def test_search_finds_what_random_models_miss(tmp_path: Path) -> None:
     relation = next(r for r in claim.statement.relations if r.name == found["witness"]["relation"])
     values = bound_values(claim, found["witness"]["inputs"], exact)
     assert assumptions_hold(claim, values, exact)
-    assert judge(relation, values, exact).status == "holds"
+    assert judge(relation, values, exact).status != "violated", "an equality of roots cannot be told from a tiny slack"
     assert judge(tightened(relation, Fraction(1, 10_000)), values, exact).status == "violated"
 
 
