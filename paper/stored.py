@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -25,56 +23,11 @@ import click
 from .. import __version__
 from ..theory.errors import InputError
 from ..vlm_validation.containers import atomic_writer
-from ..vlm_validation.training.data import Choice
-from ..vlm_validation.training.protocol import VERSION, Protocol, config_hash
+from .experiment import INPUTS, Experiment
 from .results import plain
 
 FOLDER = Path(__file__).parent / "stored"
 MOST_BYTES = 200_000
-INPUTS = ("config_hash", "data_hash", "model_hash")
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One experiment whose results are stored.
-
-    Attributes:
-        name: of its file.
-        source: id of the experiment and of the claims it bears on.
-        what: one sentence.
-        choice: the scenes.
-        protocols: title -> how is trained.
-        seeds: of the runs.
-        settings: whatever else decides the result, ready for JSON.
-        fields: value -> what it means: shape, unit, convention.
-        compute: from this experiment to the values.
-    """
-
-    name: str
-    source: str
-    what: str
-    choice: Choice
-    protocols: dict[str, Protocol]
-    seeds: tuple[int, ...]
-    settings: dict[str, Any]
-    fields: dict[str, str]
-    compute: Callable[[Experiment], dict[str, Any]]
-
-    def config(self) -> dict[str, Any]:
-        """Everything that decides the result besides scenes and checkpoint."""
-        return {
-            "experiment": self.name,
-            "training_version": VERSION,
-            "scenes": asdict(self.choice),
-            "protocols": {title: protocol.to_dict() for title, protocol in self.protocols.items()},
-            "seeds": list(self.seeds),
-            "settings": self.settings,
-        }
-
-    def inputs(self) -> dict[str, str]:
-        """The three hashes by which a stored file is known to be current."""
-        hashes = (config_hash(self.config()), self.choice.data_hash(), self.choice.model_hash())
-        return dict(zip(INPUTS, hashes, strict=True))
 
 
 @cache
@@ -179,7 +132,4 @@ def main(names: tuple[str, ...]) -> None:
 
 
 if __name__ == "__main__":
-    # Under the name it is imported by, so that experiments and this file share one class.
-    from crossmodal.paper.stored import main as run
-
-    run()
+    main()

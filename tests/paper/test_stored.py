@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from crossmodal.paper import stored
+from crossmodal.paper import experiment, stored
 from crossmodal.paper.stored import FOLDER, MOST_BYTES, experiments, load_stored
 from crossmodal.theory.errors import InputError
 from crossmodal.vlm_validation import metrics
@@ -72,7 +72,7 @@ def test_any_change_of_the_configuration_makes_it_stale(monkeypatch: pytest.Monk
         monkeypatch.setattr(stored, "experiments", lambda new=new: {"e2_lambda": new})
         with pytest.raises(InputError, match="stale"):
             load_stored("e2_lambda")
-    monkeypatch.setattr(stored, "VERSION", stored.VERSION + 1)
+    monkeypatch.setattr(experiment, "VERSION", experiment.VERSION + 1)
     with pytest.raises(InputError, match="config_hash"):
         load_stored("e2_lambda")
 
@@ -129,7 +129,7 @@ def test_stored_numbers_are_those_of_the_code() -> None:
 def test_stored_judgements_are_those_of_the_code() -> None:
     """Predictors of E3 and orders of E4, from the checkpoint's features and the stored forgetting; near ties may fall otherwise elsewhere."""
     pytest.importorskip("transformers", reason="the extra 'vlm' is not installed, so nothing was trained")
-    from crossmodal.paper.experiments import judged, steps_of, training_features
+    from crossmodal.paper.computations import judged, steps_of, training_features
     from crossmodal.vlm_validation.order_oracle import recommend_order
     from crossmodal.vlm_validation.training.data import load_environments
 
