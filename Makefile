@@ -21,7 +21,7 @@ bench: $(VENV)/.test       ## speed and memory of the kernels beside their peers
 	@$(BIN)/crossmodal bench
 
 check: $(VENV)/.check      ## lint, formatting, types of the package as it is installed
-	@$(BIN)/ruff check .
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@rm -rf build/typecheck build/lib && $(PIP) --no-deps --no-build-isolation --target build/typecheck .
 	@MYPYPATH=build/typecheck $(BIN)/mypy -p crossmodal
 
