@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from crossmodal.theory.files import write_whole
 from crossmodal.vlm_validation.features import load_features
 from crossmodal.vlm_validation.score_figure import draw_scores
 from crossmodal.vlm_validation.scores import Scores, estimate_scores
@@ -84,17 +86,8 @@ def print_matrix(title: str, found: Scores, matrix: np.ndarray, width: np.ndarra
 
 def save_figure(path: Path, figure: Any) -> None:
     """Write a figure whole or not at all, without a date in it."""
-    import os
-    import tempfile
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = path.suffix or ".png"
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=suffix)
-    os.close(handle)
-    try:
-        figure.savefig(name, dpi=200, metadata={"Date": None} if suffix in (".svg", ".ps") else {})
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    image, suffix = io.BytesIO(), path.suffix or ".png"
+    figure.savefig(
+        image, dpi=200, format=suffix.removeprefix("."), metadata={"Date": None} if suffix in (".svg", ".ps") else {}
+    )
+    write_whole(path, image.getvalue())

@@ -47,10 +47,10 @@ def progress() -> Progress:
 
 def write_json(path: Path, data: Any) -> None:
     """To a file, whole or not at all; `-` prints."""
-    from crossmodal.theory.certify import write_atomically
+    from crossmodal.theory.files import write_whole
 
     text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
     if str(path) == "-":
         print(text, end="")
     else:
-        write_atomically(path, text)
+        write_whole(path, text)

@@ -11,7 +11,6 @@ import io
 import json
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..theory.errors import InputError
+from ..theory.files import write_whole
 from .results import Data, caption
 
 if TYPE_CHECKING:
@@ -239,17 +239,4 @@ def writable(folder: Path) -> Path:
 
 def write_bytes(path: Path, content: bytes) -> Path:
     """Write a file whole or not at all; an equal one is left as it is."""
-    if path.is_file() and path.read_bytes() == content:
-        return path
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path
+    return path if path.is_file() and path.read_bytes() == content else write_whole(path, content)

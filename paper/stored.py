@@ -22,7 +22,7 @@ import click
 
 from .. import __version__
 from ..theory.errors import InputError
-from ..vlm_validation.containers import atomic_writer
+from ..theory.files import atomic_writer
 from .experiment import INPUTS, Experiment
 from .results import plain
 

@@ -9,20 +9,19 @@ cores.  Targets on two cores: 10^6 models a second for scalar claims, 10^5 for m
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ..theory import registry
 from ..theory.claim import Claim
+from ..theory.files import write_table
 from .arithmetic import arithmetic
 from .check import sweep
 from .draw import draw_batch
@@ -105,17 +104,6 @@ def main(path: Path, claims: Sequence[str] = (), models: int = 1 << 17, loop_mod
         })  # fmt: skip
         print(rows[-1], flush=True)
     write_table(path, FIELDS, rows)
-
-
-def write_table(path: Path, fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """A CSV file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fields)
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .benchmarks import write_table
+from ..theory.files import write_table
 from .order_bounds import LONGEST_SUBSETS, faint_bound, subset_bounds
 from .order_search import branch_and_bound, local_search
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 from . import checker, registry
 from .claim import Claim
 from .errors import InputError
+from .files import write_whole
 from .proof import DerivationError, Proof, dumps
 
 
@@ -65,28 +64,12 @@ def certify(claim: Claim) -> Certified:
     return Certified(True, "", stored, certificate)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def rewrite(claim: Claim) -> Path:
     """Derive the certificate again and store it, if the checker accepts it."""
     text = dumps(derive(claim))
     checker.check_text(text)
     path = path_of(claim.id)
-    write_atomically(path, text)
+    write_whole(path, text)
     return path
 
 

@@ -9,18 +9,17 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import secrets
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
 
 import numpy as np
 
 from ..theory.errors import InputError
+from ..theory.files import atomic_writer
 
 SUFFIXES = (".npz", ".safetensors")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold: the same arrays give the same bytes on any day
@@ -30,37 +29,6 @@ MAPPED = (
 _SAFE = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
          "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL"}  # fmt: skip
 _TORN = ("the copy or download was cut short, or its writer was killed",)
-
-
-@contextmanager
-def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A file that appears under `path` complete, or not at all, whenever the writer is killed.
-
-    It is written under another name in the same folder, synchronised to the disk, and renamed.
-
-    Raises:
-        InputError: the folder is missing or cannot be written.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        handle = open(temporary, "xb")  # noqa: SIM115  (its own errors are explained, those of the body are not)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror})",
-            expected="an existing folder with permission to write",
-            causes=("the folder does not exist", "the folder is read-only"),
-            fix=f"create {path.parent} or name another place",
-        ) from None
-    try:
-        with handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_container(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], strings: Mapping[str, Any]) -> None:

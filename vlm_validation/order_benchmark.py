@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..synthetic.benchmarks import write_table
+from ..theory.files import write_table
 from .features import Features, load_features
 from .order_oracle import compare_predictors, predict, refined, refinement
 from .orders import train_orders

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ..theory.files import atomic_writer
 from . import embedded_models as models
-from .containers import atomic_writer
 from .features import Features, save_features
 from .processes import one_thread
 from .scenes import VERSION, WORLDS, Scene, brief_caption, draw_scenes, render

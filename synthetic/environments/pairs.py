@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...theory.errors import InputError
+from ...theory.files import atomic_writer
 from ..arithmetic import arithmetic
 from .tasks import Environment, teach
 
@@ -103,17 +103,12 @@ class Pairs:
             raise InputError(f"{path}: cannot be written", expected="a file ending in .npz in an existing folder")
         fields = self.fields()
         members = {**fields, "metadata": np.array(json.dumps(fields["metadata"], sort_keys=True))}
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-        try:
-            with zipfile.ZipFile(temporary, "w") as archive:
-                for name, array in members.items():
-                    info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-                    info.create_system = 3
-                    with archive.open(info, "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_writer(path) as file, zipfile.ZipFile(file, "w") as archive:
+            for name, array in members.items():
+                info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+                info.create_system = 3
+                with archive.open(info, "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
     def _mean(self, x: Any) -> Any:
         return x.sum(0) * Fraction(1, len(x)) if self.exact else x.mean(0)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ...theory.errors import InputError
-from ..containers import atomic_writer
+from ...theory.files import atomic_writer
 from ..training.data import Choice
 from ..training.loop import Measurement, State
 from ..training.protocol import VERSION, Protocol, config_hash

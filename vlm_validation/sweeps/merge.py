@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...theory.errors import InputError
-from ..containers import atomic_writer
+from ...theory.files import atomic_writer
 from ..scores import KEYS
 from .cells import MEASURED, Cell, Store
 from .runner import Sweep, missing

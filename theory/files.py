@@ -1,0 +1,67 @@
+"""Files that appear whole or not at all, whenever their writer is killed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import InputError
+
+
+@contextmanager
+def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file that appears under `path` complete, or not at all, whenever the writer is killed.
+
+    It is written under another name in the same folder, synchronised to the disk, and renamed.
+
+    Raises:
+        InputError: the folder is missing or cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        handle = open(temporary, "xb")  # noqa: SIM115  (its own errors are explained, those of the body are not)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror})",
+            expected="an existing folder with permission to write",
+            causes=("the folder does not exist", "the folder is read-only"),
+            fix=f"create {path.parent} or name another place",
+        ) from None
+    try:
+        with handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
+    """Write a file with `atomic_writer`, text as UTF-8; folders that are missing are made.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_writer(path) as handle:
+        handle.write(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def write_table(path: Path, fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Path:
+    """A CSV file with these columns."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_whole(path, text.getvalue())
