@@ -31,14 +31,24 @@ def test_nothing_appears_before_the_end(tmp_path: Path) -> None:
         handle.write(b"half")
         assert not path.exists()
     assert path.read_bytes() == b"half"
-    with pytest.raises(KeyboardInterrupt), atomic_writer(path) as handle:
-        handle.write(b"other")
-        raise KeyboardInterrupt
+
+
+def test_an_interrupted_writer_leaves_the_old_file(tmp_path: Path) -> None:
+    path = write_whole(tmp_path / "a.bin", b"half")
+
+    def interrupted() -> None:
+        with atomic_writer(path) as handle:
+            handle.write(b"other")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"half"
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="create .*nowhere"), atomic_writer(tmp_path / "nowhere" / "a"):
+    with pytest.raises(InputError, match=r"create .*nowhere"), atomic_writer(tmp_path / "nowhere" / "a"):
         pass
 
 
