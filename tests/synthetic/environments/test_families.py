@@ -138,8 +138,11 @@ def test_drift_has_the_parameter(parameter: str) -> None:
 
 def test_sweep_interpolates() -> None:
     ends = [np.kron(np.ones((2, 2), dtype=int), families.equal_cosines(3, c)) for c in (0, 1)]
+    seen = []
     for x, pairs in families.similarity_sweep(ends[0], ends[1], 4, exact=True, pairs=2):
+        seen.append(x)
         assert (pairs.scores() == (1 - x) * ends[0] + x * ends[1]).all()
+    assert seen == [0, Fraction(1, 3), Fraction(2, 3), 1]
     values = [x for x, _ in families.similarity_sweep(ends[0], ends[1], 3)]
     assert values == [0, 0.5, 1]
     with pytest.raises(InputError, match="at least 2"):
@@ -219,7 +222,12 @@ def test_classes_of_random_families_differ() -> None:
 
 
 def test_drift_goes_either_way_and_reports_text_too() -> None:
-    signs = {families.drifting(seed, "1/20").scores()[0, 1] > 0.5 for seed in range(8)}
+    signs = set()
+    for seed in range(8):
+        scores = families.drifting(seed, "1/20", environments=2, exact=True, pairs=2).scores()
+        for k in (0, 2):  # the only pair meets the parameter
+            assert abs(scores[k, k + 1] - Fraction(1, 2)) == Fraction(1, 20)
+            signs.add(scores[k, k + 1] > Fraction(1, 2))
     assert signs == {True, False}
     wide = np.kron(np.eye(2, dtype=int), families.equal_cosines(2, 0))
     scores = wide * Fraction(9, 10)
@@ -239,3 +247,13 @@ def test_pairs_in_numbers() -> None:
     assert np.allclose(task.target.numpy(), (0.25 * found.image[rows] + 0.5 * found.text[rows]).sum(1)[:, None])
     assert np.allclose(task.fused(0.25, 0.5).sum(-1).numpy(), task.target[:, 0].numpy())
     assert found.fields()["metadata"]["normalised"] is True
+
+
+def test_a_file_that_cannot_be_put_in_place_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("crossmodal.synthetic.environments.pairs.os.replace", full)
+    with pytest.raises(OSError, match="no space"):
+        families.orthogonal(2).save(tmp_path / "a.npz")
+    assert not list(tmp_path.iterdir())
