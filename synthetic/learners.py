@@ -47,7 +47,12 @@ def ridge(penalty: Any) -> Learner:
     """The minimiser of the loss plus half `penalty` times the squared distance from the head before (`penalty` > 0).
 
     ``w + X' (X X' + penalty I)^{-1} (y - X w)``; tends to `least_norm` as the penalty tends to 0.
+
+    Raises:
+        InputError: a penalty that is not positive (there need be no minimiser then).
     """
+    if not penalty > 0:
+        raise InputError(f"ridge penalty {penalty}", expected="a positive number", fix="`least_norm` is the limit at 0")
 
     def learn(w: Any, x: Any, y: Any, ops: Any) -> Any:
         kernel = x @ ops.T(x)

@@ -1,8 +1,8 @@
 """Claims about expectations and probabilities, simulated: S7 (coverage), G1, G2 (Gaussian features) and D1 (AUROC).
 
 A `Study` draws independent replicates of a statistic whose mean a claim equals or bounds; the reference is lowered from the claim.  The
-sample size is not chosen by eye: a pilot measures the spread, and the size is such that a constant wrong by the study's factor (two percent,
-as a rule) is rejected with a stated power at a stated level.  The true and the wrong constant see the same draws (common random numbers: the seed
+sample size is not chosen by eye: a pilot measures the spread and, for a bound, how close the mean comes to it, and the size is such that a constant
+wrong by the study's factor (two percent, as a rule) is rejected with a stated power at a stated level.  The true and the wrong constant see the same draws (common random numbers: the seed
 of a chunk depends on nothing else), so what differs between two runs is the constant alone.
 
 ``python -m crossmodal.synthetic.monte_carlo`` prints every study with its interval.
@@ -30,6 +30,8 @@ from .learners import least_norm
 plain = arithmetic("plain")
 CHUNK = 2048  # replicates drawn at once
 PILOT = 4096
+LARGEST_PILOT = 2**20
+DOUBT = NormalDist().cdf(-3.0)  # probability with which a pilot may err on the mean
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,10 @@ class Study:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Args: mean with its interval ``[low, high]`` at the level (one-sided studies: one end is infinite), and the verdict."""
+    """Args: mean with its interval ``[low, high]`` at the level (one-sided studies: one end is infinite), and the verdict.
+
+    The interval is that of the normal approximation, for indicators that of Clopper and Pearson.
+    """
 
     mean: float
     low: float
@@ -67,8 +72,20 @@ class Outcome:
     rejected: bool
 
 
-def quantile(study: Study, level: float) -> float:
-    return NormalDist().inv_cdf(1 - level / 2 if study.op == "==" else 1 - level)
+def tail(study: Study, level: float) -> float:
+    """Probability of a true constant beyond one end of the interval."""
+    return level / 2 if study.op == "==" else level
+
+
+def interval(study: Study, mean: float, spread: float, samples: int, beyond: float) -> tuple[float, float]:
+    """Both ends; each is missed with probability `beyond` (indicators: at most)."""
+    if not study.indicator:
+        half = NormalDist().inv_cdf(1 - beyond) * spread / math.sqrt(samples)
+        return mean - half, mean + half
+    hits = round(mean * samples)
+    low = float(beta.ppf(beyond, hits, samples - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(1 - beyond, hits + 1, samples - hits)) if hits < samples else 1.0
+    return low, high
 
 
 def replicates(
@@ -85,6 +102,9 @@ def replicates(
         if progress:
             progress(size)
     mean = total / samples
+    if not math.isfinite(square):
+        raise InputError(f"{study.claim} {study.relation}: draws that are not finite", expected="numbers",
+                         fix="look at what the study samples: no interval holds such a mean")  # fmt: skip
     return mean + shift, math.sqrt(max(square / samples - mean**2, 0.0) * samples / max(samples - 1, 1))
 
 
@@ -100,13 +120,9 @@ def run(
     if samples < 2:
         raise InputError(f"{samples} samples", expected="at least 2", fix="`plan` says how many a power needs")
     mean, spread = replicates(study, samples, factor, seed, progress)
-    half = quantile(study, level) * spread / math.sqrt(samples)
-    low, high = mean - half, mean + half
     if study.indicator:
-        tail, hits = level / 2 if study.op == "==" else level, round(mean * samples)
-        mean = hits / samples
-        low = float(beta.ppf(tail, hits, samples - hits + 1)) if hits else 0.0
-        high = float(beta.ppf(1 - tail, hits + 1, samples - hits)) if hits < samples else 1.0
+        mean = round(mean * samples) / samples
+    low, high = interval(study, mean, spread, samples, tail(study, level))
     low = -math.inf if study.op == ">=" else low
     high = math.inf if study.op == "<=" else high
     reference = study.reference(factor)
@@ -116,21 +132,33 @@ def run(
 def plan(study: Study, power: float = 0.95, level: float = 0.01, seed: int = 0) -> int:
     """How many replicates reject the wrong constant with probability `power`, from a pilot with draws of its own.
 
+    Where the claim is a bound, how far the mean is from the wrong constant is not known either: the pilot grows until it is, to a third,
+    and the distance at the near end of the pilot's interval counts.  So the power is reached unless the pilot misses the mean by three
+    standard errors, and the size may be up to 9/4 of what would do.
+
     Raises:
-        InputError: the mean satisfies the wrong constant too, as far as the pilot can see: no number of samples is enough.
+        InputError: the mean satisfies the wrong constant too, as far as the largest pilot can see: no number of samples is enough.
     """
-    mean, spread = replicates(study, PILOT, study.wrong, seed + 10_000_000)
-    if study.op == "==":
-        mean = study.reference(1.0)
-    margin = (study.reference(study.wrong) - mean) * {"==": 1, "<=": -1, ">=": 1}[study.op]
-    if study.op == "==":
-        margin = abs(margin)
-    if margin <= 0:
+    reference, pilot = study.reference(study.wrong), PILOT
+    while True:
+        mean, spread = replicates(study, pilot, study.wrong, seed + 10_000_000)
+        if study.op == "==":
+            least = likely = most = abs(reference - study.reference(1.0))
+        else:
+            low, high = interval(study, mean, spread, pilot, DOUBT)
+            low, mean, high = (low, mean, high) if study.op == "<=" else (-high, -mean, -low)
+            bound = reference if study.op == "<=" else -reference
+            least, likely, most = low - bound, mean - bound, high - bound
+        if most <= 0 or least >= likely * 2 / 3 or pilot >= LARGEST_PILOT:
+            break
+        pilot *= 4
+    if least <= 0:
         raise InputError(
             f"{study.claim} {study.relation}: a constant off by a factor {study.wrong:g} holds as well for {study.label}",
             expected="draws on which the claim is nearly tight", fix="take a case closer to equality, or a wronger constant",
         )  # fmt: skip
-    needed = ((quantile(study, level) + NormalDist().inv_cdf(power)) * spread / margin) ** 2
+    quantiles = NormalDist().inv_cdf(1 - tail(study, level)) + NormalDist().inv_cdf(power)
+    needed = (quantiles * spread / least) ** 2
     return max(256, math.ceil(1.1 * needed))  # a tenth more, for what the pilot does not know of the spread
 
 
@@ -213,11 +241,8 @@ def separation(inside: tuple[float, ...], outside: tuple[float, ...]) -> Study:
 
 def opposite(generator: torch.Generator, size: int, count: int, share: float) -> torch.Tensor:
     """``(size,)`` scores of samples of `count` images, each a fixed vector with probability `share`, else its opposite; texts are the vector."""
-    ups = torch.zeros(size, dtype=torch.float64)
-    for start in range(0, count, 256):
-        block = torch.rand(size, min(256, count - start), generator=generator, dtype=torch.float64)
-        ups += (block < share).sum(1)
-    return 2 * ups / count - 1
+    trials, chance = (torch.full((size,), x, dtype=torch.float64) for x in (float(count), share))
+    return 2 * torch.binomial(trials, chance, generator=generator) / count - 1
 
 
 def coverage(n_s: int, delta: float, wrong: float) -> Study:

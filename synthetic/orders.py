@@ -41,7 +41,7 @@ def all_orders(count: int) -> np.ndarray:
             fix="`order_search.branch_and_bound` proves the best order of a dozen or so, `order_search.local_search` returns a good one of any "
             f"number with a bound that no order beats, `cheapest_path` finds the rule's order of up to {LONGEST_RULE}",
         )
-    return np.array(list(permutations(range(count))), dtype=np.int64).reshape(-1, count)
+    return np.array(list(permutations(range(count))), dtype=np.int64).reshape(factorial(count), count)
 
 
 def stages(count: int) -> int:
@@ -86,8 +86,17 @@ def tree_forgetting(gram: torch.Tensor, start: torch.Tensor | None = None, eta: 
 
 
 def factor(gram: torch.Tensor) -> torch.Tensor:
-    """``B`` with ``B B' = G``, for any positive semidefinite G: stands for the directions themselves."""
+    """``B`` with ``B B' = G``, for any positive semidefinite G: stands for the directions themselves.
+
+    Raises:
+        InputError: a negative eigenvalue beyond what rounding (of float32 features at most) leaves: no directions have these scores.
+    """
     values, vectors = torch.linalg.eigh(gram)
+    if values.numel() and float(values[..., 0].min()) < -1e-6 * max(1.0, float(values[..., -1].max())):
+        raise InputError(
+            f"a Gram matrix with the negative eigenvalue {float(values[..., 0].min()):.6g}", expected="scores of directions (S4)",
+            fix="`environments.nearest_feasible` gives the feasible scores nearest to a matrix",
+        )  # fmt: skip
     return vectors * values.clamp_min(0).sqrt()[..., None, :]
 
 
@@ -247,17 +256,25 @@ def cheapest_path(cost: np.ndarray) -> tuple[tuple[int, ...], float]:
 
     Returns:
         the order and its cost.  Time ``T^2 2^T``, memory ``T 2^T`` numbers; vectorised over subsets of one size.
+
+    Raises:
+        InputError: costs that are not a square matrix of finite numbers (the diagonal is not read), or too many environments.
     """
-    count = len(cost)
+    cost = np.array(cost, dtype=np.float64)
+    count = len(cost) if cost.ndim else 0
+    if cost.shape != (count, count) or not count:
+        raise InputError(f"costs of shape {cost.shape}", expected="(T, T), one row and one column an environment")
+    np.fill_diagonal(cost, 0.0)
+    if not np.isfinite(cost).all():
+        raise InputError(
+            "costs that are not finite", expected="numbers", causes=("an environment without features has no score",)
+        )
     if count > LONGEST_RULE:
         raise InputError(
             f"{count} environments: exact dynamic programming needs {count} x 2^{count} path costs",
             expected=f"at most {LONGEST_RULE} environments",
             fix="order a subset, or use `order_search.local_search`, whose result carries a bound",
         )
-    if count == 1:
-        return (0,), 0.0
-    cost = np.asarray(cost, dtype=np.float64)
     subsets = np.arange(1 << count)
     size = np.zeros(1 << count, dtype=np.int8)
     for t in range(count):

@@ -93,10 +93,10 @@ class Bounded:
         """From exact nested lists, or a float tensor or array taken as exact."""
         if isinstance(rows, Ball):
             return rows
+        if isinstance(rows, np.ndarray) and rows.dtype != object:
+            rows = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float64))
         if isinstance(rows, torch.Tensor):
             return Ball(at_least_matrix(rows.double()), torch.zeros_like(at_least_matrix(rows.double())))
-        if isinstance(rows, np.ndarray) and rows.dtype != object:
-            return self.array(torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float64)))
         fractions = Exact().array(rows)
         mid = torch.tensor([[float(v) for v in row] for row in fractions], dtype=torch.float64)
         err = [[float(abs(Fraction(float(v)) - v)) for v in row] for row in fractions]

@@ -40,9 +40,9 @@ def gaussian(
         pairs: pair k of an environment has class ``k % classes``.
         spread: size of the noise against the mean; means and class means are drawn independently for each modality.
     """
-    require(min(environments, pairs, dimension, classes) >= 1 and spread >= 0,
+    require(min(environments, pairs, dimension, classes) >= 1 and 0 <= spread < np.inf,
             f"{environments} environments of {pairs} pairs, {classes} classes in {dimension} dimensions, spread {spread}",
-            "positive counts and a spread that is not negative")  # fmt: skip
+            "positive counts and a finite spread that is not negative")  # fmt: skip
     rng = np.random.default_rng([3, seed])
     label = np.arange(pairs) % classes
     sides = []
@@ -71,6 +71,13 @@ def spiked(
     """
     require(dimension >= 3 * latent + 1 and latent >= 1, f"{latent} latent coordinates in {dimension} dimensions",
             f"at most {(dimension - 1) // 3}: shared, image and text parts and the gap are orthogonal")  # fmt: skip
+    require(
+        min(environments, pairs, classes) >= 1,
+        f"{environments} environments of {pairs} pairs, {classes} classes",
+        "positive counts",
+    )
+    require(bool(np.isfinite([shared, private, gap]).all()) and any((shared, private, gap)),
+            f"parts of sizes {shared}, {private} and {gap}", "finite sizes, not all 0: features have a direction")  # fmt: skip
     require(-1 <= nuisance <= 1, f"nuisance correlation {nuisance}", "a number in [-1, 1]")
     rng = np.random.default_rng([4, seed])
     basis = np.linalg.qr(rng.standard_normal((dimension, 3 * latent + 1)))[0].T
@@ -90,6 +97,19 @@ def spiked(
 # -- rank-one and block-rank environments ------------------------------------------------------------------------
 
 
+def unit_gram(cosines: Any, exact: bool) -> np.ndarray:
+    """Cosines of directions, one at least; in float64 the diagonal is 1 to rounding, as that of computed directions is."""
+    gram: np.ndarray = require_rational(cosines, "a matrix of cosines") if exact else np.asarray(cosines, dtype=float)
+    require(
+        gram.ndim == 2 and gram.shape[0] == gram.shape[1] >= 1,
+        f"cosines of shape {gram.shape}",
+        "(T, T) with diagonal 1",
+    )
+    unit = gram.diagonal() == 1 if exact else np.abs(gram.diagonal() - 1) <= 64 * 2.0**-53
+    require(bool(unit.all()), f"cosines with diagonal {[str(v) for v in gram.diagonal()]}", "diagonal 1")
+    return gram
+
+
 def rank_one(cosines: Any, *, pairs: int = 2, exact: bool = False) -> Pairs:
     """Environments of one direction each: all images and texts of environment t are the unit vector a_t.
 
@@ -99,15 +119,13 @@ def rank_one(cosines: Any, *, pairs: int = 2, exact: bool = False) -> Pairs:
     Raises:
         InfeasibleScores: no directions have these cosines.
     """
-    gram: np.ndarray = require_rational(cosines, "the matrix of cosines") if exact else np.asarray(cosines, dtype=float)
-    require(gram.ndim == 2 and gram.shape[0] == gram.shape[1] and bool((gram.diagonal() == 1).all()),
-            f"cosines of shape {gram.shape} with diagonal {[str(v) for v in gram.diagonal()]}", "(T, T) with diagonal 1")  # fmt: skip
+    gram = unit_gram(cosines, exact)
     return prescribed(np.block([[gram, gram], [gram, gram]]), pairs=pairs, exact=exact)
 
 
 def equal_cosines(count: int, cosine: Any) -> np.ndarray:
     """``(T, T)``: 1 on the diagonal, one cosine elsewhere; 0 gives orthogonal environments, 1 identical ones."""
-    return np.array([[1 if s == t else cosine for t in range(count)] for s in range(count)])
+    return np.array([[1 if s == t else cosine for t in range(count)] for s in range(count)]).reshape(count, count)
 
 
 def orthogonal(count: int, *, pairs: int = 2, exact: bool = False) -> Pairs:
@@ -130,13 +148,14 @@ def block_rank(cosines: Sequence[Any], *, exact: bool = False) -> Pairs:
     Raises:
         InfeasibleScores: no directions have these cosines.
     """
-    grams = [require_rational(g, "a matrix of cosines") if exact else np.asarray(g, dtype=float) for g in cosines]
+    grams = [unit_gram(g, exact) for g in cosines]
+    sizes = sorted({len(g) for g in grams})
+    require(
+        len(sizes) == 1,
+        f"{len(grams)} matrices of cosines, of {sizes} environments",
+        "one matrix or more, all of the same environments",
+    )
     for gram in grams:
-        require(
-            bool((gram.diagonal() == 1).all()),
-            f"cosines with diagonal {[str(v) for v in gram.diagonal()]}",
-            "diagonal 1",
-        )
         check_scores(np.kron(np.ones((2, 2), dtype=int), gram), exact)  # symmetric and positive semidefinite
     factor = gram_factor if exact else float_factor
     blocks = [factor(g) for g in grams]
@@ -185,6 +204,8 @@ def drifting(
         InfeasibleScores: e, c_I, c_T and the lengths do not go together.
     """
     require(environments >= 2, f"{environments} environment", "at least two, for a transition")
+    require(bool(np.isfinite(float(Fraction(parameter) if isinstance(parameter, str) else parameter))) and Fraction(str(parameter)) >= 0,
+            f"transition parameter {parameter}", "a number that is not negative")  # fmt: skip
     e, c_i, c_t, x, d = (Fraction(str(v)) for v in (parameter, c_image, c_text, cross, length))
     rng = np.random.default_rng([5, seed])
     scores = np.full((2 * environments, 2 * environments), x, dtype=object)

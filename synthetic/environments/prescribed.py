@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,8 @@ def prescribed(
         pairs: pairs an environment (one class each), where `classes` is not given.
         classes: for every environment, class -> number of its pairs.
         class_share: the part in [0, 1) of the variance within an environment that lies between its class means.  A
-            class has the same direction in both modalities and all environments.
+            class has the same direction in both modalities and all environments; in rationals, which lack the square roots for that, the
+            cosine of two of its directions is only positive.
         alignment: CLV of every environment; None leaves the private parts of image and text unrelated.
         exact: rationals throughout; the scores (and `alignment`, `class_share`) must then be rational, and are met exactly.
         directions: private directions used in turn; more of them spread the features over more dimensions.
@@ -135,7 +137,9 @@ def prescribed(
     names = sorted({c for cells in layout for c in cells})
     blocks: dict[str, list[Any]] = {"image": [], "text": []}
     for t, cells in enumerate(layout):
-        room = (number(1) - matrix[t, t], number(1) - matrix[count + t, count + t])
+        room = tuple(
+            max(number(1) - matrix[k, k], number(0)) for k in (t, count + t)
+        )  # a length may be 1 and a rounding
         parts = environment_rows(
             t, cells, room, share, wanted[t], matrix[t, count + t], names, max(2, directions), factor, number
         )
@@ -153,7 +157,7 @@ def prescribed(
 
 
 def environment_rows(
-    t: int, cells: Mapping[int, int], room: tuple[Any, Any], share: Any, wanted: Any, own: Any, names: list[int],
+    t: int, cells: Mapping[int, int], room: tuple[Any, ...], share: Any, wanted: Any, own: Any, names: list[int],
     directions: int, factor: Any, number: Any,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Class and private parts of one environment's images and texts: they add up to zero and fill the length up to 1."""
@@ -165,7 +169,10 @@ def environment_rows(
             f"environment {t} has one class", expected="two classes for a class_share above 0", fix="give `classes`"
         )
     scale = [share * r / spread if spread else number(0) for r in room]  # squared size of a class offset e_c - w
-    corner = factor(np.array([[scale[0], min(scale)], [min(scale), scale[1]]]))
+    if number is Fraction:  # the shorter offset is a part of the longer one
+        common, corner = min(scale), factor(np.array([[scale[0], min(scale)], [min(scale), scale[1]]]))
+    else:
+        common, corner = (scale[0] * scale[1]) ** 0.5, np.array([[s**0.5] for s in scale])
     present = sorted(cells)
     offset = {c: np.array([number(int(c == k)) for k in names]) - weight for c in present}
     left = {c: [r - s * (offset[c] @ offset[c]) for r, s in zip(room, scale, strict=True)] for c in present}
@@ -174,11 +181,13 @@ def environment_rows(
         most = spread / max(offset[c] @ offset[c] for c in present)
         raise InputError(f"class_share {float(share):g} leaves environment {t} too long a class mean", expected=f"at most {float(most):g} here",
                          causes=("a rare class lies farther from the mean than the others",), fix="balance the classes or lower class_share")  # fmt: skip
-    between = min(scale) * spread  # what the class parts add to the alignment
+    between = common * spread  # what the class parts add to the alignment
+    if wanted is not None and number is float and not np.isfinite(float(wanted)):
+        raise InputError(f"alignment {wanted} of environment {t}", expected="a number between -1 and 1")
     link = number(0) if wanted is None else number(wanted) - own - between
     if link:
         most = min(left[c][0] * left[c][1] for c in present)
-        if link * link > most + tiny:
+        if abs(link) > tiny and link * link > most * (1 + tiny):
             low, high = (float(own + between) + s * max(float(most), 0.0) ** 0.5 for s in (-1, 1))
             raise InputError(f"alignment {float(wanted):g} of environment {t}", expected=f"between {low:.6g} and {high:.6g} for these scores",
                              fix="raise the lengths of the means' complement, or ask for an alignment in this range")  # fmt: skip
@@ -236,8 +245,11 @@ def pad(x: np.ndarray, width: int) -> np.ndarray:
 
 def check_layout(pairs: int | Sequence[int], classes: Layout | None, count: int) -> list[dict[int, int]]:
     """class -> pairs of every environment."""
+    sizes = [pairs] * count if isinstance(pairs, Integral) else list(pairs)  # type: ignore[arg-type]
+    for n in sizes if classes is None else [n for cells in classes for item in cells.items() for n in item]:
+        if not isinstance(n, Integral):
+            raise InputError(f"{n!r} among classes and counts of pairs", expected="whole numbers")
     if classes is None:
-        sizes = [pairs] * count if isinstance(pairs, int) else list(pairs)
         layout = [{0: int(n)} for n in sizes]
     else:
         layout = [{int(c): int(n) for c, n in cells.items()} for cells in classes]
@@ -274,10 +286,16 @@ def check_scores(scores: Any, exact: bool) -> np.ndarray:
     longest = int(np.argmax(plain.diagonal()))
     if (matrix[longest, longest] > 1) if exact else plain[longest, longest] > 1 + rounding:
         raise InfeasibleScores(
-            plain, f"the score of {names[longest]} with itself is {plain[longest, longest]:.6g}, above 1"
+            plain,
+            f"the score of {names[longest]} with itself is {plain[longest, longest]:.6g}, above 1 by {plain[longest, longest] - 1:.3g}",
         )
     values, vectors = np.linalg.eigh(plain)
     if not is_psd(matrix) if exact else values[0] < -rounding:
         mostly = ", ".join(names[k] for k in np.argsort(-np.abs(vectors[:, 0]))[:3])
-        raise InfeasibleScores(plain, f"the score matrix has the negative eigenvalue {values[0]:.6g} (mostly {mostly})")
+        found = (
+            f"the negative eigenvalue {values[0]:.6g}"
+            if values[0] < 0
+            else "an eigenvalue below 0 by less than float64 shows"
+        )
+        raise InfeasibleScores(plain, f"the score matrix has {found} (mostly {mostly})")
     return matrix if exact else plain

@@ -30,7 +30,7 @@ def violated(claim: Claim, inputs: Any, relation: Relation) -> bool:
 
 
 @pytest.mark.parametrize("claim_id", TRUE)
-@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@settings(max_examples=max(15, settings().max_examples // 4), suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_holds_exactly(claim_id: str, data: st.DataObject) -> None:
     claim = registry.get(claim_id)
@@ -86,11 +86,11 @@ def test_refuted_claims_have_their_witness(claim_id: str) -> None:
 
 
 @pytest.mark.parametrize("claim_id", TRUE)
-def test_float_sweep_finds_nothing_and_admits_most_models(claim_id: str) -> None:
+def test_float_sweep_finds_nothing_and_admits_enough_models(claim_id: str) -> None:
     found = sweep(registry.get(claim_id), 2000, seed=3, batch=1000)
     assert found.witness is None
     assert found.examples == 2000
-    assert found.within > 0
+    assert found.within >= 200  # the scarcest, T3.7, admits one in eight
 
 
 def test_sweep_kills_a_tightened_quarter() -> None:

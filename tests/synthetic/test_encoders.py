@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 import torch
 from crossmodal.synthetic.arithmetic import arithmetic
-from crossmodal.synthetic.encoders import Path, clip_loss, train, worlds
+from crossmodal.synthetic.encoders import Path, Worlds, clip_loss, descend, train, worlds
 from crossmodal.synthetic.evaluate import judge
 from crossmodal.theory import registry
 from crossmodal.theory.errors import InputError
@@ -91,3 +91,65 @@ def test_same_seed_same_bits() -> None:
     assert torch.equal(first.task, again.task)
     with pytest.raises(InputError, match="decay 0"):
         train(worlds(1, 2), (0.0,), decay=0.0)
+
+
+def frozen_head(data: Worlds, m: int, w: torch.Tensor, decay: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The oracle: A of a head on frozen encoders, u and v, typed apart; encoders are drawn as `train` draws them."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(len(data.image), 4, 4, generator=generator, dtype=torch.float64) for _ in range(2)]
+    u, v = (x[m] @ torch.linalg.qr(f[m])[0] for x, f in zip((data.image, data.text), drawn, strict=True))
+    u, v = (x / torch.sqrt(0.25 + (x * x).sum(1))[:, None] for x in (u, v))
+    entropy = torch.nn.functional.cross_entropy(u @ w, data.target[m].argmax(1))
+    return entropy + decay / 2 * (w * w).sum(), u, v
+
+
+def test_numbers_of_a_path_against_autograd() -> None:
+    """Frozen encoders leave a convex problem in the head: values, gradient and curvature of the path by other means."""
+    data, decay = worlds(4, 2), 0.3
+    begun = train(data, (0.0,), frozen=True, steps=0, decay=decay)
+    done = train(data, (0.0,), frozen=True, decay=decay)
+    for m in range(2):
+        w = torch.zeros(4, 3, dtype=torch.float64, requires_grad=True)
+        value, u, v = frozen_head(data, m, w, decay)
+        slope = torch.autograd.grad(value, w)[0]
+        assert abs(float(begun.task[0, m] - value.detach())) < 1e-14
+        assert abs(float(begun.gradient[0, m] - slope.abs().max())) < 1e-14
+        assert abs(float(begun.alignment[0, m] - (u * v).sum() / len(u))) < 1e-14
+        assert abs(float(begun.gap[0, m] - ((u * v).sum() / len(u) - (u @ v.T).mean()))) < 1e-14
+        assert abs(float(begun.contrastive[0, m] - clip_loss(u, v, 2.0))) < 1e-14
+        search = torch.optim.LBFGS([w], max_iter=200, tolerance_grad=1e-11, line_search_fn="strong_wolfe")
+
+        def closure(m: int = m, w: torch.Tensor = w, search: torch.optim.LBFGS = search) -> torch.Tensor:
+            search.zero_grad()
+            loss = frozen_head(data, m, w, decay)[0]
+            loss.backward()
+            return loss
+
+        search.step(closure)
+        assert abs(float(done.task[0, m] - frozen_head(data, m, w.detach(), decay)[0])) < 1e-9
+        hessian = torch.autograd.functional.hessian(lambda x, m=m: frozen_head(data, m, x, decay)[0], w.detach())
+        smallest = torch.linalg.eigvalsh(hessian.reshape(12, 12))[0]
+        assert abs(float(done.curvature[0, m] - smallest)) < 1e-6
+        assert float(done.rate[0, m]) == 0  # B does not depend on the head
+
+
+def test_descent_halves_each_model_apart() -> None:
+    """Values are a_m x^2: one model takes its whole step, one halves it, one goes uphill and stays."""
+    a = torch.tensor([0.5, 4.0, 1.0], dtype=torch.float64)
+    x, step = torch.full((3, 1), 0.5, dtype=torch.float64), torch.tensor([[-0.4], [-1.0], [0.5]], dtype=torch.float64)
+    found = descend(x, step, 2 * a[:, None] * x, lambda z: a * z[:, 0] ** 2)
+    assert found[0, 0] == 0.5 - 0.4
+    assert found[1, 0] == 0  # the whole step leads to -1/2, which is not lower
+    assert found[2, 0] == 0.5
+    far = descend(torch.tensor([[9.0]]), torch.tensor([[-6.0]]), torch.tensor([[18.0]]), lambda z: z[:, 0] ** 2)
+    assert far[0, 0] == 8  # no step is longer than 1
+
+
+def test_sizes_of_random_data() -> None:
+    """Class and shared part have variance 1 each, and so in every coordinate seen; noise adds its own."""
+    data = worlds(7, 4000, noise=0.5)
+    for x in (data.image, data.text):
+        assert abs(float(x.square().mean()) - 2.25) < 0.1
+    assert data.target[0].sum(0).tolist() == [4, 4, 4]
+    alike = (data.image[:, 0] * data.image[:, 3]).mean() - (data.image[:, 0] * data.image[:, 1]).mean()
+    assert 0.9 < float(alike) < 1.1  # pairs of one class share the class part alone

@@ -237,3 +237,35 @@ def test_closed_forms_refuse_rationals() -> None:
     w, x, y = exact.array([[0]]), exact.array([[1]]), exact.array([[1]])
     with pytest.raises(InputError, match="least_norm, gradient_descent or ridge"):
         learners.gradient_flow(1.0)(w, x, y, exact)
+
+
+def test_projection_on_rows_of_any_scale() -> None:
+    """What counts as 0 is judged against the largest eigenvalue; what does not count contributes nothing at all."""
+    w, x, y = batch(11)
+    small = learners.projection()(w, 1e-8 * x, 1e-8 * y, plain)
+    assert far(small, least_norm(w, x, y, plain)) < 1e-7
+    rows = torch.diag(torch.tensor([1.0, 1e-7], dtype=torch.float64))
+    found = learners.projection()(torch.zeros(2, 1, dtype=torch.float64), rows, torch.ones(2, 1).double(), plain)
+    assert found.tolist() == [[1.0], [0.0]]
+    seen: list[torch.Tensor] = []
+    learners.filtered(lambda v: seen.append(v) or v)(w, torch.cat([x, x], -2), torch.cat([y, y], -2), plain)  # type: ignore[func-returns-value]
+    assert float(seen[0].min()) == 0  # rounding below 0 is not passed on: filters may take roots
+
+
+def test_cross_entropy_of_weighted_targets() -> None:
+    """Weights that do not add up to 1: the step is the gradient's all the same."""
+    w, x, _ = batch(12, n=6, d=4, k=3)
+    y = torch.rand(4, 6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    free = w.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(learners.cross_entropy(free, x, y).sum(), free)
+    assert torch.allclose(learners.cross_entropy_descent(0.5, 1)(w, x, y, plain), w - 0.5 * slope, rtol=1e-12)
+
+
+def test_halves_of_a_concatenation_and_heads_that_are_not() -> None:
+    u, v, texts = (exact.array([row]) for row in ([1, 2], [3, 5], [7, 11]))
+    assert learners.head_features(u, v, "concatenation", 2, 3).tolist() == [[2, 4, 9, 15]]  # image first
+    for head in ("image", "text", "sum"):
+        assert (learners.text_head(texts, head, exact) == texts.T).all()  # type: ignore[arg-type]
+    for penalty in (0, Fraction(-1, 2), float("nan")):
+        with pytest.raises(InputError, match="ridge penalty"):
+            learners.ridge(penalty)

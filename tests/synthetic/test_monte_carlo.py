@@ -36,6 +36,49 @@ def test_power_and_level_are_as_planned(study: mc.Study) -> None:
     assert true <= binom.ppf(1 - 1e-4, 40, 0.05)
 
 
+def power_of(study: mc.Study, samples: int, mean: float, level: float) -> float:
+    """The oracle: exact power of the one-sided binomial test of the wrong constant, from the distribution of the hits."""
+    wrong = study.reference(study.wrong)
+    if study.op == ">=":
+        return float(binom.cdf(binom.ppf(level, samples, wrong) - 1, samples, mean))
+    return float(binom.sf(binom.isf(level, samples, wrong), samples, mean))
+
+
+@pytest.mark.parametrize(("number", "mean"), [(5, 0.5), (6, 0.25), (7, None)])
+def test_power_is_as_planned_whatever_the_pilot(number: int, mean: float | None) -> None:
+    """What a pilot sees of the mean of a bound is uncertain: the size must allow for that, but not waste draws."""
+    study = STUDIES[number]
+    if mean is None:
+        width = study.wrong * mc.half_width(100, 10**15, 0.05)
+        mean = 2 * float(binom.sf(math.ceil(50 * (1 + width)) - 1, 100, 0.5))
+    distance = abs(study.reference(study.wrong) - mean)
+    enough = 1.1 * (NormalDist().inv_cdf(0.99) + NormalDist().inv_cdf(0.95)) ** 2 * mean * (1 - mean) / distance**2
+    for seed in range(4):
+        samples = mc.plan(study, power=0.95, level=0.01, seed=seed)
+        assert power_of(study, samples, mean, 0.01) >= 0.95
+        assert samples <= 3.5 * enough
+    assert power_of(study, int(enough / 3), mean, 0.01) < 0.9  # the comparison can fail
+
+
+def test_size_where_the_mean_is_known() -> None:
+    """For an equation the size follows from the spread alone: against the textbook formula."""
+    study = mc.Study("G1", "closed", "normal", "==", 1.1,
+                     lambda g, n, f: 3 + 2 * torch.randn(n, generator=g, dtype=torch.float64), lambda f: 3 * f)  # fmt: skip
+    for sign in (1.1, 0.9):
+        samples = mc.plan(replace(study, wrong=sign), power=0.95, level=0.01)
+        assert abs(samples / ((2.5758 + 1.6449) * 2 / 0.3) ** 2 - 1.1) < 0.1
+    assert mc.plan(replace(study, wrong=9.0)) == 256
+
+
+def test_images_one_by_one_have_the_same_law() -> None:
+    drawn = mc.opposite(torch.Generator().manual_seed(0), 40_000, 7, 0.3)
+    ups = (torch.rand(40_000, 7, generator=torch.Generator().manual_seed(1)) < 0.3).sum(1)
+    for k in range(8):
+        share, other = ((x == y).double().mean() for x, y in ((drawn, 2 * k / 7 - 1), (ups, k)))
+        assert abs(float(share - other)) < 5 * math.sqrt(2 * float(binom.pmf(k, 7, 0.3)) / 40_000)
+    assert len(drawn.unique()) >= 7
+
+
 def test_definitions_are_read_from_the_claim() -> None:
     """The oracle: the formulas typed here."""
     assert rates(3, 12, 0.0) == (0.25, 0.0)
@@ -94,7 +137,41 @@ def test_intervals_hold_the_mean_as_often_as_they_say() -> None:
     assert math.isclose(half, NormalDist().inv_cdf(0.995) * spread / math.sqrt(5000))
 
 
+def test_ends_of_intervals() -> None:
+    """One-sided intervals leave one end open; Clopper and Pearson's ends are the roots of the binomial tails."""
+    both = replace(QUICK[5], op="==")
+    assert both.indicator
+    for study, beyond in ((both, 0.005), (replace(both, op="<="), 0.01), (replace(both, op=">="), 0.01)):
+        found = mc.run(study, 1000, level=0.01)
+        hits = round(1000 * found.mean)
+        if study.op == ">=":
+            assert found.low == -math.inf
+        else:
+            assert math.isclose(float(binom.sf(hits - 1, 1000, found.low)), beyond, rel_tol=1e-6)
+        if study.op == "<=":
+            assert found.high == math.inf
+        else:
+            assert math.isclose(float(binom.cdf(hits, 1000, found.high)), beyond, rel_tol=1e-6)
+    plain = replace(both, indicator=False, op="<=")
+    found = mc.run(plain, 1000, level=0.01)
+    assert math.isclose(
+        found.mean - found.low, NormalDist().inv_cdf(0.99) * math.sqrt(found.mean * (1 - found.mean) / 999)
+    )
+    draws = torch.cat([both.sample(torch.Generator().manual_seed(3 * 1_000_003 + k), mc.CHUNK, 1.0) for k in (0, 1)])
+    assert math.isclose(
+        mc.run(both, 3000, seed=3).mean, float(draws[:3000].mean())
+    )  # a chunk that is cut, others whole
+    assert not torch.equal(draws[: mc.CHUNK], draws[mc.CHUNK :])
+
+
 def test_what_cannot_be_rejected_is_said() -> None:
+    broken = replace(QUICK[0], sample=lambda g, n, f: torch.full((n,), math.nan))
+    for work in (mc.plan, lambda study: mc.run(study, 300)):
+        with pytest.raises(InputError, match="not finite"):
+            work(broken)
+    never = replace(STUDIES[7], sample=lambda g, n, f: torch.zeros(n, dtype=torch.float64))
+    with pytest.raises(InputError, match="holds as well"):
+        mc.plan(never)  # no miss at all
     with pytest.raises(InputError, match="holds as well"):
         mc.plan(mc.coverage(100, 0.05, 0.95))  # S7 is not tight there
     with pytest.raises(InputError, match="at least 2"):

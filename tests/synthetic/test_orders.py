@@ -168,3 +168,36 @@ def test_too_long_says_what_is_possible() -> None:
         orders.cheapest_path(np.zeros((19, 19)))
     with pytest.raises(InputError, match="at most 7"):
         next(orders.exact_tree(np.eye(8)))
+
+
+def test_limits_are_inclusive(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (orders.LONGEST_TREE, orders.LONGEST_RULE) == (9, 18)
+    assert len(next(orders.exact_tree(orders.exact_gram(np.eye(7, dtype=int))))[0]) == 7
+    monkeypatch.setattr(orders, "LONGEST_TREE", 3)
+    monkeypatch.setattr(orders, "LONGEST_RULE", 3)
+    assert orders.all_orders(3).shape == (6, 3)
+    assert orders.tree_forgetting(torch.eye(3, dtype=torch.float64)[None]).shape == (1, 6)
+    assert len(orders.cheapest_path(np.zeros((3, 3)))[0]) == 3
+    for too_long in (
+        lambda: orders.all_orders(4),
+        lambda: orders.tree_forgetting(torch.eye(4, dtype=torch.float64)[None]),
+        lambda: orders.cheapest_path(np.zeros((4, 4))),
+    ):
+        with pytest.raises(InputError, match=r"at most 3"):
+            too_long()
+
+
+def test_costs_and_scores_that_make_no_sense_are_refused() -> None:
+    for cost, words in ((np.zeros((3, 4)), "shape"), (np.zeros((4, 3)), "shape"), (np.zeros((0, 0)), "shape"),
+                        (np.float64(1), "shape"), (np.array([[0, np.nan], [1, 0]]), "finite"),
+                        (np.array([[0, np.inf], [1, 0]]), "finite")):  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            orders.cheapest_path(cost)
+    assert orders.cheapest_path(np.array([[np.nan, 2.0], [1.0, np.nan]])) == ((1, 0), 1.0)  # the diagonal is not read
+    assert orders.all_orders(0).shape == (1, 0)
+    bad = torch.tensor([[[1, 0.9, -0.9], [0.9, 1, 0.9], [-0.9, 0.9, 1]]], dtype=torch.float64)
+    for work in (orders.tree_forgetting, lambda g: orders.closed_forgetting(g, orders.all_orders(3), eta=0.5)):
+        with pytest.raises(InputError, match=r"negative eigenvalue -0\.8"):
+            work(torch.cat([torch.eye(3, dtype=torch.float64)[None], bad]))
+    flat = torch.ones(1, 3, 3, dtype=torch.float64)  # singular, and so negative by rounding at most
+    assert float(orders.tree_forgetting(flat).abs().max()) < 1e-14

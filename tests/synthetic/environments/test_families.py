@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from crossmodal.synthetic.arithmetic import arithmetic
-from crossmodal.synthetic.environments import InfeasibleScores, Pairs, families
+from crossmodal.synthetic.environments import InfeasibleScores, Pairs, families, prescribed
 from crossmodal.synthetic.learners import forgetting, learn_sequence, least_norm
 from crossmodal.theory.errors import InputError
 from crossmodal.vlm_validation.features import Features, load_features
@@ -137,8 +138,11 @@ def test_drift_has_the_parameter(parameter: str) -> None:
 
 def test_sweep_interpolates() -> None:
     ends = [np.kron(np.ones((2, 2), dtype=int), families.equal_cosines(3, c)) for c in (0, 1)]
+    seen = []
     for x, pairs in families.similarity_sweep(ends[0], ends[1], 4, exact=True, pairs=2):
+        seen.append(x)
         assert (pairs.scores() == (1 - x) * ends[0] + x * ends[1]).all()
+    assert seen == [0, Fraction(1, 3), Fraction(2, 3), 1]
     values = [x for x, _ in families.similarity_sweep(ends[0], ends[1], 3)]
     assert values == [0, 0.5, 1]
     with pytest.raises(InputError, match="at least 2"):
@@ -150,3 +154,106 @@ def test_tasks_of_pairs() -> None:
     teacher = [[2]] * found.dimension
     task = found.task(1, teacher, p=Fraction(1, 2), q=Fraction(1, 2))
     assert (task.target == found.image[found.rows(1)] @ exact.array(teacher)).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: families.spiked(0, shared=0, private=0, gap=0), "not all 0"),
+        (lambda: families.spiked(0, gap=float("nan")), "finite sizes"),
+        (lambda: families.spiked(0, environments=0), "positive counts"),
+        (lambda: families.spiked(0, pairs=0), "positive counts"),
+        (lambda: families.spiked(0, classes=0), "positive counts"),
+        (lambda: families.spiked(0, dimension=12), "at most 3"),
+        (lambda: families.gaussian(0, spread=float("inf")), "finite spread"),
+        (lambda: families.gaussian(0, pairs=0), "positive counts"),
+        (lambda: families.drifting(0, "-1/20"), "not negative"),
+        (lambda: families.drifting(0, float("nan")), "not negative"),
+        (lambda: families.drifting(0, "1/20", environments=1), "at least two"),
+        (lambda: families.orthogonal(0), "diagonal 1"),
+        (lambda: families.rank_one(np.ones(3)), "diagonal 1"),
+        (lambda: families.rank_one([[float("nan")]]), "diagonal 1"),
+        (lambda: families.block_rank([]), "0 matrices"),
+        (lambda: families.block_rank([np.eye(2), np.eye(3)]), r"of \[2, 3\] environments"),
+        (lambda: families.block_rank([np.ones(3)]), "diagonal 1"),
+    ],
+)  # fmt: skip
+def test_families_that_cannot_be_are_refused(make: Callable[[], object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        make()
+
+
+def test_directions_computed_in_float_are_accepted() -> None:
+    a = np.random.default_rng(0).standard_normal((4, 6))
+    a /= np.linalg.norm(a, axis=1, keepdims=True)
+    gram = a @ a.T
+    assert not (gram.diagonal() == 1).all()
+    found = families.rank_one(gram)
+    assert np.abs(found.scores() - np.kron(np.ones((2, 2)), gram)).max() < 1e-14
+    assert np.ptp(found.image[found.rows(0)], axis=0).max() < 1e-7
+    assert len(families.block_rank([gram, gram])) == 8
+    assert len(families.identical(1)) == 2  # one environment is enough
+
+
+def test_spiked_parts_are_of_the_sizes_asked_for() -> None:
+    """Along the axis of the gap an image has `gap` and its text the opposite; private latents have one variance whatever their correlation."""
+    found = families.spiked(3, gap=0.7, nuisance=0.6, pairs=400)
+    basis = np.linalg.qr(np.random.default_rng([4, 3]).standard_normal((32, 13)))[0].T
+    images, texts = found.image @ basis.T, found.text @ basis.T
+    scale = images[:, 12] / 0.7  # what normalising divided by
+    assert scale.min() > 0
+    assert texts[:, 12].max() < 0
+    shared = images[:, :4] / scale[:, None], texts[:, :4] / (-texts[:, 12] / 0.7)[:, None]
+    assert np.allclose(*shared)  # one scene
+    assert np.abs(images[:, 8:12]).max() < 1e-12
+    assert np.abs(texts[:, 4:8]).max() < 1e-12
+    first, second = images[:, 4:8] / scale[:, None], texts[:, 8:12] / (-texts[:, 12] / 0.7)[:, None]
+    for part in (first, second):
+        assert abs(part.var() / (0.25 / 4) - 1) < 0.08
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1] - 0.6) < 0.05
+
+
+def test_classes_of_random_families_differ() -> None:
+    """Classes are apart by more than chance, in the same way in every environment."""
+    for make in (families.gaussian, families.spiked):
+        found = make(2, pairs=400, classes=2)
+        way = np.array([found.prototypes()[t, 0] - found.prototypes()[t, 1] for t in range(5)])
+        assert np.linalg.norm(way.mean(0)) > 0.2
+
+
+def test_drift_goes_either_way_and_reports_text_too() -> None:
+    signs = set()
+    for seed in range(8):
+        scores = families.drifting(seed, "1/20", environments=2, exact=True, pairs=2).scores()
+        for k in (0, 2):  # the only pair meets the parameter
+            assert abs(scores[k, k + 1] - Fraction(1, 2)) == Fraction(1, 20)
+            signs.add(scores[k, k + 1] > Fraction(1, 2))
+    assert signs == {True, False}
+    wide = np.kron(np.eye(2, dtype=int), families.equal_cosines(2, 0))
+    scores = wide * Fraction(9, 10)
+    scores[2, 3] = scores[3, 2] = Fraction(3, 10)  # texts alone drift
+    assert families.transition_parameter(prescribed(scores, exact=True), 0, 0) == Fraction(3, 10)
+
+
+def test_pairs_in_numbers() -> None:
+    """CLV over matched pairs only, targets of the fused feature, what is told of the features."""
+    found = families.spiked(1, nuisance=0.5)
+    own = [
+        np.mean([u @ v for u, v in zip(found.image[r], found.text[r], strict=True)]) for r in map(found.rows, range(5))
+    ]
+    assert np.allclose(found.alignment(), own)
+    task = found.task(2, np.ones((32, 1)), p=0.25, q=0.5)
+    rows = found.rows(2)
+    assert np.allclose(task.target.numpy(), (0.25 * found.image[rows] + 0.5 * found.text[rows]).sum(1)[:, None])
+    assert np.allclose(task.fused(0.25, 0.5).sum(-1).numpy(), task.target[:, 0].numpy())
+    assert found.fields()["metadata"]["normalised"] is True
+
+
+def test_a_file_that_cannot_be_put_in_place_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("crossmodal.synthetic.environments.pairs.os.replace", full)
+    with pytest.raises(OSError, match="no space"):
+        families.orthogonal(2).save(tmp_path / "a.npz")
+    assert not list(tmp_path.iterdir())

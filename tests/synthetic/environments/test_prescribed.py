@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from itertools import product
 
@@ -170,6 +171,9 @@ def vectors_clipped(m: np.ndarray) -> np.ndarray:
     return float_root(m) @ float_root(m).T
 
 
+TINY = str(Fraction(1, 2) + Fraction(1, 10**30))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -184,6 +188,12 @@ def vectors_clipped(m: np.ndarray) -> np.ndarray:
         ({"classes": [{0: 40, 1: 2}], "class_share": 0.9}, "at most"),
         ({"exact": True}, "floats"),
         ({"alignment": [0.1, 0.2]}, "2 alignments"),
+        ({"alignment": [float("nan")]}, "alignment nan of environment 0"),
+        ({"scores": np.eye(2), "alignment": [5e-8]}, "between 0 and 0"),
+        ({"scores": np.diag([1 + 1e-6, 1])}, "above 1 by 1e-06"),
+        ({"pairs": [2.5]}, "2.5 among"),
+        ({"classes": [{0: 2.5}]}, "2.5 among"),
+        ({"exact": True, "scores": [["1/2", TINY], [TINY, "1/2"]]}, "below 0 by less than float64 shows"),
     ],
 )
 def test_mistakes_are_explained(change: dict[str, object], words: str) -> None:
@@ -200,3 +210,61 @@ def test_order_of_environments_and_rows() -> None:
         assert np.isclose(
             x, np.mean([u @ v for u, v in product(found.image[found.rows(s)], found.text[found.rows(t)])])
         )
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_class_has_one_direction(exact: bool) -> None:
+    """Class means leave the environment's mean in one direction, whatever the lengths of the means (rationals: within a right angle)."""
+    for lengths in (("8/25", "7/20", "4/5", "9/50"), ("1/2", "1/2", "1/2", "1/2"), ("1/10", "19/20", "9/10", "1/5")):
+        scores = np.diag([Fraction(v) for v in lengths])
+        layout, share = [{0: 4, 1: 4, 2: 2}, {0: 3, 1: 3, 2: 3}], Fraction(3, 10)
+        found = prescribed(scores if exact else scores.astype(float), classes=layout, class_share=share, exact=exact)
+        prototypes = [
+            {k: np.asarray(v, dtype=float) for k, v in found.prototypes(m).items()} for m in ("image", "text")
+        ]
+        for c, d in ((0, 1), (0, 2), (1, 2)):
+            way = np.array([side[t, c] - side[t, d] for side in prototypes for t in (0, 1)])
+            way /= np.linalg.norm(way, axis=1, keepdims=True)
+            assert (way @ way.T).min() > (0.1 if exact else 1 - 1e-12)
+
+
+def test_sizes_of_any_integer_type_and_lengths_with_a_rounding() -> None:
+    assert len(prescribed(np.eye(2) / 2, pairs=np.int64(4))) == 4
+    assert len(prescribed(np.eye(2) / 2, classes=[{np.int64(1): np.int32(3)}])) == 3
+    long = np.eye(20)
+    long[0, 0] = 1 + 5e-14  # within the rounding of a matrix of this size
+    assert np.abs(prescribed(long).scores() - long).max() < 1e-13
+
+
+def test_range_of_alignments_is_what_can_be_met() -> None:
+    """Both ends named in the message are met, and nothing a little beyond."""
+    scores = np.array([[0.5, 0.1], [0.1, 0.3]])
+    for options in ({}, {"classes": [{0: 4, 1: 2}], "class_share": 0.3}):
+        with pytest.raises(InputError) as caught:
+            prescribed(scores, alignment=[9.0], **options)  # type: ignore[arg-type]
+        ends = [float(x) for x in re.findall(r"between (\S+) and (\S+) for", str(caught.value))[0]]
+        assert ends[0] < 0.1 < ends[1]
+        for end, sign in zip(ends, (-1, 1), strict=True):
+            inside, outside = end - sign * 1e-5, end + sign * 1e-5
+            assert abs(prescribed(scores, alignment=[inside], **options).alignment()[0] - inside) < 1e-12  # type: ignore[arg-type]
+            with pytest.raises(InputError, match="between"):
+                prescribed(scores, alignment=[outside], **options)  # type: ignore[arg-type]
+
+
+def test_share_named_is_the_largest() -> None:
+    layout = [{0: 40, 1: 2}]
+    with pytest.raises(InputError) as caught:
+        prescribed(np.eye(2) / 2, classes=layout, class_share=0.9)
+    most = float(re.findall(r"at most (\S+) here", str(caught.value))[0])
+    prescribed(np.eye(2) / 2, classes=layout, class_share=most - 1e-5)
+    with pytest.raises(InputError, match="at most"):
+        prescribed(np.eye(2) / 2, classes=layout, class_share=most + 1e-5)
+
+
+def test_rotation_depends_on_its_seed_and_directions_spread() -> None:
+    scores = np.eye(2) / 2
+    one, other, still = (prescribed(scores, rotate=r).image for r in (1, 2, None))
+    assert not np.allclose(one, other)
+    assert np.allclose(one @ one.T, still @ still.T)
+    ranks = [np.linalg.matrix_rank(prescribed(scores, pairs=16, directions=k).image) for k in (2, 5)]
+    assert ranks == [3, 6]  # the mean and the private directions
