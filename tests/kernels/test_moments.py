@@ -132,6 +132,48 @@ def test_marginals_are_the_linear_part(tmp_path, unit, dtype) -> None:
     assert seen[-1] == (14200, 14200)
 
 
+def test_marginals_of_constant_features_are_not_negative() -> None:
+    """Rounding leaves -1e-28 where the variance is zero, and a square root would make that NaN."""
+    found = stream_marginals(np.full((1000, 3), 0.1, "float32"), np.full((777, 3), 0.3, "float32"))
+    assert 0 <= float(found.image) < 1e-24
+    assert 0 <= float(found.text) < 1e-24
+
+
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8", "<f4"])
+def test_streams_either_byte_order(unit, dtype) -> None:
+    u, v = unit(50, 6, torch.float16).numpy(), unit(40, 6, torch.float16).numpy()
+    expected = moments(torch.from_numpy(u), torch.from_numpy(v), impl="naive")
+    found, marginals = (run(u.astype(dtype), v) for run in (stream_moments, stream_marginals))
+    close(found, expected, 1e-6)
+    assert abs(float(marginals.image / expected.image) - 1) <= 1e-5
+
+
+@pytest.mark.parametrize("rows", [0, -1, 2.5, "64", True, None])
+def test_blocks_of_no_rows_are_refused(rows) -> None:
+    x = np.ones((4, 3), "float32")
+    for call in (lambda: stream_moments(x, x, rows=rows), lambda: shard_moments(x, rows=rows)):
+        with pytest.raises(InputError, match="at least 1") as error:
+            call()
+        assert f"rows={rows!r}" in str(error.value)
+
+
+def test_any_block_size_gives_the_same(unit) -> None:
+    u = unit(50, 6, torch.float64).numpy()
+    expected = stream_moments(u, u)
+    for rows in (1, 7, np.int64(50), 10**9):
+        close(stream_moments(u, u, rows=rows), expected, 1e-13)
+
+
+def test_what_does_not_fit_is_refused_before_it_is_read(unit) -> None:
+    seen: list[tuple[int, int]] = []
+    u = unit(40, 6).numpy()
+    for v, word in ((u[:, :5], "(40, 5)"), (u[:0], "(0, 6)")):
+        with pytest.raises(InputError, match="same width") as error:
+            stream_moments(u, v, progress=lambda *x: seen.append(x))
+        assert word in str(error.value)
+    assert not seen
+
+
 def test_marginals_explain_bad_input() -> None:
     good, bad = np.ones((4, 3), "float32"), np.ones((5000, 3), "float16")
     bad[4321, 1] = np.nan
@@ -185,6 +227,8 @@ def test_non_contiguous(unit) -> None:
         ((torch.ones(3, 4).long(), torch.ones(3, 4).long()), ("int64",)),
         ((torch.ones(0, 4), torch.ones(3, 4)), ("(0, 4)", "at least one sample")),
         ((torch.full((3, 4), torch.nan), torch.ones(3, 4)), ("12 NaN", "(0, 0)")),
+        ((torch.ones(3, 4), torch.tensor([[0.0, 1.0], [torch.nan, torch.inf]]).repeat(1, 2)), ("4 NaN", "(1, 0)")),
+        ((torch.ones(3, 4), torch.ones(0, 4)), ("v: shape (0, 4)", "at least one sample")),
     ],
 )
 def test_bad_input_is_explained(arguments, words) -> None:
@@ -206,7 +250,13 @@ def test_bad_files_are_explained(tmp_path) -> None:
         (torn, "torn.npy"),
         (objects, "objects.npy"),
         (tmp_path / "p.npy", "p.npy"),
-        (bad, "row 2"),
+        (bad, "u: row 2 "),
+        ([good, bad], "u[1]: row 2 "),
+        (np.full((4000, 3), 3e38, "float32"), "rows 0 to 3999 overflows torch.float32"),
+        (good[0], "u: shape (3,)"),
+        (good.astype(np.longdouble), str(np.dtype(np.longdouble))),
+        (torch.ones(4, 3).bfloat16(), "u: shape (4, 3), torch.bfloat16"),
+        (None, "u: NoneType"),
         ([good, np.ones((4, 2))], "(4, 2)"),
         ([], "at least one shard"),
         (np.ones((4, 3), int), "int64"),
