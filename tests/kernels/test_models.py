@@ -17,7 +17,8 @@ from crossmodal.kernels import (
     shapley,
 )
 from crossmodal.kernels import fused as fused_module
-from crossmodal.kernels.attention import route_self_attention
+from crossmodal.kernels.attention import packed_attention_forward, route_self_attention
+from crossmodal.kernels.baselines import FusedTokens, replace_absent
 from crossmodal.kernels.packing import PackedLayout, packed, packed_attention
 from crossmodal.theory.errors import InputError
 
@@ -202,6 +203,22 @@ def test_routing_leaves_the_model_as_it_was() -> None:
 
 
 @torch.no_grad()
+def test_routing_puts_back_what_a_module_had() -> None:
+    """Such as the hook of another library, or an outer routing."""
+    model, inputs = vilt(), vilt_inputs()
+    module = model.vilt.encoder.layer[0].attention.attention
+    own = module.forward
+    module.forward = lambda *args, **kwargs: own(*args, **kwargs)
+    hook = module.forward
+    pack_coalitions(model, inputs)
+    assert module.forward is hook
+    with route_self_attention(model):
+        outer = module.forward
+        pack_coalitions(model, inputs)
+        assert module.forward is outer
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("kind", DUAL)
 def test_dual_masks_layer_by_layer(kind) -> None:
     model, batch = clip(kind), pairs()
@@ -284,6 +301,26 @@ def test_packed_attention_takes_a_scale() -> None:
     assert torch.allclose(found, torch.einsum("hnm,mhd->nhd", weights, v), atol=1e-6)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_packed_attention_repeats_grouped_keys(causal) -> None:
+    """Through the function that `transformers` calls, with the causality of the module or of the call."""
+    layout = PackedLayout.of(torch.tensor([[True, True, False], [True, True, True], [False, True, False]]))
+    q, k, v = torch.randn(1, 4, 6, 8), torch.randn(1, 2, 6, 8), torch.randn(1, 2, 6, 8)
+    module = torch.nn.Identity()
+    module.is_causal = causal
+    with packed(layout):
+        found = packed_attention_forward(module, q, k, v, None, scaling=0.3)[0][0]
+        told = packed_attention_forward(torch.nn.Identity(), q, k, v, None, scaling=0.3, is_causal=causal)[0][0]
+    assert torch.equal(found, told)
+    for first, last in ((0, 1), (1, 3), (3, 6)):  # by length
+        at = slice(first, last)
+        scores = torch.einsum("hnd,hmd->hnm", q[0, :, at], k[0].repeat_interleave(2, 0)[:, at]) * 0.3
+        if causal:
+            scores = scores.masked_fill(~torch.ones(scores.shape[1:], dtype=torch.bool).tril(), -torch.inf)
+        expected = torch.einsum("hnm,hmd->nhd", scores.softmax(-1), v[0].repeat_interleave(2, 0)[:, at])
+        assert torch.allclose(found[at], expected, atol=1e-6)
+
+
 def test_packed_attention_checks_and_gradients() -> None:
     keep = torch.rand(3, 5) > 0.4
     keep[1] = False
@@ -294,8 +331,14 @@ def test_packed_attention_checks_and_gradients() -> None:
     assert torch.autograd.gradcheck(lambda *a: packed_attention(*a, layout), (q, k, v))
     with pytest.raises(InputError, match="active layout"):
         packed_attention(q[1:], k[1:], v[1:], layout)
-    with pytest.raises(InputError, match="boolean"):
-        PackedLayout.of(keep.long())
+    with pytest.raises(InputError, match="cross-attention"):
+        packed_attention(q, torch.cat([k, k]), torch.cat([v, v]), layout)
+    rows = torch.zeros(2, 2, layout.tokens, 3)
+    with packed(layout), pytest.raises(InputError, match="a batch of 2 rows"):
+        packed_attention_forward(torch.nn.Identity(), rows, rows, rows, None)
+    for wrong in (keep.long(), keep[0], keep.tolist()):
+        with pytest.raises(InputError, match="boolean"):
+            PackedLayout.of(wrong)
     nothing = PackedLayout.of(torch.zeros(2, 4, dtype=torch.bool))
     assert packed_attention(*torch.zeros(3, 0, 2, 3), nothing).shape == (0, 2, 3)
 
@@ -346,6 +389,27 @@ def test_fused_coalition_values(baseline) -> None:
     assert torch.allclose(found.values, again.values, atol=1e-5)
 
 
+def test_each_part_of_a_model_gets_its_mode_back() -> None:
+    model = vilt().train()
+    model.vilt.encoder.eval()  # frozen
+    before = [m.training for m in model.modules()]
+    assert 0 < sum(before) < len(before)
+    fused_coalitions(model, [vilt_inputs()])
+    assert [m.training for m in model.modules()] == before
+
+
+def test_the_mean_of_many_half_precision_tokens() -> None:
+    """600 texts and images of 130 tokens each: more of either than the largest float16, 65504."""
+    x = torch.cat([torch.full((600, 131, 2), 0.5), torch.full((600, 130, 2), -2.0)], 1).half()
+    tokens = FusedTokens(x, torch.ones(600, 261, dtype=torch.bool), 131)
+    for dtype in (torch.float16, torch.bfloat16):
+        found, _ = replace_absent(
+            tokens._replace(embeddings=x.to(dtype)), torch.zeros(1, 2, dtype=torch.bool), "mean", 0
+        )
+        assert found.dtype == dtype
+        assert torch.equal(found[0], x.to(dtype))
+
+
 def test_batches_are_permuted_each_in_its_own_way() -> None:
     """Mutant: the same seed for every batch, so that each sample's stand-in has the same place in all of them."""
     model, batch = vilt(), vilt_inputs(6)
@@ -370,7 +434,9 @@ def test_permuted_baselines_are_never_the_own_or_a_matched_pair() -> None:
 
 def test_bad_input_is_explained() -> None:
     fused, dual, inputs, batch = vilt(), clip("clip"), vilt_inputs(), pairs()
-    wrong = torch.ones(2, 5, 3, dtype=torch.bool)
+    wrong, full = torch.ones(2, 5, 3, dtype=torch.bool), torch.ones(1, 5, 26, dtype=torch.bool)
+    left = inputs["attention_mask"].clone()
+    left[3, :2] = 0
     cases = [
         (lambda: pack_coalitions(dual, inputs), "CLIPModel"),
         (lambda: pack_coalitions(fused, {"input_ids": inputs["input_ids"]}), "pixel_values"),
@@ -380,15 +446,35 @@ def test_bad_input_is_explained() -> None:
         (lambda: pack_coalitions(fused, inputs, impl="triton"), "triton"),
         (lambda: pack_coalitions(fused, inputs, token_masks=wrong), "(2, 5, 3)"),
         (lambda: pack_coalitions(fused, inputs, token_masks=wrong.long()), "int64"),
+        (lambda: pack_coalitions(fused, inputs, token_masks=full[:0]), "(0, 5, 26)"),
+        (lambda: pack_coalitions(fused, inputs, token_masks=full[0, 0, 0]), "shape ()"),
+        (lambda: pack_coalitions(fused, inputs, token_masks=full, baseline="mean"), "together with token_masks"),
+        (lambda: pack_coalitions(fused, inputs, None), "coalitions None"),
+        (lambda: pack_coalitions(fused, inputs, [1]), "coalitions [1]"),
+        (lambda: pack_coalitions(fused, inputs, []), "coalitions []"),
+        (lambda: pack_coalitions(fused, {**inputs, "attention_mask": torch.ones(5, 1)}), "(5, 1)"),
+        (lambda: pack_coalitions(fused, {**inputs, "attention_mask": torch.zeros(5, 9) - 1}), "negative"),
+        (lambda: pack_coalitions(fused, {**inputs, "attention_mask": left}), "first token of sample 3"),
+        (lambda: pack_coalitions(fused, {k: x[:0] for k, x in inputs.items()}), "no samples"),
         (lambda: factored_dual(fused, **batch), "ViltForQuestionAnswering"),
         (lambda: factored_dual(dual, **batch, image_masks=wrong), "(2, 4, 16)"),
         (lambda: factored_dual(dual, batch["pixel_values"][:2], batch["input_ids"]), "(2, 3, 32, 32)"),
         (lambda: factored_dual(dual, **batch, impl="triton"), "triton"),
+        (lambda: factored_dual(dual, **batch, image_masks=torch.ones(0, 4, 16).bool()), "(0, 4, 16)"),
+        (lambda: factored_dual(dual, **batch, text_masks=torch.tensor(True)), "shape ()"),
+        (lambda: factored_dual(dual, **batch, attention_mask=torch.ones(4, 1)), "(4, 1)"),
+        (lambda: factored_dual(dual, **batch, attention_mask=torch.ones(3, 12)), "(3, 12)"),
+        (lambda: factored_dual(dual, **batch, attention_mask=[[1] * 12] * 4), "list"),
+        (lambda: factored_dual(dual, batch["pixel_values"], None), "NoneType"),
+        (lambda: factored_dual(dual, **{k: x[:0] for k, x in batch.items()}), "no samples"),
         (lambda: dual_coalitions(dual, []), "no batch"),
         (lambda: dual_coalitions(dual, [batch], baseline="noise"), "noise"),
         (lambda: dual_coalitions(dual, [{"input_ids": batch["input_ids"]}]), "pixel_values"),
         (lambda: fused_coalitions(vilt(head=False), [inputs]), "no classification head"),
         (lambda: fused_coalitions(fused, [{**inputs, "labels": torch.full((5,), 9)}]), "labels"),
+        (lambda: fused_coalitions(fused, [{**inputs, "labels": torch.arange(3)}]), "labels: shape (3,)"),
+        (lambda: fused_coalitions(fused, [{**inputs, "labels": torch.arange(0)}]), "labels: shape (0,)"),
+        (lambda: fused_coalitions(fused, [inputs, {**inputs, "labels": torch.arange(5)}]), "others do not"),
     ]
     for call, word in cases:
         with pytest.raises(InputError, match="expected") as error:
