@@ -74,6 +74,12 @@ def test_what_triton_needs(monkeypatch) -> None:
     assert dispatch.resolve("op", "auto", torch.device("cuda")) == "triton"
     assert dispatch.resolve("op", "triton", torch.device("cuda")) == "triton"
     assert dispatch.resolve("op", "auto", CPU) == "torch"
+    assert [dispatch.resolve("op", impl, CPU) for impl in ("torch", "naive")] == ["torch", "naive"]
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert dispatch.missing_for_triton(CPU) == ""
+    assert dispatch.resolve("op", "triton", CPU) == "triton"
+    for device in (CPU, torch.device("cuda")):  # the interpreter is for whoever asks for it, it is very slow
+        assert dispatch.resolve("op", "auto", device) == "torch"
     monkeypatch.setattr(dispatch, "triton_installed", lambda: False)
     assert dispatch.resolve("op", "auto", torch.device("cuda")) == "torch"
     with pytest.raises(InputError, match="not installed"):
@@ -140,8 +146,29 @@ def test_tuning_is_stored_and_deterministic(cache) -> None:
     for shape, dtype in (((129, 32), torch.float32), ((100, 30), torch.bfloat16)):
         assert autotune.choose("op", shape, dtype, CPU, {"BLOCK": 64}) == {"BLOCK": 64}
     autotune.tune("other", (1,), torch.float32, CPU, candidates[1:2], run, repeats=1)
+    chosen = autotune.choose("other", (1,), torch.float32, CPU, {"BLOCK": 64})
+    assert chosen == {"BLOCK": 128}
+    chosen["BLOCK"] = 1  # the caller's own copy
+    assert autotune.choose("other", (1,), torch.float32, CPU, {"BLOCK": 64}) == {"BLOCK": 128}
     assert len(json.loads(cache.read_text())) == 2
     assert [p.name for p in cache.parent.iterdir()] == ["kernels.json"]  # no temporary file stays behind
+
+
+def test_the_median_counts_and_the_first_call_compiles(cache, monkeypatch) -> None:
+    times = iter([5.0, 1.0, 3.0, 2.0, 4.0, 0.5, 3.0, 3.0])
+    monkeypatch.setattr(autotune, "_timed", lambda run, config, device: next(times))
+    entry = autotune.tune("op", (1,), torch.float32, CPU, [{"B": 1}, {"B": 2}], lambda c: None, repeats=3)
+    assert entry["config"] == {"B": 1}
+    assert [(t["ms"], t["compile_s"]) for t in entry["tried"]] == [(2000.0, 3.0), (3000.0, 1.0)]
+
+
+def test_another_version_is_another_entry(monkeypatch) -> None:
+    found = {autotune.key("op", (1,), torch.float32, CPU)}
+    monkeypatch.setattr(autotune, "_triton_version", lambda: "0.0")
+    found.add(autotune.key("op", (1,), torch.float32, CPU))
+    monkeypatch.setattr(torch, "__version__", "0.0")
+    found.add(autotune.key("op", (1,), torch.float32, CPU))
+    assert len(found) == 3
 
 
 def test_equal_candidates_keep_the_first(cache) -> None:

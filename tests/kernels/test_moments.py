@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from crossmodal.kernels import FeatureMoments, moments, stream_marginals, stream_moments
+from crossmodal.kernels.ops.moments import streaming
 from crossmodal.kernels.ops.moments import torch as blocked
 from crossmodal.kernels.ops.moments.streaming import shard_moments
 from crossmodal.theory.errors import InputError
@@ -93,6 +94,27 @@ def test_shards_of_any_size_merge_to_rounding(unit) -> None:
 
     wrong = merge_without_the_means(FeatureMoments.of(x[:1]), FeatureMoments.of(x[1:]))
     assert float((wrong - whole.scatter).abs().max()) > 1e-6 * float(whole.scatter.abs().max())
+
+
+def test_running_moments_are_taken_as_they_are() -> None:
+    running = blocked.RunningMoments(2)
+    running.add(torch.tensor([[1.0, 2.0], [3.0, 5.0]]))
+    first = running.moments()
+    expected = FeatureMoments.of(torch.tensor([[1.0, 2.0], [3.0, 5.0]]))
+    running.add(torch.tensor([[9.0, -4.0]]))
+    assert (first.count, running.moments().count) == (2, 3)
+    assert torch.equal(first.mean, expected.mean)
+    assert torch.equal(first.scatter, expected.scatter)
+
+
+def test_moments_that_do_not_fit_are_refused() -> None:
+    two, three = FeatureMoments.of(torch.ones(4, 2)), FeatureMoments.of(torch.ones(4, 3))
+    with pytest.raises(InputError, match="2 and 3 dimensions"):
+        two.merge(three)
+    for other in (three, FeatureMoments.empty(2)):
+        for pair in ((two, other), (other, two)):
+            with pytest.raises(InputError, match="samples of"):
+                blocked.combine(*pair)
 
 
 def test_symmetric_blocks_equal_the_full_product(unit) -> None:
@@ -183,6 +205,12 @@ def test_marginals_explain_bad_input() -> None:
         assert word in str(error.value)
 
 
+def test_files_are_mapped_and_not_read(tmp_path) -> None:
+    np.save(tmp_path / "u.npy", np.ones((4, 3), "float16"))
+    ((_, array),) = streaming._open_all("u", tmp_path / "u.npy")
+    assert isinstance(array, np.memmap)
+
+
 def test_streaming_holds_two_blocks_only(unit, largest) -> None:
     """The largest tensor is a block or a d x d matrix, not the data."""
     u = unit(4096, 16).numpy()
@@ -211,6 +239,10 @@ def test_few_samples_of_many_dimensions_take_the_matrix(unit, largest) -> None:
     with largest:
         moments(u, u)
     assert largest.numel <= 3 * 200  # never the 200 x 200 covariance
+    for n, widest in ((30, 30 * 30), (50, 50 * 20)):  # 900 < 60 * 20 pairs, but 2500 > 100 * 20
+        with type(largest)() as seen:
+            moments(unit(n, 20), unit(n, 20))
+        assert seen.numel == widest
 
 
 def test_non_contiguous(unit) -> None:
@@ -264,5 +296,7 @@ def test_bad_files_are_explained(tmp_path) -> None:
         with pytest.raises(InputError, match="expected") as error:
             stream_moments(source, good)
         assert word in str(error.value)
+    with pytest.raises(InputError, match="impl='cuda'"):
+        moments(torch.ones(2, 2), torch.ones(2, 2), impl="cuda")
     with pytest.raises(InputError, match="two matrix products"):
         moments(torch.ones(2, 2), torch.ones(2, 2), impl="triton")
