@@ -21,6 +21,10 @@ def two_threads():
 
 @pytest.mark.usefixtures("two_threads")
 def test_every_block_once_and_one_torch_thread_a_share() -> None:
+    grad: list[bool] = []
+    for count in (1, 2):
+        in_shares(lambda share, mine: grad.append(torch.is_grad_enabled()), 2, count)
+    assert not any(grad)
     seen: list[tuple[int, int, int]] = []
     in_shares(lambda share, mine: seen.extend((b, share, torch.get_num_threads()) for b in mine), 7, 2)
     assert sorted(seen) == [(b, b % 2, 1) for b in range(7)]

@@ -135,11 +135,13 @@ def test_non_contiguous() -> None:
 def test_gradients_are_refused_or_right() -> None:
     q, k, v, bounds = problem("head dim 96", torch.float64)
     q.requires_grad_()
+    v.requires_grad_()
     with pytest.raises(InputError, match="no backward"):
         segment_attention(q, k, v, bounds, impl="torch")
     keep = torch.zeros(1, 130, dtype=torch.bool)
     segment_attention(q, k, v, bounds, keep=keep, impl="naive").output.sum().backward()
     assert (q.grad == 0).all()
+    assert (v.grad == 0).all()
 
 
 @pytest.mark.parametrize(

@@ -281,8 +281,9 @@ def _open(name: str, shard: Shard) -> tuple[str, np.ndarray]:
                 causes=["a torn download", "an array of Python objects, which would be a pickle"],
                 fix="np.save(path, features.astype('float16'))",
             ) from error
-    readable = isinstance(shard, Tensor) and shard.dtype in (torch.float16, torch.float32, torch.float64)
-    array = shard.detach().cpu().numpy() if readable else shard  # numpy has no bfloat16
+    array: object = shard
+    if isinstance(shard, Tensor) and shard.dtype in (torch.float16, torch.float32, torch.float64):
+        array = shard.detach().cpu().numpy()  # numpy has no bfloat16
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f" or array.dtype.itemsize > 8:
         raise InputError(
             f"{name}: shape {array.shape}, {array.dtype}" if isinstance(array, np.ndarray) else describe(name, array),
