@@ -55,7 +55,10 @@ def packed_attention_forward(
     is_causal: bool | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The signature `transformers` expects: (B, H, N, D) in, (B, N, H, D) out."""
+    """The signature `transformers` expects: (B, H, N, D) in, (B, N, H, D) out.
+
+    Inside a packed context B is 1, and the layout says who sees whom: `attention_mask` is not read.
+    """
     layout = active_layout()
     if layout is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -70,6 +73,13 @@ def packed_attention_forward(
             scaling=scaling,
             is_causal=is_causal,
             **kwargs,
+        )
+    if query.shape[0] != 1:
+        raise InputError(
+            f"packed attention: a batch of {query.shape[0]} rows of tokens",
+            expected="one row that holds all sequences of the active layout",
+            causes=["a padded batch inside the packed context"],
+            fix="layout.pack(tokens)[None]",
         )
     causal = bool(is_causal) if is_causal is not None else bool(getattr(module, "is_causal", False))
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
@@ -103,13 +113,17 @@ def route_self_attention(model: nn.Module) -> Iterator[None]:
             causes=["a dual encoder", "a model that uses the attention interface"],
             fix=f"for those, attn_implementation={NAME!r}",
         )
+    before = [vars(module).get("forward") for module in modules]  # a hook, or a routing around this one
     for module in modules:
         module.forward = functools.partial(_routed_forward, module)
     try:
         yield
     finally:
-        for module in modules:
-            del module.forward  # the class's own method shows through again
+        for module, own in zip(modules, before, strict=True):
+            if own is None:
+                del module.forward  # the class's own method shows through again
+            else:
+                module.forward = own
 
 
 def _routed_forward(module: Any, hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> tuple[Tensor]:

@@ -54,7 +54,7 @@ def _triton_version() -> str:
 
 
 @functools.cache
-def _load(path: Path, _stamp: int) -> dict[str, dict[str, Any]]:
+def _load(path: Path, _stamp: int) -> dict[str, Any]:
     try:
         table = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -62,7 +62,7 @@ def _load(path: Path, _stamp: int) -> dict[str, dict[str, Any]]:
     return table if isinstance(table, dict) else {}
 
 
-def _table() -> dict[str, dict[str, Any]]:
+def _table() -> dict[str, Any]:
     path = cache_path()
     try:
         stamp = path.stat().st_mtime_ns
@@ -73,10 +73,11 @@ def _table() -> dict[str, dict[str, Any]]:
 
 def choose(op: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device, default: Config) -> Config:
     """The stored configuration for this operation and shape bucket, or `default`."""
-    entry = _table().get(key(op, shape, dtype, device), {})
-    config = entry.get("config", {})
-    valid = set(config) == set(default) and all(isinstance(x, int) and x > 0 for x in config.values())
-    return dict(config) if valid else dict(default)
+    entry = _table().get(key(op, shape, dtype, device))
+    config = entry.get("config") if isinstance(entry, dict) else None
+    if not isinstance(config, dict) or set(config) != set(default):
+        return dict(default)
+    return dict(config) if all(type(x) is int and x > 0 for x in config.values()) else dict(default)
 
 
 def tune(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from crossmodal.kernels.checks import InputError
+from crossmodal.kernels.checks import InputError, accumulator
 from torch import Tensor
 
 BASELINES = ("tokens", "zero", "mean", "permute")
@@ -63,10 +63,10 @@ def _stand_in(tokens: FusedTokens, baseline: str, seed: int) -> tuple[Tensor, Te
     if baseline == "zero":
         return torch.zeros_like(x), keep
     if baseline == "mean":
-        means = []
+        means, acc = [], accumulator(x.dtype)  # in float16 the count alone overflows at 65504 tokens
         for kind in (tokens.is_text, tokens.is_image):
-            weight = (keep & kind)[..., None].to(x.dtype)
-            means.append((x * weight).sum((0, 1)) / weight.sum().clamp_min(1))
+            weight = (keep & kind)[..., None].to(acc)
+            means.append(((x * weight).sum((0, 1)) / weight.sum().clamp_min(1)).to(x.dtype))
         return torch.where(tokens.is_text[:, None], means[0], means[1]).expand_as(x), keep
     image, text = permutations(x.shape[0], seed, x.device)
     both = torch.where(tokens.is_text[:, None], x[text], x[image])

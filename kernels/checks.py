@@ -73,13 +73,44 @@ def same_width(op: str, axis: int = -1, **tensors: Tensor) -> None:
 
 
 def same_length(op: str, **tensors: Tensor) -> None:
-    if len({x.shape[0] for x in tensors.values()}) > 1:
+    lengths = {x.shape[0] if isinstance(x, Tensor) and x.ndim else None for x in tensors.values()}
+    if len(lengths) > 1 or None in lengths:
         raise InputError(
             f"{op}: numbers of samples differ ({'; '.join(describe(n, x) for n, x in tensors.items())})",
             expected="the same number of samples along the first axis",
             causes=["images and texts that are not matched pairs", "a truncated file"],
             fix="select matched pairs first",
         )
+
+
+def require_samples(op: str, **tensors: Tensor) -> None:
+    """Tensors with the same number of samples along the first axis, and at least one."""
+    same_length(op, **tensors)
+    if not all(x.shape[0] for x in tensors.values()):
+        raise InputError(
+            f"{op}: no samples ({'; '.join(describe(n, x) for n, x in tensors.items())})",
+            expected="at least one sample",
+            causes=["a filter that removed everything", "an empty last batch"],
+            fix="skip empty batches",
+        )
+
+
+def attention_mask(op: str, mask: Tensor, ids: Tensor) -> Tensor:
+    """A tokenizer's attention mask for `ids`, 0 and 1 or boolean, as booleans."""
+    additive = isinstance(mask, Tensor) and mask.is_floating_point() and bool((mask < 0).any())
+    if not isinstance(mask, Tensor) or mask.shape != ids.shape or additive:
+        raise InputError(
+            f"{op}: {describe('attention_mask', mask)}{', holding negative numbers' if additive else ''}",
+            expected=f"shape {tuple(ids.shape)} like input_ids, 1 for a token and 0 for padding",
+            causes=["a mask for other texts", "an additive mask, in which 0 keeps a token"],
+            fix="the attention_mask that the tokenizer returned with input_ids",
+        )
+    return mask.bool()
+
+
+def masks_found(masks: object) -> int:
+    """Size of the first axis, which counts masks; one for what has none, so that the expected shape reads well."""
+    return max(1, masks.shape[0]) if isinstance(masks, Tensor) and masks.ndim else 1
 
 
 def require_mask(op: str, name: str, mask: Tensor | None, shape: tuple[int, ...], device: torch.device) -> None:

@@ -118,14 +118,15 @@ def _fused_value(model: nn.Module, output: FusedOutput, labels: Tensor | None) -
     if labels is None:
         chosen, name, table = logits[-1].argmax(-1), "logit of the predicted class", logits
     else:
-        if labels.ndim != 1 or labels.is_floating_point() or not 0 <= labels.min() <= labels.max() < logits.shape[-1]:
+        right = labels.shape == logits.shape[1:2] and not labels.is_floating_point()
+        if not right or not 0 <= labels.min() <= labels.max() < logits.shape[-1]:
             raise checks.InputError(
                 f"coalitions: {checks.describe('labels', labels)}",
-                expected=f"(N,) integers in [0, {logits.shape[-1]})",
-                causes=["soft or one-hot labels", "labels of another data set"],
+                expected=f"({logits.shape[1]},) integers in [0, {logits.shape[-1]})",
+                causes=["soft or one-hot labels", "labels of another data set", "labels of another batch"],
                 fix="labels.argmax(1) for one-hot labels",
             )
-        chosen, name, table = labels, "log-probability of the label", logits.log_softmax(-1)
+        chosen, name, table = labels, "log-probability of the label", logits.double().log_softmax(-1)
     index = chosen.expand(logits.shape[0], -1)[..., None]
     return table.gather(-1, index)[..., 0], name
 
@@ -213,13 +214,14 @@ class _eval:
     """Evaluation mode inside, the previous mode afterwards."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.model, self.before = model, model.training
+        self.model, self.before = model, [(module, module.training) for module in model.modules()]
 
     def __enter__(self) -> None:
         self.model.eval()
 
     def __exit__(self, *_: object) -> None:
-        self.model.train(self.before)
+        for module, training in self.before:  # each its own: parts of a model in training may be frozen
+            module.training = training
 
 
 def _to_model(model: nn.Module, batch: Batch) -> dict[str, Tensor]:

@@ -6,12 +6,37 @@ import functools
 import importlib.util
 import logging
 import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import ParamSpec, TypeVar
 
 import torch
 from crossmodal.theory.errors import InputError
 
 IMPLEMENTATIONS = ("auto", "triton", "torch", "naive")
 log = logging.getLogger("crossmodal.kernels")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def without_autocast(function: Callable[P, R]) -> Callable[P, R]:
+    """Run `function` as if no autocast region were active.
+
+    Autocast would round the float32 products inside to half precision, and only on the calling thread.
+    """
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        active = [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
+        if not active:
+            return function(*args, **kwargs)
+        with ExitStack() as stack:
+            for device in active:
+                stack.enter_context(torch.autocast(device, enabled=False))
+            return function(*args, **kwargs)
+
+    return run
 
 
 @functools.cache

@@ -54,10 +54,10 @@ def factored_dual(
 
     Returns:
         A `DualOutput`; differentiable by autograd.  An image without any patch gives the features of its class
-        token alone, or, in a model without one (SigLIP), those of an empty attention pool, which is zero.
+        token alone, or, in a model without one (SigLIP), those of a pool whose attention output is zero.
 
     Raises:
-        InputError: an unsupported model, mask shape or implementation.
+        InputError: an unsupported model, mask shape or implementation, or no sample.
     """
     vision, text = towers(model)
     if impl not in ("auto", "torch", "naive"):
@@ -67,7 +67,7 @@ def factored_dual(
             causes=["attention kernels are torch's own here; there is no Triton form"],
             fix="impl='auto'",
         )
-    checks.same_length("factored_dual", pixel_values=pixel_values, input_ids=input_ids)
+    checks.require_samples("factored_dual", pixel_values=pixel_values, input_ids=input_ids)
     image = encode_images(model, vision, pixel_values, image_masks, naive=impl == "naive")
     words = encode_texts(model, text, input_ids, attention_mask, text_masks, naive=impl == "naive")
     image, words = normalize(image, dim=-1), normalize(words, dim=-1)
@@ -114,8 +114,7 @@ def encode_texts(
     pooled = _pooled_position(text, ids, causal)
     masks = _masks("text_masks", masks, ids.shape[0], ids.shape[1], x.device)
     if attention_mask is not None:
-        checks.same_length("factored_dual", input_ids=ids, attention_mask=attention_mask)
-        masks = masks & attention_mask.bool()
+        masks = masks & checks.attention_mask("factored_dual", attention_mask, ids)
     position = torch.arange(ids.shape[1], device=ids.device)
     always = position == pooled[:, None]
     if causal:
@@ -134,8 +133,7 @@ def encode_texts(
 def _masks(name: str, masks: Tensor | None, batch: int, length: int, device: torch.device) -> Tensor:
     if masks is None:
         return torch.ones(1, batch, length, dtype=torch.bool, device=device)
-    count = masks.shape[0] if isinstance(masks, Tensor) and masks.ndim else 0
-    checks.require_mask("factored_dual", name, masks, (count, batch, length), device)
+    checks.require_mask("factored_dual", name, masks, (checks.masks_found(masks), batch, length), device)
     return masks
 
 

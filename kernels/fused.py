@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -53,7 +53,7 @@ def pack_coalitions(
             optionally ``attention_mask``, ``pixel_mask``, ``token_type_ids``.
         coalitions: K tuples of ``"image"`` and ``"text"``; by default ``(), image, text, both``.
         token_masks: (K, B, L) boolean instead of coalitions, over text tokens followed by image tokens; padding
-            is dropped besides.  Image tokens are in reading order after one class token; find L in
+            is dropped besides, and `baseline` has no say.  Image tokens are in reading order after one class token; find L in
             ``FusedOutput.keep``.
         baseline: what stands for an absent modality: ``tokens`` drops its tokens; ``zero``, ``mean`` and
             ``permute`` replace its input embeddings by zero, by the mean over the batch, or by another sample's.
@@ -65,7 +65,8 @@ def pack_coalitions(
         A `FusedOutput`; differentiable by autograd.
 
     Raises:
-        InputError: an unsupported model, coalition, baseline, mask shape or implementation.
+        InputError: an unsupported model, coalition, baseline, mask shape or implementation; no sample; texts without
+            their class token.
     """
     core = _core(model)
     if impl not in ("auto", "torch", "naive"):
@@ -82,13 +83,20 @@ def pack_coalitions(
             causes=["a typing error"],
             fix="baseline='tokens'",
         )
+    if token_masks is not None and baseline != "tokens":
+        raise checks.InputError(
+            f"pack_coalitions: baseline={baseline!r} together with token_masks",
+            expected="token_masks, which always drop tokens, or coalitions with a baseline",
+            causes=["a call for coalitions that was turned into one for masks"],
+            fix="leave baseline out",
+        )
     tokens = embed(core, inputs)
     if token_masks is None:
         embeddings, keep = replace_absent(tokens, _present(coalitions), baseline, seed)
     else:
         batch, length = tokens.keep.shape
-        shape = (token_masks.shape[0] if isinstance(token_masks, Tensor) else 0, batch, length)
-        checks.require_mask("pack_coalitions", "token_masks", token_masks, shape, tokens.keep.device)
+        count = checks.masks_found(token_masks)
+        checks.require_mask("pack_coalitions", "token_masks", token_masks, (count, batch, length), tokens.keep.device)
         embeddings, keep = tokens.embeddings, (token_masks & tokens.keep) | tokens.always
     run = _padded if impl == "naive" else _packed
     states, pooled_tokens = run(core, embeddings, keep, output_hidden_states)
@@ -113,11 +121,12 @@ def _core(model: nn.Module) -> Any:
 
 def _present(coalitions: Sequence[Sequence[str]]) -> Tensor:
     """(K, 2) boolean: image, text."""
-    wanted = [frozenset(c) for c in coalitions]
-    unknown = sorted({str(m) for c in wanted for m in c} - {"image", "text"})
+    iterable = isinstance(coalitions, Iterable) and all(isinstance(c, Iterable) for c in coalitions)
+    wanted = [frozenset(c) for c in coalitions] if iterable else []
+    unknown = {m for c in wanted for m in c} - {"image", "text"}
     if unknown or not wanted or any(isinstance(c, str) for c in coalitions):
         raise checks.InputError(
-            f"pack_coalitions: coalitions {list(coalitions)!r}",
+            f"pack_coalitions: coalitions {coalitions!r}",
             expected="tuples of 'image' and 'text'",
             causes=["a string where a tuple was meant: ('image') is not ('image',)"],
             fix="coalitions=[(), ('image',), ('text',), ('image', 'text')]",
@@ -136,9 +145,18 @@ def embed(core: Any, inputs: Mapping[str, Tensor]) -> FusedTokens:
             fix="inputs = processor(images, texts, return_tensors='pt', padding=True)",
         )
     ids, pixels = inputs["input_ids"], inputs["pixel_values"]
-    checks.same_length("pack_coalitions", input_ids=ids, pixel_values=pixels)
+    checks.require_samples("pack_coalitions", input_ids=ids, pixel_values=pixels)
     mask = inputs.get("attention_mask")
-    mask = torch.ones_like(ids) if mask is None else mask
+    mask = (
+        torch.ones_like(ids, dtype=torch.bool) if mask is None else checks.attention_mask("pack_coalitions", mask, ids)
+    )
+    if not bool(mask[:, 0].all()):
+        raise checks.InputError(
+            f"pack_coalitions: attention_mask drops the first token of sample {int((~mask[:, 0]).nonzero()[0])}",
+            expected="texts that start with the class token, which is pooled",
+            causes=["padding on the left", "a text without any token"],
+            fix="tokenizer.padding_side = 'right'; an empty text still has its class token",
+        )
     pixel_mask = inputs.get("pixel_mask")
     if pixel_mask is None:
         pixel_mask = torch.ones(pixels.shape[0], *pixels.shape[2:], dtype=torch.long, device=pixels.device)
@@ -151,7 +169,7 @@ def embed(core: Any, inputs: Mapping[str, Tensor]) -> FusedTokens:
     rank = place[..., 0] * width + place[..., 1] + (1 - image_keep[:, 1:]) * (1 << 30)
     order = torch.cat([torch.zeros_like(rank[:, :1]), 1 + rank.argsort(1)], 1)
     image = image.gather(1, order[..., None].expand_as(image)) + types[1]
-    keep = torch.cat([mask.bool(), image_keep.gather(1, order).bool()], 1)
+    keep = torch.cat([mask, image_keep.gather(1, order).bool()], 1)
     return FusedTokens(torch.cat([text, image], 1), keep, ids.shape[1])
 
 

@@ -34,7 +34,7 @@ class PackedLayout:
     @staticmethod
     def of(keep: Tensor) -> PackedLayout:
         """The layout of a (R, L) boolean mask.  Tokens keep their order within a sequence."""
-        if keep.ndim != 2 or keep.dtype != torch.bool:
+        if not isinstance(keep, Tensor) or keep.ndim != 2 or keep.dtype != torch.bool:
             raise InputError(
                 f"PackedLayout: {describe('keep', keep)}",
                 expected="an (R, L) boolean tensor",
@@ -105,7 +105,7 @@ def packed_attention(
     """Attention of every packed sequence to itself.
 
     Args:
-        q: (T, H, D) queries; `k` and `v` likewise.
+        q: (T, H, D) queries; `k` and `v` likewise, or with fewer heads that divide H (grouped keys).
         layout: the layout with the same number of tokens T.
         scale: factor of the scores; by default ``D ** -0.5``.
         is_causal: a token sees only kept tokens before it, and itself.
@@ -114,19 +114,20 @@ def packed_attention(
     Returns:
         (T, H, D).
     """
-    if q.shape[0] != layout.tokens:
+    found = {x.shape[0] for x in (q, k, v)}
+    if found != {layout.tokens}:
         raise InputError(
-            f"packed attention: {q.shape[0]} tokens, and the active layout has {layout.tokens}",
+            f"packed attention: {' and '.join(map(str, sorted(found)))} tokens, and the active layout has {layout.tokens}",
             expected="the tokens of the active layout",
-            causes=["a second model was called inside the packed context"],
+            causes=["a second model was called inside the packed context", "cross-attention to other tokens"],
             fix="call other models outside the context",
         )
-    parts = []
+    parts, grouped = [], k.shape[1] != q.shape[1]
     for first, count, length in layout.blocks:
         block = slice(first, first + count * length)
         qs, ks, vs = (x[block].unflatten(0, (count, length)).transpose(1, 2) for x in (q, k, v))
         out = scaled_dot_product_attention(
-            qs, ks, vs, scale=scale, is_causal=is_causal and length > 1, dropout_p=dropout
+            qs, ks, vs, scale=scale, is_causal=is_causal and length > 1, dropout_p=dropout, enable_gqa=grouped
         )
         parts.append(out.transpose(1, 2).flatten(0, 1))
     return torch.cat(parts) if parts else torch.zeros_like(q)

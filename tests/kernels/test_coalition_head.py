@@ -11,6 +11,9 @@ from crossmodal.theory.errors import InputError
 SHAPES = [(130, 65, 96, 33), (1, 1, 1, 1), (1100, 300, 70, 70), (7, 1000, 3, 5), (9, 307, 6, 5)]
 
 
+VECTORS = {"bias": 3, "image_baseline": 2, "text_baseline": 2}
+
+
 def problem(n: int, c: int, di: int, dt: int, size: float = 1.0, dtype=torch.float32, baselines: bool = True) -> dict:
     made = {
         "image": torch.randn(n, di),
@@ -69,6 +72,24 @@ def opposed() -> dict:
 
 def test_opposed_modalities_do_not_underflow() -> None:
     close(coalition_head(**opposed(), impl="torch"), coalition_head(**double(opposed()), impl="naive"), 300.0)
+
+
+def test_doubtful_rows_in_a_later_block(monkeypatch) -> None:
+    """Rows are found again in the whole batch, and the bias belongs to what is computed again."""
+    monkeypatch.setattr(blocked, "ROWS", 2)
+    made = opposed() | {"bias": torch.tensor([3.0, -8.0]), "labels": torch.tensor([1, 0, 0, 1, 0])}
+    made["image"] = torch.tensor([[1.0], [2.0], [-1.0], [300.0], [290.0]])
+    made["text"] = torch.tensor([[0.5], [1.0], [2.0], [300.0], [310.0]])
+    close(coalition_head(**made, impl="torch"), coalition_head(**double(made), impl="naive"), 300.0)
+
+
+@pytest.mark.parametrize("impl", ["torch", "naive"])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_labels_of_any_integer_type(impl, dtype) -> None:
+    made = problem(6, 5, 3, 2)
+    expected = coalition_head(**made, impl=impl)
+    found = coalition_head(**made | {"labels": made["labels"].to(dtype)}, impl=impl)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_that_check_fails_without_the_certificate(monkeypatch) -> None:
@@ -154,12 +175,18 @@ def test_non_contiguous() -> None:
         ({"labels": torch.full((4,), -100)}, ("-100",)),
         ({"labels": torch.ones(4)}, ("labels", "integers")),
         ({"labels": torch.ones(5, dtype=torch.long)}, ("labels: shape (5,)",)),
+        ({"labels": torch.tensor(1)}, ("labels: shape ()", "integers")),
+        ({"labels": torch.ones(4, 1, dtype=torch.long)}, ("labels: shape (4, 1)", "integers")),
+        ({"labels": [0, 1, 2, 0]}, ("labels: list", "torch.as_tensor")),
         ({"text": torch.ones(5, 2)}, ("(5, 2)",)),
         ({"w_text": torch.ones(4, 2)}, ("(4, 2)",)),
         ({"w_image": torch.ones(3, 7)}, ("(3, 7)",)),
         ({"bias": torch.ones(4)}, ("bias", "(3,)")),
         ({"image_baseline": torch.ones(4, 2)}, ("image_baseline", "1 axes")),
         ({"text": torch.full((4, 2), torch.nan)}, ("text", "NaN")),
+        ({"bias": torch.tensor([0.0, torch.inf, 0.0])}, ("bias", "infinite")),
+        ({"labels": torch.ones(4, dtype=torch.long, device="meta")}, ("labels", "meta", "one device")),
+        ({name: torch.ones(size).double() for name, size in VECTORS.items()}, ("float64", "torch.float32")),
     ],
 )
 def test_bad_input_is_explained(change, words) -> None:

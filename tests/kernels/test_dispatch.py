@@ -9,7 +9,18 @@ import sys
 
 import pytest
 import torch
-from crossmodal.kernels import GraphedCall, autotune, dispatch, moments, pair_lse
+from crossmodal.kernels import (
+    FeatureMoments,
+    GraphedCall,
+    autotune,
+    coalition_head,
+    dispatch,
+    moments,
+    pair_lse,
+    segment_attention,
+    stream_marginals,
+    stream_moments,
+)
 from crossmodal.theory.errors import InputError
 
 from crossmodal import kernels
@@ -63,12 +74,44 @@ def test_what_triton_needs(monkeypatch) -> None:
     assert dispatch.resolve("op", "auto", torch.device("cuda")) == "triton"
     assert dispatch.resolve("op", "triton", torch.device("cuda")) == "triton"
     assert dispatch.resolve("op", "auto", CPU) == "torch"
+    assert [dispatch.resolve("op", impl, CPU) for impl in ("torch", "naive")] == ["torch", "naive"]
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert dispatch.missing_for_triton(CPU) == ""
+    assert dispatch.resolve("op", "triton", CPU) == "triton"
+    for device in (CPU, torch.device("cuda")):  # the interpreter is for whoever asks for it, it is very slow
+        assert dispatch.resolve("op", "auto", device) == "torch"
     monkeypatch.setattr(dispatch, "triton_installed", lambda: False)
     assert dispatch.resolve("op", "auto", torch.device("cuda")) == "torch"
     with pytest.raises(InputError, match="not installed"):
         dispatch.resolve("op", "triton", torch.device("cuda"))
     with pytest.raises(InputError, match="impl='fast'"):
         dispatch.resolve("op", "fast", CPU)
+
+
+@pytest.mark.parametrize("impl", ["torch", "naive"])
+def test_autocast_does_not_reach_the_operations(unit, impl) -> None:
+    """Autocast would round the products inside to bfloat16: an error of 0.3 in a log-sum-exp at CLIP's temperature."""
+    u, v, labels = unit(40, 16), unit(40, 16), torch.arange(40) % 8
+    q, k = unit(12, 16).view(1, 2, 6, 16), unit(20, 16).view(1, 2, 10, 16)
+
+    def everything() -> list[torch.Tensor]:
+        a, b = u.clone().requires_grad_(), v.clone().requires_grad_()
+        out = pair_lse(a, b, 100.0, impl=impl)
+        total = out.row_lse.sum() + out.col_lse.square().sum()
+        # autograd itself runs the naive form's backward, under whatever is active where it is asked for
+        grads = torch.autograd.grad(total, (a, b)) if impl == "torch" else ()
+        head = coalition_head(u, v, u[:8], v[:8], labels, text_baseline=v[0], impl=impl)
+        attention = segment_attention(q, k, k, (0, 4, 10), impl=impl)[:2]
+        features = FeatureMoments.of(u)
+        streamed = (*stream_moments(u.numpy(), v.numpy(), rows=16), *stream_marginals(u.numpy(), v.numpy()))
+        return [*out, *grads, *head, *attention, *moments(u, v, impl=impl), features.mean, features.scatter, *streamed]
+
+    plain = everything()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = everything()
+        assert torch.is_autocast_enabled("cpu")
+        assert (u @ v.T).dtype == torch.bfloat16
+    assert all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(plain, inside, strict=True))
 
 
 @pytest.fixture
@@ -103,8 +146,29 @@ def test_tuning_is_stored_and_deterministic(cache) -> None:
     for shape, dtype in (((129, 32), torch.float32), ((100, 30), torch.bfloat16)):
         assert autotune.choose("op", shape, dtype, CPU, {"BLOCK": 64}) == {"BLOCK": 64}
     autotune.tune("other", (1,), torch.float32, CPU, candidates[1:2], run, repeats=1)
+    chosen = autotune.choose("other", (1,), torch.float32, CPU, {"BLOCK": 64})
+    assert chosen == {"BLOCK": 128}
+    chosen["BLOCK"] = 1  # the caller's own copy
+    assert autotune.choose("other", (1,), torch.float32, CPU, {"BLOCK": 64}) == {"BLOCK": 128}
     assert len(json.loads(cache.read_text())) == 2
     assert [p.name for p in cache.parent.iterdir()] == ["kernels.json"]  # no temporary file stays behind
+
+
+def test_the_median_counts_and_the_first_call_compiles(cache, monkeypatch) -> None:
+    times = iter([5.0, 1.0, 3.0, 2.0, 4.0, 0.5, 3.0, 3.0])
+    monkeypatch.setattr(autotune, "_timed", lambda run, config, device: next(times))
+    entry = autotune.tune("op", (1,), torch.float32, CPU, [{"B": 1}, {"B": 2}], lambda c: None, repeats=3)
+    assert entry["config"] == {"B": 1}
+    assert [(t["ms"], t["compile_s"]) for t in entry["tried"]] == [(2000.0, 3.0), (3000.0, 1.0)]
+
+
+def test_another_version_is_another_entry(monkeypatch) -> None:
+    found = {autotune.key("op", (1,), torch.float32, CPU)}
+    monkeypatch.setattr(autotune, "_triton_version", lambda: "0.0")
+    found.add(autotune.key("op", (1,), torch.float32, CPU))
+    monkeypatch.setattr(torch, "__version__", "0.0")
+    found.add(autotune.key("op", (1,), torch.float32, CPU))
+    assert len(found) == 3
 
 
 def test_equal_candidates_keep_the_first(cache) -> None:
@@ -118,7 +182,24 @@ def test_equal_candidates_keep_the_first(cache) -> None:
     assert entry["config"] == {"B": 1}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"op": 3}', '{"x": {"config": {"BLOCK": -1}}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"x": 3}',
+        '{"x": null}',
+        '{"x": {"config": 3}}',
+        '{"x": {"config": null}}',
+        '{"x": {"config": {"BLOCK": -1}}}',
+        '{"x": {"config": {"BLOCK": 0}}}',
+        '{"x": {"config": {"BLOCK": true}}}',
+        '{"x": {"config": {"BLOCK": 32.0}}}',
+        '{"x": {"config": {"BLOCK": 32, "OTHER": 1}}}',
+        '{"x": {"config": {}}}',
+    ],
+)
 def test_a_torn_cache_costs_nothing_but_speed(cache, text) -> None:
     cache.parent.mkdir()
     name = autotune.key("op", (1,), torch.float32, CPU)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import torch
-from crossmodal.kernels import coalition_head, pair_lse
+from crossmodal.kernels import coalition_head, moments, pair_lse, stream_marginals, stream_moments
 from crossmodal.kernels.parallel import in_shares, workers
 
 
@@ -20,6 +21,10 @@ def two_threads():
 
 @pytest.mark.usefixtures("two_threads")
 def test_every_block_once_and_one_torch_thread_a_share() -> None:
+    grad: list[bool] = []
+    for count in (1, 2):
+        in_shares(lambda share, mine: grad.append(torch.is_grad_enabled()), 2, count)
+    assert not any(grad)
     seen: list[tuple[int, int, int]] = []
     in_shares(lambda share, mine: seen.extend((b, share, torch.get_num_threads()) for b in mine), 7, 2)
     assert sorted(seen) == [(b, b % 2, 1) for b in range(7)]
@@ -47,6 +52,7 @@ def test_an_exception_comes_out_after_all_shares_ended(count) -> None:
     def work(share: int, mine: range) -> None:
         if share == 0:
             raise ZeroDivisionError
+        time.sleep(0.05)
         ended.append(share)
 
     with pytest.raises(ZeroDivisionError):
@@ -70,3 +76,19 @@ def test_results_under_any_mode_and_repeatable(mode) -> None:
     exact = coalition_head(*(x.double() for x in (image, image, weight, weight)), labels, impl="naive")
     assert float((heads[0].lse - exact.lse).abs().max()) <= 1e-6 * float(exact.lse.abs().max())
     assert torch.equal(heads[0].argmax, exact.argmax)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_streams_on_two_threads() -> None:
+    """Each thread has moments of its own: all of them count, and all samples are told about."""
+    u, v = torch.randn(5000, 12) + 1, torch.randn(4100, 12) - 1
+    seen: list[tuple[int, int]] = []
+    expected = moments(u, v, impl="naive")
+    found = [stream_moments(u.numpy(), v.numpy(), rows=300, progress=lambda *x: seen.append(x)) for _ in range(2)]
+    marginals = stream_marginals(u.numpy(), v.numpy())
+    assert found[0] == found[1]
+    assert sorted(seen)[-1] == (9100, 9100)
+    for name in ("mean", "variance", "image", "text", "interaction"):
+        assert abs(float(getattr(found[0], name) / getattr(expected, name)) - 1) <= 1e-6, name
+    for name in ("mean", "image", "text"):
+        assert abs(float(getattr(marginals, name) / getattr(expected, name)) - 1) <= 1e-5, name

@@ -65,6 +65,28 @@ def test_half_precision_at_most_twice_the_error_of_torch(dtype, name) -> None:
     assert float((found - expected).abs().max()) <= 2 * float((plain - expected).abs().max())
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_many_queries_and_masks_in_other_dtypes(monkeypatch, dtype) -> None:
+    """Queries in blocks, with samples that have no key in a segment or none at all."""
+    monkeypatch.setattr(merged, "QUERIES", 16)
+    q, k, v, bounds = problem("vit with text", dtype)
+    keep = torch.ones(2, 50, dtype=torch.bool)
+    keep[0], keep[1, :33] = False, False
+    found, expected = (run(q, k, v, bounds, keep=keep) for run in (segment_attention, reference))
+    close(found, expected, 1e-14 if dtype == torch.float64 else 1e-2)
+    assert torch.equal(torch.isneginf(expected.lse[:, :, 0, 0]), torch.tensor([[1, 1], [1, 1], [1, 0], [1, 0]]).bool())
+
+
+@pytest.mark.parametrize("impl", ["torch", "naive"])
+@pytest.mark.parametrize("shape", [(0, 2, 3), (2, 0, 3), (2, 2, 0)])
+def test_no_queries(impl, shape) -> None:
+    batch, heads, _ = shape
+    k = torch.ones(batch, heads, 4, 5)
+    found = segment_attention(torch.ones(*shape, 5), k, k, (0, 1, 4), keep=torch.ones(batch, 4).bool(), impl=impl)
+    assert found.output.shape == (4, *shape, 5)
+    assert found.lse.shape == (4, *shape)
+
+
 def test_large_scores() -> None:
     """Segments whose scores differ by hundreds merge without overflow."""
     q, k, v, bounds = problem("vit with text")
@@ -113,11 +135,13 @@ def test_non_contiguous() -> None:
 def test_gradients_are_refused_or_right() -> None:
     q, k, v, bounds = problem("head dim 96", torch.float64)
     q.requires_grad_()
+    v.requires_grad_()
     with pytest.raises(InputError, match="no backward"):
         segment_attention(q, k, v, bounds, impl="torch")
     keep = torch.zeros(1, 130, dtype=torch.bool)
     segment_attention(q, k, v, bounds, keep=keep, impl="naive").output.sum().backward()
     assert (q.grad == 0).all()
+    assert (v.grad == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -129,8 +153,18 @@ def test_gradients_are_refused_or_right() -> None:
         ({"bounds": (0, 3)}, ("(0, 3)", "6")),
         ({"bounds": (0, 4, 2, 6)}, ("(0, 4, 2, 6)",)),
         ({"bounds": ()}, ("()",)),
+        ({"bounds": (1, 6)}, ("(1, 6)", "from 0")),
+        ({"bounds": (0, 1, 2, 2, 2, 2, 2, 2, 3, 4, 5, 6)}, ("11 segments", "2048")),
+        ({"q": torch.ones(1, 2, 2, 4)}, ("q (1, 2, 2, 4)",)),
+        ({name: torch.ones(1, 1, 6, 0) for name in "qkv"}, ("(1, 1, 6, 0)",)),
         ({"coalitions": [(0, 2)]}, ("(0, 2)", "0 to 1")),
         ({"coalitions": []}, ("at least one",)),
+        ({"coalitions": [(-1,)]}, ("(-1,)", "0 to 1")),
+        ({"coalitions": [0, 1]}, ("[0, 1]", "0 is not (0,)")),
+        ({"coalitions": [("a",)]}, ("('a',)",)),
+        ({"bounds": (0, 2.5, 6)}, ("(0, 2.5, 6)", "whole numbers")),
+        ({"bounds": 6}, ("bounds 6",)),
+        ({"scale": float("nan")}, ("scale=nan", "finite")),
         ({"keep": torch.ones(1, 6)}, ("keep", "boolean")),
         ({"k": torch.ones(1, 1, 6, 4).half()}, ("float16",)),
     ],

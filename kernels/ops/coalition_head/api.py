@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from crossmodal.kernels import checks
-from crossmodal.kernels.dispatch import resolve
+from crossmodal.kernels.dispatch import resolve, without_autocast
 from torch import Tensor
 
 COALITIONS: tuple[tuple[str, ...], ...] = ((), ("image",), ("text",), ("image", "text"))
@@ -23,6 +23,7 @@ class CoalitionHead(NamedTuple):
     """(4, N) int64 predicted class, the lowest index among equals."""
 
 
+@without_autocast
 def coalition_head(
     image: Tensor,
     text: Tensor,
@@ -60,6 +61,7 @@ def coalition_head(
     """
     floats = {"image": image, "text": text, "w_image": w_image, "w_text": w_text}
     checks.require_float("coalition_head", 2, **floats)
+    _check_label_kind(labels)
     checks.same_length("coalition_head", image=image, text=text, labels=labels)
     checks.same_length("coalition_head", w_image=w_image, w_text=w_text)
     checks.same_width("coalition_head", image=image, w_image=w_image)
@@ -79,7 +81,7 @@ def coalition_head(
                 fix="features.mean(0) is a mean baseline",
             )
     checks.same_device("coalition_head", **floats, **vectors, labels=labels)
-    _check_labels(labels, classes)
+    _check_label_values(labels, classes)
     checks.require_finite("coalition_head", **floats, **vectors)
     chosen = resolve("coalition_head", impl, image.device)
     if chosen == "naive":
@@ -93,14 +95,17 @@ def coalition_head(
     return CoalitionHead(*run(image, text, w_image, w_text, labels, bias, image_baseline, text_baseline))
 
 
-def _check_labels(labels: Tensor, classes: int) -> None:
-    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
+def _check_label_kind(labels: Tensor) -> None:
+    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
         raise checks.InputError(
             f"coalition_head: {checks.describe('labels', labels)}",
             expected="(N,) integers",
-            causes=["one-hot labels", "labels read as floats"],
-            fix="labels.argmax(1) for one-hot labels, labels.long() otherwise",
+            causes=["one-hot labels", "labels read as floats", "a list or a numpy array"],
+            fix="labels.argmax(1) for one-hot labels, torch.as_tensor(labels).long() otherwise",
         )
+
+
+def _check_label_values(labels: Tensor, classes: int) -> None:
     if not classes or (labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes):
         found = f"values {int(labels.min())} to {int(labels.max())}" if labels.numel() else "no labels"
         raise checks.InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from crossmodal.kernels import checks
-from crossmodal.kernels.dispatch import IMPLEMENTATIONS, resolve
+from crossmodal.kernels.dispatch import IMPLEMENTATIONS, resolve, without_autocast
 from torch import Tensor
 
 
@@ -28,6 +28,7 @@ class PairMoments(NamedTuple):
     """``<Sigma_u, Sigma_v>_F``."""
 
 
+@without_autocast
 def moments(u: Tensor, v: Tensor, *, impl: str = "auto") -> PairMoments:
     """Mean and the three variance parts of all pairwise scores ``<u_i, v_j>`` in O((N + M) d^2) (K0, S1).
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from crossmodal.kernels.checks import InputError, accumulator, describe
+from crossmodal.kernels.dispatch import without_autocast
 from crossmodal.kernels.ops.moments.api import PairMoments
 from crossmodal.kernels.ops.moments.torch import FeatureMoments, RunningMoments, combine
 from crossmodal.kernels.parallel import in_shares, workers
@@ -34,6 +35,7 @@ class PairMarginals(NamedTuple):
     """``mu_u' Sigma_v mu_u``, the variance over texts of their mean score."""
 
 
+@without_autocast
 def stream_moments(
     u: Shard | Sequence[Shard],
     v: Shard | Sequence[Shard],
@@ -51,7 +53,7 @@ def stream_moments(
         u: image features: a ``.npy`` file (it is memory-mapped), an (N, d) array or memory map, or a sequence of
             such shards.  float16, float32 or float64.
         v: text features of the same width, given the same way.
-        rows: samples a block.
+        rows: samples a block, at least one.
         device: where the products run.
         progress: called with (samples done, samples in all) after every block, from the thread that did it.
 
@@ -59,13 +61,15 @@ def stream_moments(
         A `PairMoments`.
 
     Raises:
-        InputError: a missing or pickled file, a wrong shape or dtype, NaN or infinity; it names the shard and row.
+        InputError: a missing or pickled file, a wrong shape, dtype or `rows`; NaN or infinity, with shard and row.
     """
-    sides = [_open_all("u", u), _open_all("v", v)]
+    _check_rows(rows)
+    sides = _open_both("stream_moments", u, v)
     count = _Counter(sum(array.shape[0] for side in sides for _, array in side), progress)
     return PairMoments(*combine(*(_reduce(side, rows, device, count) for side in sides)))
 
 
+@without_autocast
 def stream_marginals(
     u: Shard | Sequence[Shard],
     v: Shard | Sequence[Shard],
@@ -78,14 +82,7 @@ def stream_marginals(
     ``<u_i, mu_v>`` and the text part that of ``<mu_u, v_j>``.  Arguments and errors are those of `stream_moments`;
     `progress` counts both passes.
     """
-    sides = [_open_all("u", u), _open_all("v", v)]
-    if sides[0][0][1].shape[1] != sides[1][0][1].shape[1] or not all(any(len(a) for _, a in side) for side in sides):
-        raise InputError(
-            f"stream_marginals: u {[a.shape for _, a in sides[0]]}, v {[a.shape for _, a in sides[1]]}",
-            expected="at least one sample each, of the same width",
-            causes=["features of two different models", "an empty shard list"],
-            fix="pass image and text features of one model",
-        )
+    sides = _open_both("stream_marginals", u, v)
     count = _Counter(2 * sum(array.shape[0] for side in sides for _, array in side), progress)
     mu, mv = (_mean(side, count) for side in sides)
     image, text = (
@@ -94,8 +91,10 @@ def stream_marginals(
     return PairMarginals(mu @ mv, image, text)
 
 
+@without_autocast
 def shard_moments(shard: Shard, *, rows: int = BLOCK, device: str = "cpu") -> FeatureMoments:
     """Moments of one shard, to be merged with others'."""
+    _check_rows(rows)
     return _reduce(_open_all("shard", shard), rows, device, _Counter(0, None))
 
 
@@ -157,7 +156,7 @@ def _projected_variance(shards: Shards, mean: Tensor, direction: Tensor, count: 
 
     _deal(blocks, shares, _in_cache(blocks, shares, add), count, ahead=False)
     off, square = sums.sum(0) / sum(array.shape[0] for _, array in shards)
-    return square - off * off
+    return (square - off * off).clamp_min(0)  # rounding must not leave a variance below zero
 
 
 Block = tuple[str, int, np.ndarray]
@@ -174,7 +173,7 @@ Add = Callable[[int, Tensor], Tensor]
 
 def _in_cache(blocks: list[Block], shares: int, add: Add) -> Add:
     """`add` with rows converted to float32 (float64 stays), into memory that a share keeps and its cache holds."""
-    kinds = {torch.from_numpy(rows[:0].copy()).dtype for _, _, rows in blocks}
+    kinds = {torch.from_numpy(_native_copy(rows[:0])).dtype for _, _, rows in blocks}
     size = max((rows.shape for _, _, rows in blocks), default=(0, 0))
     kept = [{kind: torch.empty(size, dtype=accumulator(kind)) for kind in kinds} for _ in range(shares)]
     return lambda share, x: add(share, kept[share][x.dtype][: x.shape[0]].copy_(x))
@@ -187,23 +186,41 @@ def _deal(blocks: list[Block], shares: int, add: Add, count: _Counter, ahead: bo
     def work(share: int, mine: range) -> None:
         with ThreadPoolExecutor(1) as reader:
             # a copy, for the page cache may drop what was mapped
-            copied = ((blocks[i][0], blocks[i][1], np.array(blocks[i][2])) for i in mine)
+            copied = ((blocks[i][0], blocks[i][1], _native_copy(blocks[i][2])) for i in mine)
             for name, start, rows in _read_ahead(reader, copied) if ahead else copied:
                 if stop.is_set():
                     return
                 x = torch.from_numpy(rows)
                 if not torch.isfinite(add(share, x)).all():
                     stop.set()
-                    bad = start + int((~torch.isfinite(x).all(1)).nonzero()[0])
-                    raise InputError(
-                        f"{name}: row {bad} holds NaN or infinity",
-                        expected="finite features",
-                        causes=["a zero vector was normalised", "half precision overflowed in the encoder"],
-                        fix=f"encode sample {bad} again in float32",
-                    )
+                    raise _not_finite(name, start, x)
                 count(x.shape[0])
 
     in_shares(work, len(blocks), shares)
+
+
+def _native_copy(rows: np.ndarray) -> np.ndarray:
+    """A copy in this machine's byte order, which torch insists on."""
+    return np.array(rows, dtype=rows.dtype.newbyteorder("="))
+
+
+def _not_finite(name: str, start: int, x: Tensor) -> InputError:
+    """The error for a block of rows whose sum is NaN or infinite; the block starts at row `start`."""
+    bad = (~torch.isfinite(x).all(1)).nonzero()
+    if not len(bad):
+        return InputError(
+            f"{name}: the sum of rows {start} to {start + len(x) - 1} overflows {accumulator(x.dtype)}",
+            expected=f"features of moderate size, found up to {float(x.abs().max()):.3g}",
+            causes=["features that were not normalised", "numbers that are not features"],
+            fix="normalise the features",
+        )
+    row = start + int(bad[0])
+    return InputError(
+        f"{name}: row {row} holds NaN or infinity",
+        expected="finite features",
+        causes=["a zero vector was normalised", "half precision overflowed in the encoder"],
+        fix=f"encode sample {row} again in float32",
+    )
 
 
 def _read_ahead(reader: ThreadPoolExecutor, blocks: Iterator[Block]) -> Iterator[Block]:
@@ -212,6 +229,29 @@ def _read_ahead(reader: ThreadPoolExecutor, blocks: Iterator[Block]) -> Iterator
     while (block := pending.result()) is not None:
         pending = reader.submit(next, blocks, None)
         yield block
+
+
+def _check_rows(rows: int) -> None:
+    if isinstance(rows, bool) or not isinstance(rows, int | np.integer) or rows < 1:
+        raise InputError(
+            f"rows={rows!r}",
+            expected="a whole number of samples a block, at least 1",
+            causes=["a block size worked out from a memory budget that is below one sample"],
+            fix=f"rows={BLOCK}, the default",
+        )
+
+
+def _open_both(op: str, u: Shard | Sequence[Shard], v: Shard | Sequence[Shard]) -> list[Shards]:
+    """Both modalities' shards; what does not fit together is refused before anything is read."""
+    sides = [_open_all("u", u), _open_all("v", v)]
+    if sides[0][0][1].shape[1] != sides[1][0][1].shape[1] or not all(any(len(a) for _, a in side) for side in sides):
+        raise InputError(
+            f"{op}: u {[a.shape for _, a in sides[0]]}, v {[a.shape for _, a in sides[1]]}",
+            expected="at least one sample each, of the same width",
+            causes=["features of two different models", "shards without samples"],
+            fix="pass image and text features of one model",
+        )
+    return sides
 
 
 def _open_all(name: str, source: Shard | Sequence[Shard]) -> Shards:
@@ -241,11 +281,12 @@ def _open(name: str, shard: Shard) -> tuple[str, np.ndarray]:
                 causes=["a torn download", "an array of Python objects, which would be a pickle"],
                 fix="np.save(path, features.astype('float16'))",
             ) from error
-    array = shard.detach().cpu().numpy() if isinstance(shard, Tensor) else shard
+    array: object = shard
+    if isinstance(shard, Tensor) and shard.dtype in (torch.float16, torch.float32, torch.float64):
+        array = shard.detach().cpu().numpy()  # numpy has no bfloat16
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        found = f"shape {array.shape}, {array.dtype}" if isinstance(array, np.ndarray) else describe(name, array)
         raise InputError(
-            f"{name}: {found}",
+            f"{name}: shape {array.shape}, {array.dtype}" if isinstance(array, np.ndarray) else describe(name, array),
             expected="an (N, d) array of float16, float32 or float64",
             causes=["a .npz archive, which cannot be memory-mapped", "labels instead of features"],
             fix="save each array to its own .npy file",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from crossmodal.kernels.checks import InputError, accumulator
+from crossmodal.kernels.dispatch import without_autocast
 from torch import Tensor
 
 BLOCK_BYTES = 4 << 20  # of centred features: enough for the product, small enough for memory to be reused
@@ -34,6 +35,7 @@ class FeatureMoments:
         return FeatureMoments(0, mean, torch.zeros(d, d, dtype=torch.float64, device=device))
 
     @staticmethod
+    @without_autocast
     def of(x: Tensor) -> FeatureMoments:
         """Moments of the rows of `x` (N, d).  Products in float32 (float64 for float64), block by block."""
         if x.requires_grad and torch.is_grad_enabled():

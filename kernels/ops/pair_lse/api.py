@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 from crossmodal.kernels import checks
-from crossmodal.kernels.dispatch import resolve
+from crossmodal.kernels.dispatch import resolve, without_autocast
 from torch import Tensor
 
 # Below this many pairs the matrix fits in cache and the plain form wins (measured: see benchmarks/results).
@@ -27,6 +27,7 @@ class PairLSE(NamedTuple):
     """(min(N, M),): ``z_ii``, the matched pairs."""
 
 
+@without_autocast
 def pair_lse(
     u: Tensor,
     v: Tensor,
@@ -82,9 +83,11 @@ def pair_lse(
 
 
 def _scale(scale: float | Tensor, like: Tensor) -> Tensor:
-    value = torch.as_tensor(scale, dtype=checks.accumulator(like.dtype), device=like.device)
-    checks_ok = value.numel() == 1 and (value.device.type != "cpu" or bool(torch.isfinite(value)))
-    if not checks_ok:
+    try:
+        value = torch.as_tensor(scale, dtype=checks.accumulator(like.dtype), device=like.device)
+    except (TypeError, ValueError, RuntimeError):  # no number at all
+        value = like.new_empty(0)
+    if value.numel() != 1 or (value.device.type == "cpu" and not bool(torch.isfinite(value))):
         raise checks.InputError(
             f"pair_lse: {checks.describe('scale', scale)}",
             expected="one finite number, or a tensor with one element",

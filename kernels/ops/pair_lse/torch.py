@@ -55,7 +55,7 @@ def pair_lse_torch(u: Tensor, v: Tensor, scale: float, acc: torch.dtype) -> tupl
 
 def _columns(u: Tensor, block: Tensor, scale: float, row_max: Tensor, row_sum: Tensor, buffer: Tensor) -> Tensor:
     """Column log-sum-exp of one block of columns, whose part of the rows is folded into `row_max` and `row_sum`."""
-    col_sum, shift = torch.zeros_like(block[:, 0]), row_max.new_full((), -torch.inf)
+    col_sum, shift = block.new_zeros(block.shape[0]), row_max.new_full((), -torch.inf)
     for i in range(0, u.shape[0], ROWS):
         z = _tile(u[i : i + ROWS], block, scale, buffer)
         largest = z.amax(1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Sequence
 from itertools import chain, combinations, pairwise
 from typing import NamedTuple
 
 from crossmodal.kernels import checks
-from crossmodal.kernels.dispatch import resolve
+from crossmodal.kernels.dispatch import resolve, without_autocast
 from torch import Tensor
 
 
@@ -22,6 +24,7 @@ class SegmentAttention(NamedTuple):
     """Which segments are present in each."""
 
 
+@without_autocast
 def segment_attention(
     q: Tensor,
     k: Tensor,
@@ -51,11 +54,12 @@ def segment_attention(
         impl: ``auto``, ``triton``, ``torch`` or ``naive``; only ``naive`` has a gradient.
 
     Returns:
-        A `SegmentAttention`.  Without any kept key the output is 0 and the log-sum-exp -inf, never NaN.
+        A `SegmentAttention`.  Without any kept key the output is 0 and the log-sum-exp -inf, never NaN.  Nothing
+        looks for NaN in the inputs: it spreads as in any attention, and out of masked keys too.
 
     Raises:
-        InputError: shapes, dtypes, devices, bounds or coalitions do not fit, or an input requires grad while grad is
-            enabled.
+        InputError: shapes, dtypes, devices, bounds, coalitions or scale do not fit, or an input requires grad while
+            grad is enabled.
     """
     checks.require_float("segment_attention", 4, q=q, k=k, v=v)
     _check_shapes(q, k, v)
@@ -63,7 +67,7 @@ def segment_attention(
     groups = len(bounds) - 1
     wanted = _check_coalitions(coalitions, groups)
     checks.require_mask("segment_attention", "keep", keep, (k.shape[0], k.shape[2]), k.device)
-    scale = q.shape[-1] ** -0.5 if scale is None else float(scale)
+    scale = _check_scale(q.shape[-1] ** -0.5 if scale is None else scale)
     chosen = resolve("segment_attention", impl, q.device)
     if chosen == "naive":
         from crossmodal.kernels.ops.segment_attention.naive import segment_attention_naive as run
@@ -88,11 +92,11 @@ def _check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
 
 
 def _check_bounds(bounds: Sequence[int], keys: int) -> tuple[int, ...]:
-    found = tuple(int(b) for b in bounds)
-    if len(found) < 2 or found[0] != 0 or found[-1] != keys or any(a > b for a, b in pairwise(found)):
+    found = _whole_numbers(bounds)
+    if found is None or len(found) < 2 or found[0] != 0 or found[-1] != keys or any(a > b for a, b in pairwise(found)):
         raise checks.InputError(
-            f"segment_attention: bounds {found}",
-            expected=f"numbers that increase from 0 to the number of keys, {keys}",
+            f"segment_attention: bounds {bounds if found is None else found}",
+            expected=f"whole numbers that increase from 0 to the number of keys, {keys}",
             causes=["segment lengths instead of bounds", "a class token that was not counted"],
             fix="bounds = (0, image_tokens, image_tokens + text_tokens)",
         )
@@ -109,13 +113,32 @@ def _check_coalitions(coalitions: Sequence[Sequence[int]] | None, groups: int) -
                 fix="name the coalitions that are needed",
             )
         return tuple(chain.from_iterable(combinations(range(groups), size) for size in range(groups + 1)))
-    wanted = tuple(tuple(sorted({int(g) for g in s})) for s in coalitions)
-    bad = [s for s in wanted if any(not 0 <= g < groups for g in s)]
-    if bad or not wanted:
+    read = [(s, _whole_numbers(s)) for s in coalitions]
+    bad = [s for s, found in read if found is None or any(not 0 <= g < groups for g in found)]
+    if bad or not read:
         raise checks.InputError(
-            f"segment_attention: coalitions {bad or wanted} with {groups} segments",
-            expected=f"at least one coalition, segments numbered 0 to {groups - 1}",
-            causes=["segments numbered from 1"],
+            f"segment_attention: coalitions {bad} with {groups} segments",
+            expected=f"at least one coalition: tuples of segments, numbered 0 to {groups - 1}",
+            causes=["segments numbered from 1", "a number where a tuple was meant: 0 is not (0,)"],
             fix="coalitions=[(), (0,), (1,), (0, 1)]",
         )
-    return wanted
+    return tuple(tuple(sorted(set(found or ()))) for _, found in read)
+
+
+def _whole_numbers(values: Sequence[int]) -> tuple[int, ...] | None:
+    """The values as Python integers; None for what is no sequence or holds anything else."""
+    try:
+        return tuple(operator.index(x) for x in values)
+    except TypeError:
+        return None
+
+
+def _check_scale(scale: float) -> float:
+    if not math.isfinite(scale):
+        raise checks.InputError(
+            f"segment_attention: scale={scale!r}",
+            expected="a finite number",
+            causes=["a division by a head dimension of zero", "a learnt temperature that overflowed"],
+            fix="scale=None, which is D ** -0.5",
+        )
+    return float(scale)
