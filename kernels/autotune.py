@@ -12,13 +12,13 @@ import functools
 import json
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from crossmodal.theory.files import write_whole
 
 Config = dict[str, int]
 
@@ -134,9 +134,4 @@ def _timed(run: Callable[[Config], object], config: Config, device: torch.device
 
 
 def _store(name: str, entry: dict[str, Any]) -> None:
-    path = cache_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = {**_table(), name: entry}
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-        json.dump(table, file, indent=1, sort_keys=True)
-    os.replace(file.name, path)
+    write_whole(cache_path(), json.dumps({**_table(), name: entry}, indent=1, sort_keys=True))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from crossmodal.theory.errors import InputError
+from crossmodal.theory.files import write_table
 
 CPU = ("k0", "k1", "k1-small", "k2", "k2-narrow", "k3", "k4", "k5", "k0-curve", "k1-curve")
 GPU = ("k1", "k2", "k3")
@@ -110,14 +109,7 @@ def _run(item: str, device: str, threads: int | None, quick: bool) -> Rows:
 def write_csv(path: Path, rows: Rows) -> None:
     """Write all rows or none: a reader never sees half a file."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, suffix=".tmp", delete=False, newline="", encoding="utf-8"
-    ) as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([{k: _short(v) for k, v in row.items()} for row in rows])
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    write_table(path, columns, ({k: _short(v) for k, v in row.items()} for row in rows))
 
 
 def _short(value: Any) -> Any:
