@@ -122,6 +122,7 @@ def test_infeasible_scores_name_the_eigenvalue_and_the_nearest_matrix() -> None:
     error = caught.value
     assert np.isclose(error.eigenvalue, np.linalg.eigvalsh(scores)[0])
     assert "Frobenius" in str(error)
+    assert re.search(r"mostly image [01], image [01], ", str(error))  # the pair whose score was raised
     assert np.isclose(error.distance, np.linalg.norm(error.nearest - scores))
     assert np.abs(prescribed(error.nearest).scores() - error.nearest).max() < 1e-13
     with pytest.raises(InfeasibleScores, match="above 1"):
