@@ -26,7 +26,6 @@ from ..vlm_validation.training.protocol import Protocol
 from .experiment import Experiment
 
 SCENES = {"unseen": "", "training": "_training"}  # what the names of values end in
-UNSEEN_SCENES = 500  # for each value of E7's knob
 
 
 def lambda_sweep(experiment: Experiment) -> dict[str, Any]:
@@ -112,11 +111,10 @@ def all_order_runs(experiment: Experiment, title: str) -> dict[str, OrderRuns]:
             [[row(seed, order, k) for k in range(len(order) + 1)] for order in orders] for seed in experiment.seeds
         ])  # fmt: skip
 
-    steps, step = steps_of(experiment.choice, sweep.protocols[0])
     return {
         scenes: OrderRuns(
             orders, matrices(scenes, "ce"), matrices(scenes, "accuracy"), experiment.seeds, experiment.choice.names, 1.0, 1.0,
-            len(sweep.cells()), {"steps": steps, "step": step},
+            len(sweep.cells()), {},
         )
         for scenes in MEASURED
     }  # fmt: skip
@@ -223,8 +221,9 @@ def adapted(experiment: Experiment) -> dict[str, Any]:
 
 def similarity(experiment: Experiment) -> dict[str, Any]:
     """E7: the knob of the world turned from 0 to 1, every order of five environments trained at each value."""
-    knob = experiment.settings["similarity"]
-    runs = [sweep_similarity(knob, scenes=UNSEEN_SCENES, seed=seed, progress=False) for seed in experiment.seeds]
+    settings, knob = experiment.settings, experiment.settings["similarity"]
+    sizes = {name: settings[name] for name in ("scenes", "steps", "step")}
+    runs = [sweep_similarity(knob, **sizes, seed=seed, progress=False) for seed in experiment.seeds]
     names = [name for name in experiment.fields if name != "similarity"]
     return {"similarity": knob} | {
         name: [[round(float(getattr(points[k], name)), 12) for points in runs] for k in range(len(knob))]

@@ -8,7 +8,6 @@ from ..vlm_validation.sweeps.cells import MEASURED
 from ..vlm_validation.training.data import Choice
 from ..vlm_validation.training.protocol import Protocol
 from .computations import (
-    UNSEEN_SCENES,
     adapted,
     adaptive_orders,
     drift_regression,
@@ -137,7 +136,7 @@ EXPERIMENTS = (
         seeds=(7, 8, 9),
         settings={
             "similarity": [0.0, 0.25, 0.5, 0.75, 1.0],
-            "scenes": UNSEEN_SCENES,
+            "scenes": 500,
             "steps": 200,
             "step": 5.0,
             "orders": "all",

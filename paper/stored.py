@@ -22,7 +22,7 @@ import click
 
 from .. import __version__
 from ..theory.errors import InputError
-from ..theory.files import atomic_writer
+from ..theory.files import write_whole
 from .experiment import INPUTS, Experiment
 from .results import plain
 
@@ -105,10 +105,7 @@ def store(name: str, folder: Path = FOLDER) -> Path:
     text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n"
     if len(text) > MOST_BYTES:
         raise ValueError(f"{name}: {len(text)} bytes, more than {MOST_BYTES}")
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_writer(folder / f"{name}.json") as handle:
-        handle.write(text.encode())
-    return folder / f"{name}.json"
+    return write_whole(folder / f"{name}.json", text)
 
 
 @click.command()

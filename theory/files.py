@@ -7,7 +7,7 @@ import io
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,7 +52,8 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> Path:
         InputError: the folder cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # opening the file says what is wrong, and what to do
+        path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_writer(path) as handle:
         handle.write(content.encode() if isinstance(content, str) else content)
     return path

@@ -65,7 +65,10 @@ def class_prototypes(features: Features, *, budget: int = 0, rows: np.ndarray | 
 
 
 def _split(x: np.ndarray, groups: list[np.ndarray], budget: int) -> list[tuple[int, np.ndarray]]:
-    """(number of the group it came from, rows) of `budget` parts.  Works on the groups' own scores: no pass over d."""
+    """(number of the group it came from, rows) of `budget` parts.  Works on the groups' own scores: no pass over d.
+
+    Groups are small and splits many, so what follows calls ufuncs: methods cost more than they compute.
+    """
     heap: list[tuple[float, int, int, np.ndarray, np.ndarray]] = []
     for k, part in enumerate(groups):
         gram = x[part] @ x[part].T

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,10 @@ def compute(features: Any, seed: int) -> Data:
     values, origin = record["values"], record["provenance"]
     each = {name: np.array(values[name]) for name in ("best", "mean", "worst", "spread", "con_II", "spearman")}
     knob, middle = np.array(values["similarity"]), {name: x.mean(axis=1) for name, x in each.items()}
+    environments = origin["config"]["scenes"]["environments"]
     return Data(
         values={
-            "similarity": knob, **each, "orders": 120, "environments": 5, "seeds": len(origin["seeds"]),
+            "similarity": knob, **each, "orders": math.factorial(environments), "environments": environments, "seeds": len(origin["seeds"]),
             "scenes": origin["config"]["settings"]["scenes"], "con_first": float(middle["con_II"][0]), "con_last": float(middle["con_II"][-1]),
             "peak": float(knob[middle["mean"].argmax()]), "widest": float(knob[middle["spread"].argmax()]),
             "narrowest": float(knob[middle["spread"].argmin()]),

@@ -58,3 +58,9 @@ def test_tables_have_these_columns_and_plain_line_ends(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="c"):
         write_table(path, ("a",), [{"a": 1, "c": 2}])
     assert path.read_bytes().startswith(b"a,b")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_whole(tmp_path / "file" / "deeper" / "a.txt", "new")
