@@ -11,14 +11,12 @@ One claim is one independent job; `run` spreads them over processes.  The verdic
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
-from threading import current_thread, main_thread
 from typing import Any
+
+from crossmodal.theory.errors import InputError
+from crossmodal.theory.workers import WorkerKilled, outcomes
 
 
 @dataclass(frozen=True)
@@ -154,28 +152,6 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@contextmanager
-def _interrupts_are_ours() -> Iterator[None]:
-    """Processes started inside never see an interrupt; one that comes meanwhile is raised here, after the block.
-
-    The mask is for the processes, which inherit it.  It does not keep the interrupt from this one: any other thread of it (a
-    library's, a test runner's) takes the signal in place of this thread, so the handler has to wait as well.
-    """
-    if not hasattr(signal, "pthread_sigmask") or current_thread() is not main_thread():
-        yield
-        return
-    came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-    if came:
-        signal.raise_signal(signal.SIGINT)
-
-
 def run(
     claim_ids: Sequence[str], settings: Settings, *, jobs: int | None = None, done: Callable[[Row], None]
 ) -> list[Row]:
@@ -187,17 +163,16 @@ def run(
             rows[claim_id] = check_claim(claim_id, settings)
             done(rows[claim_id])
         return [rows[c] for c in claim_ids]
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread)
+    work = {claim_id: (claim_id, settings) for claim_id in claim_ids}
     try:
-        with _interrupts_are_ours():
-            futures = {pool.submit(check_claim, claim_id, settings): claim_id for claim_id in claim_ids}
-        for future in as_completed(futures):
-            rows[futures[future]] = future.result()
-            done(rows[futures[future]])
-    except BaseException:
-        for process in list(pool._processes.values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for claim_id, outcome in outcomes(check_claim, work, jobs, begin=_one_thread):
+            if isinstance(outcome, Exception):
+                raise outcome
+            rows[claim_id] = outcome
+            done(outcome)
+    except WorkerKilled as error:
+        raise InputError(
+            f"{error.job}: the process that checked it was killed {error.times} times", expected="processes that live",
+            causes=("out of memory",), fix="fewer processes: --jobs 1",
+        ) from None  # fmt: skip
     return [rows[c] for c in claim_ids]

@@ -8,7 +8,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -160,31 +159,6 @@ def test_bad_input_is_one_message_and_status_2(tmp_path: Path) -> None:
                                   ["verify", "--certificates", "nowhere"]])  # fmt: skip
 def test_bad_arguments(args: list[str]) -> None:
     assert "crossmodal: " in run(*args, status=2)
-
-
-@pytest.mark.parametrize("another_thread", [False, True])
-def test_an_interrupt_while_processes_start_is_not_lost(another_thread: bool) -> None:
-    """Nor does it end the block, whichever thread of this process the system hands it to."""
-    from crossmodal.dashboard import _interrupts_are_ours
-
-    reached, stop = [], threading.Event()
-    if another_thread:
-        threading.Thread(target=stop.wait, daemon=True).start()
-
-    def start() -> None:
-        with _interrupts_are_ours():
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.01)
-            reached.append("the end of the block")
-
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            start()
-    finally:
-        stop.set()
-    assert reached
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_interrupt_leaves_no_torn_file(tmp_path: Path) -> None:

@@ -8,28 +8,21 @@ numbers depend on seed and prefix alone, so both ways give the same bytes.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
 from ...theory.errors import InputError
+from ...theory.workers import WorkerKilled, outcomes
 from ..orders import progress_bar
 from ..training.data import Choice, Environments, load_environments
 from ..training.loop import State, Trainer
 from ..training.protocol import Protocol
 from .cells import Cell, Say, Store, prefixes
-
-ATTEMPTS = 5  # of a subtree whose worker dies: one that dies every time (out of memory, say) must not run for ever
 
 
 @dataclass(frozen=True)
@@ -160,7 +153,7 @@ def run_sweep(
 
     Raises:
         InputError: workers < 1; no cluster at that address, or one that writes elsewhere; runs that diverged (all others are finished first); a
-            subtree whose worker died `ATTEMPTS` times.
+            subtree whose workers were killed `ATTEMPTS` times.
     """
     if workers < 1:
         raise InputError(f"{workers} workers", expected="at least one")
@@ -169,14 +162,14 @@ def run_sweep(
     jobs = [(unit, str(Path(folder).resolve()), sweep.keep_weights) for unit in units]
     failed: list[InputError] = []
     with progress_bar(sum(map(len, units)), "cells", progress) as advance:
-        outcomes: Iterator[tuple[int, Any]]
+        found: Iterator[tuple[int, Any]]
         if dask is not None:
-            outcomes = _on_dask(jobs, dask)
+            found = _on_dask(jobs, dask)
         elif workers == 1 or len(jobs) < 2:
-            outcomes = _here(jobs)
+            found = _here(jobs)
         else:
-            outcomes = _on_processes(jobs, min(workers, len(jobs)), say)
-        for index, outcome in outcomes:
+            found = _on_processes(jobs, min(workers, len(jobs)), say)
+        for index, outcome in found:
             advance(len(units[index]))
             if isinstance(outcome, InputError):
                 failed.append(outcome)
@@ -204,47 +197,14 @@ def _here(jobs: list[Any]) -> Iterator[tuple[int, Any]]:
 
 
 def _on_processes(jobs: list[Any], workers: int, say: Say) -> Iterator[tuple[int, Any]]:
-    """A pool that is replaced when one of its processes is killed; what was under way goes on where it was."""
-    left = dict.fromkeys(range(len(jobs)), 0)
-    others = set(multiprocessing.active_children())
-    while left:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
-            waiting: dict[Future[list[str]], int] = {pool.submit(walk, *jobs[index]): index for index in left}
-            broken = False
-            try:
-                while waiting:
-                    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                        index = waiting.pop(future)
-                        try:
-                            outcome: Any = future.result()
-                        except InputError as error:
-                            outcome = error
-                        except BrokenProcessPool:
-                            broken, left[index] = True, left[index] + 1
-                            continue
-                        del left[index]
-                        yield index, outcome
-            except (
-                BaseException
-            ):  # Ctrl-C above all: leaving the pool would first finish what is under way, and all that waits
-                pool.shutdown(wait=False, cancel_futures=True)
-                for worker in set(multiprocessing.active_children()) - others:
-                    worker.terminate()  # cells are written whole or not at all
-                raise
-        if broken:
-            if max(left.values()) >= ATTEMPTS:
-                raise _dying()
-            say(f"a worker was killed; {len(left)} subtrees go on from their finished cells")
-
-
-def _begin_worker() -> None:
-    """Ctrl-C is the driver's business; and a worker whose driver was killed ends itself instead of waiting for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        watch: Callable[[], None] = lambda: (connection.wait([parent.sentinel]), os._exit(1))[1]  # noqa: E731
-        threading.Thread(target=watch, daemon=True).start()
+    again: Callable[[int], None] = lambda _: say("a worker was killed; its subtree goes on from its finished cells")  # noqa: E731
+    try:
+        for index, outcome in outcomes(walk, dict(enumerate(jobs)), workers, lost=again):
+            if isinstance(outcome, Exception) and not isinstance(outcome, InputError):
+                raise outcome
+            yield index, outcome
+    except WorkerKilled as error:
+        raise _dying(f"{error.times} times") from None
 
 
 def _on_dask(jobs: list[Any], address: str) -> Iterator[tuple[int, Any]]:
@@ -258,7 +218,7 @@ def _on_dask(jobs: list[Any], address: str) -> Iterator[tuple[int, Any]]:
             except InputError as error:
                 yield futures[future], error
             except KilledWorker:
-                raise _dying() from None
+                raise _dying("as often as the cluster allows") from None
 
 
 @contextmanager
@@ -284,9 +244,9 @@ def _client(address: str) -> Iterator[Any]:
         client.close()
 
 
-def _dying() -> InputError:
+def _dying(often: str) -> InputError:
     return InputError(
-        f"the worker of one subtree was killed {ATTEMPTS} times or as often as the cluster allows; finished cells are kept",
+        f"the worker of one subtree was killed {often}; finished cells are kept",
         expected="workers that live", causes=("out of memory",), fix="fewer workers, then the same command again",
     )  # fmt: skip
 

@@ -14,24 +14,21 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...theory.errors import InputError
+from ...theory.workers import WorkerKilled, outcomes
 from ..containers import SUFFIXES, read_container
 from ..feature_checks import _check_norms, _integers, _metadata, _normalised, _strings, _vectors
 from ..orders import progress_bar
 from ..score_moments import Moments, merge_moments, moments_of
 from ..scores import Scores, scores_of
-from .runner import ATTEMPTS, Say, _begin_worker, _client
+from .runner import Say, _client
 
 _FIELDS = ("image", "text", "environment")
 _ONE_AT_A_TIME = threading.Lock()  # a Dask worker may have several threads, but torch has one number of threads
@@ -95,7 +92,7 @@ def shard_scores(
         normalise: as in `load_features`.
         workers: local processes; 1: in this one.
         dask: address of a Dask scheduler, whose workers see the files under these paths, instead of local processes.
-        say: receives one line for every file set aside and every worker that died.
+        say: receives one line for every file set aside and every worker that was killed.
         progress: show a bar on a terminal.
 
     Returns:
@@ -103,7 +100,7 @@ def shard_scores(
 
     Raises:
         InputError: no shard, one twice, a bad one (named), shards that contradict one another, an environment with one
-            sample in all shards together, a worker killed `ATTEMPTS` times.
+            sample in all shards together, a shard whose workers were killed `ATTEMPTS` times.
     """
     if workers < 1:
         raise InputError(f"{workers} workers", expected="at least one")
@@ -116,14 +113,14 @@ def shard_scores(
     parts: dict[str, Part] = {}
     jobs = [(path, normalise) for path in paths]
     with progress_bar(len(paths), "shards", progress) as advance:
-        outcomes: Iterator[tuple[str, Part]]
+        read: Iterator[tuple[str, Part]]
         if dask is not None:
-            outcomes = _on_dask(jobs, dask)
+            read = _on_dask(jobs, dask)
         elif workers > 1:
-            outcomes = _on_processes(jobs, min(workers, len(paths)), say)
+            read = _on_processes(jobs, min(workers, len(paths)), say)
         else:
-            outcomes = ((job[0], read_shard(*job)) for job in jobs)
-        for path, part in outcomes:
+            read = ((job[0], read_shard(*job)) for job in jobs)
+        for path, part in read:
             parts[path] = part
             advance(1)
     aside = [(path, parts[path][1]) for path in paths if parts[path][0] is None]
@@ -197,26 +194,14 @@ def _shard(path: str, found: dict[str, Any], normalise: bool) -> Shard:
 
 
 def _on_processes(jobs: Sequence[tuple[str, bool]], workers: int, say: Say) -> Iterator[tuple[str, Part]]:
-    """A pool that is replaced when one of its processes is killed; finished shards are kept."""
-    left = dict(jobs)
-    for _ in range(ATTEMPTS):
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker) as pool:
-            waiting: dict[Future[Part], str] = {pool.submit(read_shard, *job): job[0] for job in left.items()}
-            try:
-                while waiting:
-                    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                        path = waiting.pop(future)
-                        with suppress(BrokenProcessPool):
-                            part = future.result()
-                            del left[path]
-                            yield path, part
-            except BaseException:  # a bad shard, or Ctrl-C: what has not begun must not begin
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        if not left:
-            return
-        say(f"a worker was killed; {len(left)} of {len(jobs)} shards are computed again")
-    raise _killed(next(iter(left)), f"{ATTEMPTS} times")
+    again: Callable[[str], None] = lambda path: say(f"a worker was killed; {path} is read again")  # noqa: E731
+    try:
+        for path, part in outcomes(read_shard, {job[0]: job for job in jobs}, workers, lost=again):
+            if isinstance(part, Exception):
+                raise part
+            yield path, part
+    except WorkerKilled as error:
+        raise _killed(error.job, f"{error.times} times") from None
 
 
 def _on_dask(jobs: Sequence[tuple[str, bool]], address: str) -> Iterator[tuple[str, Part]]:
@@ -233,7 +218,7 @@ def _on_dask(jobs: Sequence[tuple[str, bool]], address: str) -> Iterator[tuple[s
 
 def _killed(path: str, often: str) -> InputError:
     return InputError(
-        f"{path}: the worker that read this shard, or one beside it, was killed {often}", expected="workers that live",
+        f"{path}: the worker that read this shard was killed {often}", expected="workers that live",
         causes=("out of memory",), fix="fewer workers, or smaller shards",
     )  # fmt: skip
 
