@@ -30,25 +30,27 @@ SHAPE = (
 
 
 def audit(
-    files: Sequence[Path], heads: Sequence[Path], order: Sequence[str], fusion: str | None, p: float, q: float, tau: float, weight: float,
+    files: Sequence[Path], heads: Sequence[Path], order: Sequence[str], fusion: str | None, p: float, q: float, tau: float | None, weight: float | None,
     normalise: bool, seed: int, json_path: Path | None, demo: bool, folder: Path | None, data: str | None = None,
 ) -> None:  # fmt: skip
-    """Print the audit of a run, or write it as JSON."""
+    """Print the audit of a run, or write it as JSON; `tau` and `weight` None: 100 and 1, or those the demonstration trains with."""
     check_options(files, heads, json_path, demo, folder, data, seed)
     keep = nullcontext(str(folder)) if folder is not None else tempfile.TemporaryDirectory()
     with keep as place:
         if demo:
             from crossmodal.vlm_validation.audit.demo import ENVIRONMENTS, PROTOCOL, write_demo
 
+            tau, weight = PROTOCOL.tau if tau is None else tau, PROTOCOL.weight if weight is None else weight
+            protocol = replace(PROTOCOL, tau=tau, weight=weight)
             with terminal.progress() as bar:
                 task = bar.add_task("training the demonstration", total=ENVIRONMENTS + 1)
-                files, heads = write_demo(Path(place), seed=seed, advance=lambda: bar.advance(task))
-            tau, weight = PROTOCOL.tau, PROTOCOL.weight
+                files, heads = write_demo(Path(place), protocol, seed=seed, advance=lambda: bar.advance(task))
         ends = tuple(read_head(path) for path in heads)
         if data is None:
             stages = [load_features(path, normalise=normalise) for path in files]
         else:
             stages = extracted(files, data, Path(place), normalise)
+    tau, weight = 100.0 if tau is None else tau, 1.0 if weight is None else weight
     run = make_run(stages, ends, order, fusion=fusion, p=p, q=q, tau=tau, weight=weight)
     with terminal.progress() as bar:
         task = bar.add_task("auditing", total=steps(run))

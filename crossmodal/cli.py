@@ -292,8 +292,17 @@ def bench(only: tuple[str, ...], output: Path, threads: int | None, quick: bool,
 )
 @click.option("-p", default=1.0, show_default=True, help="Weight of the image in z = p u + q v or [p u; q v].")
 @click.option("-q", default=1.0, show_default=True, help="Weight of the text.")
-@click.option("--tau", default=100.0, show_default=True, help="Inverse temperature of the CLIP loss.")
-@click.option("--lambda", "weight", default=1.0, show_default=True, help="Weight of the CLIP loss.")
+@click.option(
+    "--tau",
+    type=float,
+    help="Inverse temperature of the CLIP loss.  Default: 100; --demo trains with its own, or with this.",
+)
+@click.option(
+    "--lambda",
+    "weight",
+    type=float,
+    help="Weight of the CLIP loss.  Default: 1; --demo trains with its own, or with this.",
+)
 @normalise_option
 @seed_option
 @click.option(
@@ -304,8 +313,8 @@ def bench(only: tuple[str, ...], output: Path, threads: int | None, quick: bool,
     "--data", help="FILES are checkpoints (folders or names): extract this data set through each; see `extract`."
 )
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep what was extracted or trained there.")
-def audit(files: tuple[Path, ...], heads: tuple[Path, ...], order: tuple[str, ...], fusion: str | None, p: float, q: float, tau: float,
-          weight: float, normalise: bool, seed: int, json_path: Path | None, demo: bool, data: str | None, folder: Path | None) -> None:  # fmt: skip
+def audit(files: tuple[Path, ...], heads: tuple[Path, ...], order: tuple[str, ...], fusion: str | None, p: float, q: float, tau: float | None,
+          weight: float | None, normalise: bool, seed: int, json_path: Path | None, demo: bool, data: str | None, folder: Path | None) -> None:  # fmt: skip
     """What happened in a run: features of the same samples before training and after each environment.
 
     Score drift by modality (S6), every loss change split by theorem term (T1), curvature (T3.1, T3.2), contributions that

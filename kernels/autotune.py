@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from crossmodal.theory.errors import InputError
 from crossmodal.theory.files import write_whole
 
 Config = dict[str, int]
@@ -104,7 +105,13 @@ def tune(
     Returns:
         ``{"config": ..., "ms": ..., "tried": [{"config", "ms", "compile_s"} or {"config", "error"}, ...]}`` where
         ``compile_s`` is the time of the first call less that of a later one.
+
+    Raises:
+        InputError: no timed run.
+        RuntimeError: no candidate runs.
     """
+    if repeats < 1:
+        raise InputError(f"autotune: {repeats} timed runs a candidate", expected="at least one")
     tried: list[dict[str, Any]] = []
     best: dict[str, Any] | None = None
     for config in candidates:

@@ -11,6 +11,7 @@ of a chunk depends on nothing else), so what differs between two runs is the con
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -311,7 +312,12 @@ def studies() -> list[Study]:
 
 def main() -> None:
     """One line a study: mean and interval for the claim's constant, and what becomes of the wrong one on the same draws."""
-    for study in studies():
+    from rich.console import Console
+    from rich.progress import track
+
+    for study in track(
+        studies(), "studies", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ):
         samples = plan(study)
         for factor in (1.0, study.wrong):
             found = run(study, samples, factor)

@@ -31,6 +31,14 @@ def require(good: bool, found: str, expected: str) -> None:
         raise InputError(found, expected=expected)
 
 
+def fraction(value: Any, what: str) -> Fraction:
+    """A number, or text such as '1/3', as it is written; nan, infinity and words are refused."""
+    try:
+        return Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"{what} {value}", expected="a finite number, or text such as '1/3'") from None
+
+
 def gaussian(
     seed: int, *, environments: int = 5, pairs: int = 40, dimension: int = 16, classes: int = 4, spread: float = 1.0
 ) -> Pairs:
@@ -204,9 +212,9 @@ def drifting(
         InfeasibleScores: e, c_I, c_T and the lengths do not go together.
     """
     require(environments >= 2, f"{environments} environment", "at least two, for a transition")
-    require(bool(np.isfinite(float(Fraction(parameter) if isinstance(parameter, str) else parameter))) and Fraction(str(parameter)) >= 0,
-            f"transition parameter {parameter}", "a number that is not negative")  # fmt: skip
-    e, c_i, c_t, x, d = (Fraction(str(v)) for v in (parameter, c_image, c_text, cross, length))
+    given = {"transition parameter": parameter, "c_image": c_image, "c_text": c_text, "cross": cross, "length": length}
+    e, c_i, c_t, x, d = (fraction(value, name) for name, value in given.items())
+    require(e >= 0, f"transition parameter {parameter}", "a number that is not negative")
     rng = np.random.default_rng([5, seed])
     scores = np.full((2 * environments, 2 * environments), x, dtype=object)
     for k, c in enumerate((c_i, c_t)):

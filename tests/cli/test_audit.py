@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from crossmodal.vlm_validation.audit.demo import PROTOCOL
 
 from crossmodal.cli import main
 
@@ -15,7 +16,8 @@ from crossmodal.cli import main
 @pytest.mark.slow
 def test_the_demonstration(tmp_path: Path) -> None:
     """Trains, audits, keeps its files; auditing these files again gives the same."""
-    done = CliRunner().invoke(main, ["audit", "--demo", "--folder", str(tmp_path), "--json", str(tmp_path / "a.json")])
+    asked = ["--lambda", "0.25", "--folder", str(tmp_path), "--json", str(tmp_path / "a.json")]
+    done = CliRunner().invoke(main, ["audit", "--demo", *asked])
     assert done.exit_code == 0, done.output
     for words in (
         "# while learning sky",
@@ -30,6 +32,7 @@ def test_the_demonstration(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "a.json").read_text())
     assert [t["learnt"] for t in found["transitions"]] == ["sky", "garden", "street"]
     assert found["largest_closing_error"] < 1e-12
+    assert (found["tau"], found["lambda"]) == (PROTOCOL.tau, 0.25) != (PROTOCOL.tau, PROTOCOL.weight)
     files = [str(tmp_path / f"after_{k}.npz") for k in range(4)]
     heads = [x for k in range(4) for x in ("--heads", str(tmp_path / f"head_{k}.safetensors"))]
     settings = ["--tau", str(found["tau"]), "--lambda", str(found["lambda"])]

@@ -215,6 +215,11 @@ def test_nothing_runs_is_an_error(cache) -> None:
         autotune.tune("op", (1,), torch.float32, CPU, [{"BLOCK": 64}], run)
 
 
+def test_no_timed_run_is_refused(cache) -> None:
+    with pytest.raises(InputError, match="0 timed runs"):
+        autotune.tune("op", (1,), torch.float32, CPU, [{"BLOCK": 64}], lambda c: None, repeats=0)
+
+
 def test_buckets() -> None:
     assert autotune.bucket((1, 2, 3, 64, 65)) == (1, 2, 4, 64, 128)
 

@@ -123,6 +123,8 @@ def test_running_moments_are_taken_as_they_are() -> None:
 
 
 def test_moments_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(InputError, match=r"FeatureMoments.of: x: shape \(4,\)"):
+        FeatureMoments.of(torch.ones(4))
     two, three = FeatureMoments.of(torch.ones(4, 2)), FeatureMoments.of(torch.ones(4, 3))
     with pytest.raises(InputError, match="2 and 3 dimensions"):
         two.merge(three)

@@ -338,7 +338,7 @@ def any_features(draw: st.DrawFn) -> Features:
     )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(features=any_features(), suffix=st.sampled_from([".npz", ".safetensors"]))
 def test_round_trip(features: Features, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"round{suffix}"

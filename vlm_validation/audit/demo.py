@@ -18,12 +18,13 @@ PROTOCOL = Protocol(mode="full", epochs=2, batch=30, weight=0.5)
 
 
 def write_demo(
-    folder: Path, *, seed: int = 0, advance: Callable[[], None] = lambda: None
+    folder: Path, protocol: Protocol = PROTOCOL, *, seed: int = 0, advance: Callable[[], None] = lambda: None
 ) -> tuple[list[Path], list[Path]]:
     """Train and write features and head after each stage; the same seed gives the same bytes.
 
     Args:
         folder: created if missing.
+        protocol: how it is trained.
         seed: of scenes and minibatches.
         advance: called after each stage.
 
@@ -32,7 +33,7 @@ def write_demo(
     """
     folder.mkdir(parents=True, exist_ok=True)
     environments = load_environments(Choice("high", ENVIRONMENTS, seed=seed))
-    trainer = Trainer(environments, PROTOCOL, seed)
+    trainer = Trainer(environments, protocol, seed)
     state = trainer.start()
     stages, heads = [], []
     for k in range(ENVIRONMENTS + 1):

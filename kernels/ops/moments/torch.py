@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from crossmodal.kernels.checks import InputError, accumulator
+from crossmodal.kernels.checks import InputError, accumulator, require_float
 from crossmodal.kernels.dispatch import without_autocast
 from torch import Tensor
 
@@ -38,6 +38,7 @@ class FeatureMoments:
     @without_autocast
     def of(x: Tensor) -> FeatureMoments:
         """Moments of the rows of `x` (N, d).  Products in float32 (float64 for float64), block by block."""
+        require_float("FeatureMoments.of", 2, x=x)
         if x.requires_grad and torch.is_grad_enabled():
             total = FeatureMoments.empty(x.shape[1], x.device)
             for block in _blocks(x):
