@@ -32,7 +32,7 @@ def flat(expr: Any) -> Any:
 
     def expand(x: Any, y: Any) -> Any:
         left, right = coefficients(x), coefficients(y)
-        return sum((a * b * inner_symbol(v, w) for v, a in left.items() for w, b in right.items()), sympy.Integer(0))
+        return sympy.Add(*(a * b * inner_symbol(v, w) for v, a in left.items() for w, b in right.items()))
 
     return sympy.sympify(expr).replace(Inner, expand)
 
@@ -43,9 +43,10 @@ def coefficients(x: Any) -> dict[Any, Any]:
     out: dict[Any, Any] = {}
     for term in sympy.Add.make_args(x):
         found = [v for v in term.free_symbols if isinstance(v, Vector)]
-        if len(found) != 1 or sympy.degree(term, found[0]) != 1:
+        factor, rest = term.as_independent(*found, as_Add=False)
+        if len(found) != 1 or rest != found[0]:
             raise CannotLower(f"{x} is not a linear combination of vectors")
-        out[found[0]] = out.get(found[0], 0) + term.coeff(found[0])
+        out[rest] = out.get(rest, 0) + factor
     return out
 
 

@@ -98,19 +98,19 @@ def tensor_json(item: Any) -> dict[str, Any]:
 
 def parse_poly(data: Mapping[str, str]) -> Any:
     """Back from JSON to a sympy expression in plain symbols."""
-    total = sympy.Integer(0)
+    terms = []  # added up at once: one after another, the time grows with the square of their number
     for text, c in data.items():
         value: Any = Rational(c)
         for token in text.split():
             if token != "1":
                 name, caret, k = token.partition("^")
                 value *= Symbol(name, real=True) ** (int(k) if caret else 1)
-        total += value
-    return total
+        terms.append(value)
+    return sympy.Add(*terms)
 
 
 def parse_words(data: Mapping[str, str], letters: Letters) -> Any:
-    total = sympy.Integer(0)
+    terms = []
     for text, c in data.items():
         value: Any = Rational(c)
         for token in text.split():
@@ -120,8 +120,8 @@ def parse_words(data: Mapping[str, str], letters: Letters) -> Any:
             elif token != "1":
                 scalar, caret, k = token.partition("^")
                 value *= Symbol(scalar, real=True) ** (int(k) if caret else 1)
-        total += value
-    return total
+        terms.append(value)
+    return sympy.Add(*terms)
 
 
 def block_substitute(expr: Any, images: Mapping[str, Any], letters: Letters, size: tuple[int, int] = (1, 1)) -> Any:

@@ -20,6 +20,8 @@ LENGTHS = (1, 2)  # of sums of any length
 GROWING = ((1, 1), (1, 2), (2, 1), (2, 2), (2, 3))  # size of every dimension, steps of a matrix recursion
 FIXED = ((1, 0), (2, 0))
 MOST_VECTORS = 8  # for an encoding by inner products: 2^8 - 1 minors
+FIRST_SHARE = 0.25  # seconds a case in the first round
+FEW = 4  # cases in the first round, and more of them in every further one
 
 Outcome = Literal["refuted", "not refuted", "gave up"]
 
@@ -52,35 +54,42 @@ Case = tuple["Problem | MatrixProblem", int, int]  # what to refute, the size, t
 
 
 def attempt(claim: str, variant: str, cases: list[Case], solver: Solver, timeout_s: float) -> Attack:
-    """One variant: refuted as soon as one of its cases is."""
-    start = time.monotonic()
+    """One variant: refuted as soon as one of its cases is.
+
+    In rounds: the first few cases, which are wanted most, get little time; every further round takes in some more and doubles
+    the time of each.  So what is easy is found at once, and what is hard in at most a few times what it takes by itself,
+    however slow the machine.
+    """
+    start = now = time.monotonic()
     deadline = start + timeout_s
-    answers, algebraic = [], None
-    for i, (problem, k, n) in enumerate(cases):
-        now = time.monotonic()
-        share = max((deadline - now) / min(len(cases) - i, 4), 0.0)  # what is wanted most comes first
-        if now > deadline:
-            answers.append("unknown")
-            break
-        try:
+    left, algebraic, share, width = list(cases), None, min(FIRST_SHARE, timeout_s), FEW
+    while left and now < deadline:
+        for case in left[:width]:
+            problem, k, n = case
             until = min(deadline, now + share)
-            if isinstance(problem, Problem):
-                answer, witness, confirmed = solve(problem, k, n, solver, until)
-            else:
-                answer, witness, confirmed = problem.solve(k, n, solver, until)
-        except NotPolynomial:
-            continue
-        answers.append(answer)
-        if answer == "sat":
-            found = Attack(
-                claim, variant, problem.goal_name, solver.name, "refuted", witness, confirmed, time.monotonic() - start
-            )
-            if confirmed:
-                return found
-            algebraic = algebraic or found
+            try:
+                if isinstance(problem, Problem):
+                    answer, witness, confirmed = solve(problem, k, n, solver, until)
+                else:
+                    answer, witness, confirmed = problem.solve(k, n, solver, until)
+            except NotPolynomial:
+                answer = "unsat"  # nothing for a solver
+            now = time.monotonic()
+            if answer == "unsat":
+                left = [other for other in left if other is not case]
+                width -= 1
+            elif answer == "sat":
+                seconds = now - start
+                found = Attack(claim, variant, problem.goal_name, solver.name, "refuted", witness, confirmed, seconds)
+                if confirmed:
+                    return found
+                algebraic = algebraic or found
+            if now > deadline:
+                break
+        share, width = 2 * share, width + FEW
     if algebraic is not None:
         return algebraic
-    outcome: Outcome = "gave up" if "unknown" in answers else "not refuted"
+    outcome: Outcome = "gave up" if left else "not refuted"
     return Attack(claim, variant, goals_of(cases), solver.name, outcome, seconds=time.monotonic() - start)
 
 
@@ -156,14 +165,14 @@ def attack(
     timeout_s: float = 5.0,
     solvers: Iterable[str] = SOLVERS,
     worker: Worker | None = None,
-    only: str = "",
+    variants: Mapping[str, list[Case]] | None = None,
 ) -> list[Attack]:
     """Attack a claim, the claim without each droppable assumption, and each tight constant tightened by one percent.
 
     Args:
         timeout_s: for every variant and solver, all sizes together.
         worker: one to use; a new one is started otherwise (seconds).
-        only: the label of one variant (such as ``the claim``), or ``variants`` for all but the claim.
+        variants: some of `variants_of(claim)`; all of them by default.
 
     Returns:
         one `Attack` a variant and solver; empty where no goal is polynomial (a maximum inside a sum, say).
@@ -172,9 +181,7 @@ def attack(
         InputError: a solver is not installed.
     """
     chosen = [Solver(s).name for s in solvers]
-    found = variants_of(claim)
-    if only:
-        found = {name: v for name, v in found.items() if name == only or (only == "variants" and name != "the claim")}
+    found = variants_of(claim) if variants is None else variants
     if not found:
         return []
     with nullcontext(worker) if worker else Worker() as w:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -103,8 +103,9 @@ def folded(poly: Poly, constants: Mapping[str, Fraction]) -> dict[str, str]:
     return {m: str(c) for m, c in out.items() if c}
 
 
-def tokens(poly: Poly) -> set[str]:
-    return {name for text in poly for name, _ in factors(text)}
+def tokens(monomials: Iterable[str]) -> set[str]:
+    """The symbols of a polynomial, or of some of its monomials."""
+    return {name for text in monomials for name, _ in factors(text)}
 
 
 def definitions(problem: Problem) -> dict[str, tuple[str, Poly]]:
@@ -127,11 +128,12 @@ def definitions(problem: Problem) -> dict[str, tuple[str, Poly]]:
             if fact["is"] != "=0" or name in {n for n, _ in found.values()} or name.endswith((".square", ".product")):
                 continue
             for text, c in fact["poly"].items():
-                rest = {m: str(-Fraction(v) / Fraction(c)) for m, v in fact["poly"].items() if m != text}
-                free = text not in state and text not in found and text not in tokens(rest)
-                if " " in text or "^" in text or text == "1" or text.startswith("<") != inner or not free:
+                if " " in text or "^" in text or text == "1" or text.startswith("<") != inner:
                     continue
-                if all(text not in needs(t, set()) for t in tokens(rest)):
+                if text in state or text in found or text in (others := tokens(m for m in fact["poly"] if m != text)):
+                    continue
+                if all(text not in needs(t, set()) for t in others):
+                    rest = {m: str(-Fraction(v) / Fraction(c)) for m, v in fact["poly"].items() if m != text}
                     found[text] = (name, rest)
                     break
     return found
