@@ -9,6 +9,7 @@ from typing import Any
 import mpmath
 
 DIGITS = 72
+BITS = 384  # that ends of a proper interval keep: 1e-115 relative, far below its width, and no growth from product to product
 
 
 class Enclosure:
@@ -21,7 +22,7 @@ class Enclosure:
 
     def __add__(self, other: Any) -> Enclosure:
         x = enclosure(other)
-        return Enclosure(self.lo + x.lo, self.hi + x.hi)
+        return rounded_outward(self.lo + x.lo, self.hi + x.hi)
 
     def __neg__(self) -> Enclosure:
         return Enclosure(-self.hi, -self.lo)
@@ -33,9 +34,13 @@ class Enclosure:
         return enclosure(other) - self
 
     def __mul__(self, other: Any) -> Enclosure:
-        x = enclosure(other)
-        ends = [a * b for a in (self.lo, self.hi) for b in (x.lo, x.hi)]
-        return Enclosure(min(ends), max(ends))
+        if not isinstance(other, Enclosure):
+            low, high = (self.lo, self.hi) if other >= 0 else (self.hi, self.lo)
+            return rounded_outward(low * other, high * other)
+        if self.lo.numerator >= 0 and other.lo.numerator >= 0:  # the usual case: exponentials, norms
+            return rounded_outward(self.lo * other.lo, self.hi * other.hi)
+        ends = [a * b for a in (self.lo, self.hi) for b in (other.lo, other.hi)]
+        return rounded_outward(min(ends), max(ends))
 
     def __truediv__(self, other: Any) -> Enclosure:
         x = enclosure(other)
@@ -59,6 +64,21 @@ class Enclosure:
 
     def __repr__(self) -> str:
         return f"{float(self):.12g}"
+
+
+def rounded_outward(low: Fraction, high: Fraction) -> Enclosure:
+    """The interval with ends of `BITS` bits around a proper one; a single number stays what it is."""
+    if low == high:
+        return Enclosure(low, high)
+    return Enclosure(low if low.denominator.bit_length() <= BITS else _shortened(low),
+                     high if high.denominator.bit_length() <= BITS else -_shortened(-high))  # fmt: skip
+
+
+def _shortened(x: Fraction) -> Fraction:
+    """The largest number of `BITS` bits that is not above x."""
+    n, d = x.numerator, x.denominator
+    shift = BITS - n.bit_length() + d.bit_length()
+    return Fraction((n << shift) // d, 1 << shift) if shift > 0 else x
 
 
 def enclosure(x: Any) -> Enclosure:

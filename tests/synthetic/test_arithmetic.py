@@ -142,3 +142,18 @@ def test_plain_agrees_with_bounded(a: list[list[float]], b: list[list[float]]) -
         fast = f(plain, plain.array(tensor(a)), plain.array(tensor(b)))
         slow = f(bounded, bounded.array(tensor(a)), bounded.array(tensor(b)))
         assert torch.allclose(torch.as_tensor(fast), slow.mid, rtol=1e-12, atol=1e-6)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_ends_of_enclosures_stay_short_and_outside(sign: int) -> None:
+    """Products would double the length of the ends; they are rounded, away from what is inside, and by next to nothing."""
+    found = Enclosure(Fraction(7, 3), Fraction(7, 3) + Fraction(1, 10**72))
+    for k in range(1, 30):
+        low, high = found.lo, found.hi
+        found = found * found * Fraction(sign, 4) + Fraction(1, k)
+        exact = sorted(x * y * Fraction(sign, 4) + Fraction(1, k) for x, y in ((low, low), (low, high), (high, high)))
+        assert found.lo <= exact[0] <= exact[-1] <= found.hi
+        assert max(exact[0] - found.lo, found.hi - exact[-1]) <= Fraction(1, 10**110)
+        assert max(end.denominator.bit_length() for end in (found.lo, found.hi)) < 500
+    single = Enclosure(Fraction(1, 3**500), Fraction(1, 3**500))
+    assert (single * single - single * single).lo == 0  # a single number is not rounded
