@@ -172,7 +172,7 @@ def run(
             done(outcome)
     except WorkerKilled as error:
         raise InputError(
-            f"{error.job}: the process that checked it was killed {error.times} times", expected="processes that live",
-            causes=("out of memory",), fix="fewer processes: --jobs 1",
+            f"{error.job}: the process that checked it {error.how}", expected="processes that live",
+            causes=error.causes, fix="fewer processes: --jobs 1",
         ) from None  # fmt: skip
     return [rows[c] for c in claim_ids]

@@ -24,16 +24,23 @@ K = TypeVar("K", bound=Hashable)
 
 
 class WorkerKilled(Exception):
-    """The workers of one job were killed as often as is allowed.
+    """The workers of one job were killed, or ended, as often as is allowed.
 
     Attributes:
         job: its key.
-        times: how often.
+        how: ``was killed by SIGKILL 5 times``, ``ended with status 1 5 times``.
+        causes: likely ones.
     """
 
-    def __init__(self, job: Any, times: int) -> None:
-        super().__init__(f"the worker of {job} was killed {times} times")
-        self.job, self.times = job, times
+    def __init__(self, job: Any, status: int, times: int) -> None:
+        killed = status < 0
+        how = f"was killed by {signal.Signals(-status).name}" if killed else f"ended with status {status}"
+        self.job, self.how = job, f"{how} {times} times"
+        self.causes = ("out of memory",) if killed else (
+            "a script that starts work outside of `if __name__ == '__main__':`, or is read from standard input",
+            "what the process printed",
+        )  # fmt: skip
+        super().__init__(f"the worker of {job} {self.how}")
 
 
 def outcomes(
@@ -62,10 +69,10 @@ def outcomes(
 
     def buried(worker: _Worker[K], job: K) -> None:
         crew.remove(worker)
-        worker.end(at_once=True)
+        status = worker.end(at_once=True)
         deaths[job] += 1
         if deaths[job] >= ATTEMPTS:
-            raise WorkerKilled(job, deaths[job])
+            raise WorkerKilled(job, status, deaths[job])
         if lost is not None:
             lost(job)
         waiting.appendleft(job)
@@ -121,13 +128,16 @@ class _Worker(Generic[K]):
             return False
         return True
 
-    def end(self, at_once: bool) -> None:
-        if at_once:
+    def end(self, at_once: bool) -> int:
+        """Its exit status; negative for a signal."""
+        if at_once and self.process.exitcode is None:
+            self.process.join(0.1)  # one that is about to end shows its status
             self.process.kill()
         self.pipe.close()  # an idle worker leaves at that
         self.process.join(PATIENCE)
         self.process.kill()
         self.process.join()
+        return self.process.exitcode or 0
 
 
 def _serve(pipe: Any, begin: Callable[[], None] | None) -> None:

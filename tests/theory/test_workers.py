@@ -6,6 +6,8 @@ import contextlib
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -58,9 +60,17 @@ def test_a_killed_worker_costs_its_job_only(tmp_path: Path) -> None:
 
 
 def test_a_job_that_kills_every_worker_is_named() -> None:
-    with pytest.raises(WorkerKilled, match=f"the worker of deadly was killed {ATTEMPTS} times") as caught:
+    with pytest.raises(WorkerKilled, match=f"the worker of deadly was killed by SIGKILL {ATTEMPTS} times") as caught:
         dict(outcomes(eval, {"deadly": (DIES,), "other": ("1",)}, 1))
-    assert (caught.value.job, caught.value.times) == ("deadly", ATTEMPTS)
+    assert (caught.value.job, caught.value.causes) == ("deadly", ("out of memory",))
+
+
+def test_a_worker_that_cannot_start_is_told_from_a_killed_one() -> None:
+    """A script from standard input has no file that a worker could import."""
+    script = "from crossmodal.theory.workers import outcomes; list(outcomes(eval, {'a': ('1',)}, 1))"
+    run = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 1
+    assert f"the worker of a ended with status 1 {ATTEMPTS} times" in run.stderr
 
 
 def test_half_an_answer_is_none(tmp_path: Path) -> None:

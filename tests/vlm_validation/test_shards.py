@@ -289,10 +289,12 @@ def test_a_killed_worker_is_said_and_a_shard_that_kills_every_worker_is_named(
 
     def deadly(function: Any, jobs: dict[str, Any], workers: int, lost: Any) -> Iterator[tuple[str, Any]]:
         yield next(iter(jobs)), function(*jobs[next(iter(jobs))])
-        raise WorkerKilled(list(jobs)[1], 5)
+        raise WorkerKilled(list(jobs)[1], -signal.SIGKILL, 5)
 
     monkeypatch.setattr(module, "outcomes", deadly)
-    with pytest.raises(InputError, match=r"shard_1\.npz: the worker that read this shard was killed 5 times"):
+    with pytest.raises(
+        InputError, match=r"shard_1\.npz: the worker that read this shard was killed by SIGKILL 5 times"
+    ):
         shard_scores(paths, workers=2, say=silent)
 
 

@@ -9,7 +9,7 @@ numbers depend on seed and prefix alone, so both ways give the same bytes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -204,7 +204,7 @@ def _on_processes(jobs: list[Any], workers: int, say: Say) -> Iterator[tuple[int
                 raise outcome
             yield index, outcome
     except WorkerKilled as error:
-        raise _dying(f"{error.times} times") from None
+        raise _dying(error.how, error.causes) from None
 
 
 def _on_dask(jobs: list[Any], address: str) -> Iterator[tuple[int, Any]]:
@@ -218,7 +218,7 @@ def _on_dask(jobs: list[Any], address: str) -> Iterator[tuple[int, Any]]:
             except InputError as error:
                 yield futures[future], error
             except KilledWorker:
-                raise _dying("as often as the cluster allows") from None
+                raise _dying("was killed as often as the cluster allows") from None
 
 
 @contextmanager
@@ -244,10 +244,10 @@ def _client(address: str) -> Iterator[Any]:
         client.close()
 
 
-def _dying(often: str) -> InputError:
+def _dying(how: str, causes: Sequence[str] = ("out of memory",)) -> InputError:
     return InputError(
-        f"the worker of one subtree was killed {often}; finished cells are kept",
-        expected="workers that live", causes=("out of memory",), fix="fewer workers, then the same command again",
+        f"the worker of one subtree {how}; finished cells are kept",
+        expected="workers that live", causes=causes, fix="fewer workers, then the same command again",
     )  # fmt: skip
 
 

@@ -201,7 +201,7 @@ def _on_processes(jobs: Sequence[tuple[str, bool]], workers: int, say: Say) -> I
                 raise part
             yield path, part
     except WorkerKilled as error:
-        raise _killed(error.job, f"{error.times} times") from None
+        raise _killed(error.job, error.how, error.causes) from None
 
 
 def _on_dask(jobs: Sequence[tuple[str, bool]], address: str) -> Iterator[tuple[str, Part]]:
@@ -213,13 +213,13 @@ def _on_dask(jobs: Sequence[tuple[str, bool]], address: str) -> Iterator[tuple[s
             try:
                 yield futures[future], future.result()
             except KilledWorker:
-                raise _killed(futures[future], "as often as the cluster allows") from None
+                raise _killed(futures[future], "was killed as often as the cluster allows") from None
 
 
-def _killed(path: str, often: str) -> InputError:
+def _killed(path: str, how: str, causes: Sequence[str] = ("out of memory",)) -> InputError:
     return InputError(
-        f"{path}: the worker that read this shard was killed {often}", expected="workers that live",
-        causes=("out of memory",), fix="fewer workers, or smaller shards",
+        f"{path}: the worker that read this shard {how}", expected="workers that live",
+        causes=causes, fix="fewer workers, or smaller shards",
     )  # fmt: skip
 
 
