@@ -4,13 +4,16 @@ With ``A = W_I x_I + bias``, ``B = W_T x_T`` and the baselines' logits ``a0``, `
 ``a0 + b0``, ``A + b0``, ``a0 + B`` and ``A + B``.  So ``sum_c exp(A_c + B_c)`` is a dot product of ``exp(A)`` and
 ``exp(B)``, and ``sum_c exp(A_c + b0_c)`` a matrix-vector product.  Factored exponentials can underflow where the
 sum does not; a row whose sum is too small to prove the opposite is computed again with its own maximum
-(the same certificate as in `pair_lse`).
+(the same certificate as in `pair_lse`).  Logits get a shift only where their exponentials could overflow: it is a pass over all
+of them, and so is a bias.
 
 torch's argmax on a CPU costs as much as an exponential, a maximum a tenth of that.  So classes come in groups: the
 maxima of the groups name the first group that reaches the row's maximum, and only that group is searched.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from crossmodal.kernels.checks import accumulator
@@ -19,7 +22,7 @@ from crossmodal.kernels.parallel import in_shares, workers
 from torch import Tensor
 from torch.nn.functional import pad
 
-ROWS = 1024
+ROWS = 2048
 GROUP = 100  # classes a group, about: shorter reductions are slow, longer ones leave more to search
 
 
@@ -38,6 +41,7 @@ def coalition_head_torch(
     groups = max(1, w_image.shape[0] // GROUP)
     padding = -w_image.shape[0] % groups  # classes that no softmax sees, so that groups are equal
     wi, wt = (pad(w.to(acc), (0, 0, 0, padding)) if padding else w.to(acc) for w in (w_image, w_text))
+    biased = bool(bias.any())
     bias, no_bias = (pad(x, (0, padding), value=-torch.inf) for x in (bias.to(acc), torch.zeros_like(bias, dtype=acc)))
     a0, b0 = wi @ image_baseline.to(acc) + bias, wt @ text_baseline.to(acc) + no_bias
     lse, target = image.new_empty((4, n), dtype=acc), image.new_empty((4, n), dtype=acc)
@@ -52,14 +56,15 @@ def coalition_head_torch(
     shares = workers(blocks, image.device)
     # made here, for what a thread allocates stays with that thread's part of the allocator
     buffers = [image.new_empty(3, min(ROWS, n) * wi.shape[0], dtype=acc) for _ in range(shares)]
+    safe = (math.log(torch.finfo(acc).max) - math.log(wi.shape[0])) / 2 - 1  # of both, sums of products do not overflow
 
     def work(share: int, mine: range) -> None:
         for block in mine:
             rows = slice(block * ROWS, min(block * ROWS + ROWS, n))
             count = rows.stop - rows.start
             a, b, both = (x[: count * wi.shape[0]].view(count, -1) for x in buffers[share])
-            torch.addmm(bias, image[rows].to(acc), wi.T, out=a)
-            torch.addmm(no_bias, text[rows].to(acc), wt.T, out=b)
+            _product(image[rows].to(acc), wi, bias if biased or padding else None, a)
+            _product(text[rows].to(acc), wt, no_bias if padding else None, b)
             index = labels[rows].long()
             a_y, b_y = a.gather(1, index[:, None])[:, 0], b.gather(1, index[:, None])[:, 0]
             target[1, rows], target[2, rows], target[3, rows] = a_y + b0[index], a0[index] + b_y, a_y + b_y
@@ -72,18 +77,35 @@ def coalition_head_torch(
             if not flat_a0:
                 argmax[2, rows] = _first_maximum(torch.add(b, a0, out=both), groups)[1]
 
-            a.sub_(largest_a[:, None]).exp_()
-            b.sub_(largest_b[:, None]).exp_()
-            sums = torch.stack([a @ exp_b0, b @ exp_a0, torch.mul(a, b, out=both).sum(1)])
-            shifts = torch.stack([largest_a + largest_b0, largest_b + largest_a0, largest_a + largest_b])
-            lse[1:, rows] = shifts + sums.log()
-            doubtful = (sums < certificate(acc)).any(0).nonzero()[:, 0]
+            shift_a, shift_b, least = largest_a, largest_b, certificate(acc)
+            if (top := max(float(largest_a.max()), float(largest_b.max()))) < safe:
+                shift_a = shift_b = largest_a.new_zeros(())
+                least *= math.exp(max(top, 0.0))  # by which a factor that underflowed might have been multiplied
+            else:
+                a.sub_(shift_a[:, None])
+                b.sub_(shift_b[:, None])
+            a.exp_()
+            b.exp_()
+            sums = torch.stack([a @ exp_b0, b @ exp_a0, a.mul_(b).sum(1)])
+            lse[1:, rows] = sums.log()
+            lse[1, rows] += shift_a + largest_b0
+            lse[2, rows] += shift_b + largest_a0
+            lse[3, rows] += shift_a + shift_b
+            doubtful = (sums < least).any(0).nonzero()[:, 0]
             if len(doubtful):
                 at = rows.start + doubtful
                 lse[1:, at] = _with_own_shift(image[at].to(acc), text[at].to(acc), wi, wt, bias, a0, b0)
 
     in_shares(work, blocks, shares)
     return lse, target, argmax
+
+
+def _product(rows: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
+    """`rows` @ `weight`' + `bias`, which costs a pass over the result."""
+    if bias is None:
+        torch.mm(rows, weight.T, out=out)
+    else:
+        torch.addmm(bias, rows, weight.T, out=out)
 
 
 def _first_maximum(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
