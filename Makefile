@@ -12,7 +12,7 @@ verify: $(VENV)/.core      ## install what is needed, then derive, certify, chec
 	@$(BIN)/crossmodal verify
 
 test: $(VENV)/.test        ## install what tests need, then run every test
-	@$(BIN)/pytest -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal  # two processes of one thread each
 
 paper: $(VENV)/.paper      ## draw every figure and write the document into paper/build/
 	@$(BIN)/crossmodal paper
