@@ -33,7 +33,7 @@ def audit(
     files: Sequence[Path], heads: Sequence[Path], order: Sequence[str], fusion: str | None, p: float, q: float, tau: float | None, weight: float | None,
     normalise: bool, seed: int, json_path: Path | None, demo: bool, folder: Path | None, data: str | None = None,
 ) -> None:  # fmt: skip
-    """Print the audit of a run, or write it as JSON; `tau` and `weight` None: 100 and 1, or those the demonstration trains with."""
+    """Print the audit of a run, or write it as JSON; `tau` and `weight` None: the defaults of `make_run`, or of the demonstration."""
     check_options(files, heads, json_path, demo, folder, data, seed)
     keep = nullcontext(str(folder)) if folder is not None else tempfile.TemporaryDirectory()
     with keep as place:
@@ -50,8 +50,8 @@ def audit(
             stages = [load_features(path, normalise=normalise) for path in files]
         else:
             stages = extracted(files, data, Path(place), normalise)
-    tau, weight = 100.0 if tau is None else tau, 1.0 if weight is None else weight
-    run = make_run(stages, ends, order, fusion=fusion, p=p, q=q, tau=tau, weight=weight)
+    given = {name: value for name, value in (("tau", tau), ("weight", weight)) if value is not None}
+    run = make_run(stages, ends, order, fusion=fusion, p=p, q=q, **given)
     with terminal.progress() as bar:
         task = bar.add_task("auditing", total=steps(run))
         found = run_audit(run, seed=seed, advance=lambda: bar.advance(task))

@@ -152,10 +152,9 @@ def _serve(pipe: Any, begin: Callable[[], None] | None) -> None:
         except EOFError:
             return
         try:
-            answer = function(*arguments)
-        except Exception as error:
-            answer = _portable(error)
-        pipe.send(answer)
+            pipe.send(function(*arguments))
+        except Exception as error:  # the call's, or that of a result that does not travel, of which nothing was sent
+            pipe.send(_portable(error))
 
 
 def _watch_parent() -> None:

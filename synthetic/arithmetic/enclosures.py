@@ -35,8 +35,9 @@ class Enclosure:
 
     def __mul__(self, other: Any) -> Enclosure:
         if not isinstance(other, Enclosure):
-            low, high = (self.lo, self.hi) if other >= 0 else (self.hi, self.lo)
-            return rounded_outward(low * other, high * other)
+            x = Fraction(other)  # a float would make its product one
+            low, high = (self.lo, self.hi) if x >= 0 else (self.hi, self.lo)
+            return rounded_outward(low * x, high * x)
         if self.lo.numerator >= 0 and other.lo.numerator >= 0:  # the usual case: exponentials, norms
             return rounded_outward(self.lo * other.lo, self.hi * other.hi)
         ends = [a * b for a in (self.lo, self.hi) for b in (other.lo, other.hi)]
@@ -75,7 +76,7 @@ def rounded_outward(low: Fraction, high: Fraction) -> Enclosure:
 
 
 def _shortened(x: Fraction) -> Fraction:
-    """The largest number of `BITS` bits that is not above x."""
+    """The largest number of about `BITS` bits that is not above x."""
     n, d = x.numerator, x.denominator
     shift = BITS - n.bit_length() + d.bit_length()
     return Fraction((n << shift) // d, 1 << shift) if shift > 0 else x

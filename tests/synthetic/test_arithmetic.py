@@ -157,3 +157,6 @@ def test_ends_of_enclosures_stay_short_and_outside(sign: int) -> None:
         assert max(end.denominator.bit_length() for end in (found.lo, found.hi)) < 500
     single = Enclosure(Fraction(1, 3**500), Fraction(1, 3**500))
     assert (single * single - single * single).lo == 0  # a single number is not rounded
+    by_float = found * 0.1
+    assert isinstance(by_float.lo, Fraction)
+    assert by_float.lo <= found.lo * Fraction(0.1) <= found.hi * Fraction(0.1) <= by_float.hi

@@ -88,6 +88,8 @@ def test_what_a_job_raises_comes_back_with_its_traceback() -> None:
     ((_, error),) = outcomes(eval, {0: ("1 / 0",)}, 1)
     assert isinstance(error, ZeroDivisionError)
     assert "division by zero" in error.__notes__[0]
+    ((_, error),) = outcomes(eval, {0: ("lambda: 1",)}, 1)
+    assert "pickle" in str(error), "a result that does not travel is no dead worker"
     ((_, error),) = outcomes(exec, {0: ("class Odd(Exception): pass\nraise Odd('strange')",)}, 1)
     assert isinstance(error, RuntimeError)
     assert "strange" in str(error)
