@@ -7,7 +7,8 @@ from typing import Any
 
 from crossmodal.theory import registry
 from crossmodal.theory.certify import derive
-from crossmodal.theory.claim import Claim
+from crossmodal.theory.claim import Assumption, Claim
+from crossmodal.theory.language import Relation
 
 
 def index() -> str:
@@ -66,13 +67,34 @@ def sections(claim: Claim, certificate: dict[str, Any] | None) -> list[tuple[str
     return out
 
 
+def relations_of(claim: Claim, assumption: Assumption) -> list[tuple[Relation, str]]:
+    """What an assumption says formally, each with a remark: of the steps of which recursion it says so, if any."""
+    given = claim.statement.given()
+    every_step = [(relation, f" (each step of {at})") for name in assumption.each for at, relation in given[name]]
+    return [*((r, "") for r in assumption.relations), *every_step]
+
+
+def recursions_of(claim: Claim) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """Name, a remark on the symbols that each step brings in, and (text, LaTeX) of every start and step."""
+    out = []
+    for name, r in claim.statement.recursions.items():
+        brings = f" (each step brings {', '.join(map(str, r.fresh))})" if r.fresh else ""
+        out.append((name, brings, r.moves()))
+    return out
+
+
 def as_text(claim: Claim, certificate: dict[str, Any] | None) -> str:
     lines = [f"{claim.id}  {claim.title}  [{claim.verdict}]", "", wrap(claim.statement.text), "", "  formally:"]
     lines += [f"    {r.name}: {r.text}" for r in claim.statement.relations]
     lines += ["", "  assuming:"]
     for a in claim.statement.assumptions:
         kind = "definition" if a.by_model else "assumption"
-        lines.append(wrap(f"{a.name} ({kind}): {a.text}" + "".join(f"; {r.text}" for r in a.relations), "    "))
+        formulas = "".join(f"; {r.text}" + remark for r, remark in relations_of(claim, a))
+        lines.append(wrap(f"{a.name} ({kind}): {a.text}{formulas}", "    "))
+    if claim.statement.recursions:
+        lines += ["", "  step by step, any number of times:"]
+        for name, brings, moves in recursions_of(claim):
+            lines.append(wrap(f"{name}{brings}: " + "; ".join(text for text, _ in moves), "    "))
     for title, body in sections(claim, certificate):
         lines += ["", f"  {title}:", *(wrap(line, "    ") for line in body)]
     return "\n".join(lines)
@@ -83,10 +105,14 @@ def as_markdown(claim: Claim, certificate: dict[str, Any] | None) -> str:
     lines += [f"$$ {r.latex} $$" for r in claim.statement.relations]
     lines += ["", "**Assuming**", ""]
     for a in claim.statement.assumptions:
-        formulas = ", ".join(f"${r.latex}$" for r in a.relations)
+        formulas = ", ".join(f"${r.latex}$" + remark for r, remark in relations_of(claim, a))
         lines.append(
             f"- *{a.name}*{' (definition)' if a.by_model else ''}: {a.text}" + (f" ({formulas})" if formulas else "")
         )
+    if claim.statement.recursions:
+        lines += ["", "**Step by step, any number of times**", ""]
+        for name, brings, moves in recursions_of(claim):
+            lines.append(f"- *{name}*{brings}: " + ", ".join(f"${m}$" for _, m in moves))
     for title, body in sections(claim, certificate):
         lines += ["", f"**{title.capitalize()}**", "", *(line if title == "proof" else f"- {line}" for line in body)]
     return "\n".join(lines)
@@ -104,8 +130,11 @@ def as_latex(claim: Claim, certificate: dict[str, Any] | None) -> str:
     lines += [r" \\ ".join(r.latex for r in claim.statement.relations), r"\end{gather*}", r"\end{theorem}"]
     lines.append(r"\begin{itemize}")
     for a in claim.statement.assumptions:
-        formulas = ", ".join(f"${r.latex}$" for r in a.relations)
+        formulas = ", ".join(f"${r.latex}$" + escape(remark) for r, remark in relations_of(claim, a))
         lines.append(rf"\item \emph{{{escape(a.name)}}}: {escape(a.text)} {formulas}")
+    for name, brings, moves in recursions_of(claim):
+        formulas = ", ".join(f"${m}$" for _, m in moves)
+        lines.append(rf"\item \emph{{{escape(name)}}}, any number of steps{escape(brings)}: {formulas}")
     lines.append(r"\end{itemize}")
     for title, body in sections(claim, certificate):
         lines += [

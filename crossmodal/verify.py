@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 from crossmodal import __version__, dashboard
 from crossmodal.theory import registry
-from crossmodal.theory.certify import check_folder
+from crossmodal.theory.certify import check_folder, whose
 from crossmodal.theory.certify import rewrite as derive_and_store
 
 from . import terminal
@@ -23,14 +24,18 @@ def wanted(claims: tuple[str, ...]) -> list[str]:
 
 
 def check_alone(folder: Path) -> int:
-    """The small checker over a folder of certificates, nothing else."""
+    """The small checker over a folder of certificates, and whether each states what the claim it names does."""
     rows, bad = [], 0
     for name, reason, goals in check_folder(folder):
-        bad += goals is None
-        rows.append([name, "rejected" if goals is None else "accepted", reason if goals is None else ", ".join(goals)])
-    terminal.table(
-        f"certificates in {folder}", [("file", "left"), ("checker", "left"), ("goals / reason", "left")], rows
-    )
+        if goals is None:
+            bad += 1
+            rows.append([name, "rejected", "", reason])
+            continue
+        statement = whose(json.loads((folder / name).read_text(encoding="utf-8")))
+        bad += statement.startswith("not ")
+        rows.append([name, "accepted", statement, ", ".join(goals)])
+    columns = [("file", "left"), ("checker", "left"), ("statement", "left"), ("goals / reason", "left")]
+    terminal.table(f"certificates in {folder}", columns, rows)
     return 1 if bad else 0
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..show import sections
+from ..show import recursions_of, relations_of, sections
 from ..theory import registry
 from ..theory.certify import derive
 from ..theory.claim import Claim
@@ -140,6 +140,7 @@ def environment(*, html_page: bool) -> Any:
                          fix="pip install 'crossmodal[paper]'") from None  # fmt: skip
     loader = jinja2.FileSystemLoader(TEMPLATES)
     strict = jinja2.StrictUndefined
+    shared = {"recursions_of": recursions_of, "relations_of": relations_of}
     if html_page:
         out = jinja2.Environment(loader=loader, autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True)
         page_filters: dict[str, Callable[[Any], Any]] = {
@@ -149,11 +150,13 @@ def environment(*, html_page: bool) -> Any:
             "prose": lambda text: Markup(prose(text)),
         }
         out.filters |= page_filters
+        out.globals |= shared
         return out
     out = jinja2.Environment(
         loader=loader, undefined=strict, trim_blocks=True, lstrip_blocks=True, block_start_string="<%", block_end_string="%>",
         variable_start_string="<<", variable_end_string=">>", comment_start_string="<#", comment_end_string="#>",
     )  # fmt: skip
+    out.globals |= shared
     out.filters |= {"tex": tex, "caption": lambda built: tex(built.caption, formulas=True), "readable": readable}
     return out
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..theory.errors import InputError
 
-_COMMAND = re.compile(r"\\(?:operatorname|mathrm|text)\{[^}]*\}|\\[A-Za-z]+")
+_COMMAND = re.compile(r"\\(?:operatorname|mathrm|text|begin|end)\{[^}]*\}|\\[A-Za-z]+")
 
 
 def readable(latex: str) -> str:

@@ -8,6 +8,7 @@ a certificate over the symbols it declares.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple
@@ -86,11 +87,11 @@ class Context:
     """The declared symbols, and the reading of strings into polynomials and words over them."""
 
     def __init__(self, declared: Mapping[str, Any]) -> None:
-        self.scalars = set(declared.get("scalars", ()))
-        self.vectors = set(declared.get("vectors", ()))
+        scalars, vectors = list(declared.get("scalars", ())), list(declared.get("vectors", ()))
+        self.scalars, self.vectors = set(scalars), set(vectors)
         self.matrices = {k: (str(r), str(c)) for k, (r, c) in declared.get("matrices", {}).items()}
         self.symmetric = set(declared.get("symmetric", ()))
-        names = [*self.scalars, *self.vectors, *self.matrices]
+        names = [*scalars, *vectors, *self.matrices]  # lists: in a set, a symbol named again would go unnoticed
         if len(names) != len(set(names)):
             raise Rejected("a symbol is declared twice")
         for name in names:
@@ -117,9 +118,9 @@ class Context:
             if token == "1":
                 continue
             name, caret, exponent = token.partition("^")
-            k = int(exponent) if caret else 1
+            k = 1 if not caret else int(exponent) if re.fullmatch("[1-9][0-9]?", exponent) else 0
             if not 1 <= k <= MAX_EXPONENT:
-                raise Rejected(f"exponent in {text!r}")
+                raise Rejected(f"exponent in {text!r}: a whole number from 1 to {MAX_EXPONENT}")
             out = times(out, ((self.atom(name), k),))
         return out
 
@@ -168,7 +169,9 @@ class Context:
                     scalars = times(scalars, self.monomial(token))
             word = tuple(letters)
             found = self.shape(word, shape)
-            if found != shape and not (shape == ANY and word and found[0] == found[1]):
+            if shape == ANY and not word:
+                raise Rejected("the trace of an identity is its size, of which a trace fact knows nothing")
+            if found != shape and not (shape == ANY and found[0] == found[1]):
                 raise Rejected(f"{text!r} has shape {found}, not {shape}")
             out = add(out, {(scalars, word): rational(coefficient)})
         return out
@@ -185,11 +188,15 @@ class Context:
 
     def fact(self, data: Mapping[str, Any]) -> Fact:
         relation = data["is"]
+        if set(data) not in ({"poly", "is"}, {"words", "is"}, {"words", "shape", "is"}):
+            raise Rejected(f"a fact with {sorted(data)}")
         if "poly" in data:
             if relation not in ("=0", ">=0", ">0"):
                 raise Rejected(f"relation {relation!r} for a polynomial")
             return Fact("poly", self.poly(data["poly"]), relation)
         traced = relation in ("trace=0", "trace>=0")
+        if traced and "shape" in data:
+            raise Rejected("a trace fact has no shape")
         shape = ANY if traced else (str(data["shape"][0]), str(data["shape"][1]))
         if not traced and (
             relation not in ("=0", "psd") or ("*" in shape) or (relation == "psd" and shape[0] != shape[1])
@@ -212,7 +219,7 @@ def inner(x: str, y: str) -> str:
 
 
 def rational(text: str) -> Fraction:
-    if not isinstance(text, str):
+    if not isinstance(text, str) or not re.fullmatch("-?[0-9]+(/[0-9]+)?", text):
         raise Rejected(f"{text!r}: coefficients are strings such as '-3/4', never floating point")
     return Fraction(text)
 
@@ -250,6 +257,12 @@ def transpose(p: Words, context: Context) -> Words:
         flipped = tuple((n, (not t) and n not in context.symmetric) for n, t in reversed(word))
         out = add(out, {(m, flipped): c})
     return out
+
+
+def sized(p: Words, size: str) -> Words:
+    """Words whose trace is taken over one size: the trace of the empty word, ``I_size``, is a number like no other's."""
+    tag: Monomial = ((f"@{size}", 1),)  # no declared symbol holds an @
+    return {(times(m, () if w else tag), w): c for (m, w), c in p.items()}
 
 
 def cyclic(p: Words, context: Context) -> Words:

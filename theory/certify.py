@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ class Certified:
     """What became of a claim's certificate.
 
     Args:
-        accepted: the checker accepted the freshly derived certificate.
+        accepted: the checker accepted the freshly derived certificate, and the claim says all that it assumes.
         reason: why not, or "".
         stored: ``same``, ``differs`` or ``missing``: the certificate file beside the derived one.
         certificate: the derived one, or None.
@@ -61,6 +61,10 @@ def certify(claim: Claim) -> Certified:
         checker.check_text(text)
     except (DerivationError, checker.Rejected) as error:
         return Certified(False, str(error), "missing", None)
+    if hidden := claim.statement.unattributed():  # the checker accepts it, but no reader of the claim would see it
+        return Certified(
+            False, f"given about a step and said by no assumption: {', '.join(hidden)}", stored, certificate
+        )
     return Certified(True, "", stored, certificate)
 
 
@@ -95,6 +99,28 @@ def check_folder(folder: Path) -> Iterator[tuple[str, str, list[str] | None]]:
             yield path.name, "", checker.check_text(path.read_text(encoding="utf-8"))
         except (checker.Rejected, UnicodeDecodeError) as error:
             yield path.name, str(error), None
+
+
+def whose(certificate: Mapping[str, Any]) -> str:
+    """Whether an accepted certificate states what the claim it names states: "as T3.4 says", or what is wrong.
+
+    The checker proves the facts of a file; that they are those of a claim is a comparison with the claim's statement.
+    """
+    claim_id = str(certificate.get("claim", ""))
+    try:
+        claim = registry.get(claim_id)
+    except InputError:
+        return f"of no claim here ({claim_id!r})"
+    proof = Proof(claim)
+    stated = {h["name"]: h["fact"] for h in proof.hypotheses}
+    same = (
+        {g["name"]: g["fact"] for g in certificate["goals"]} == proof.goals
+        and certificate.get("recursions", {}) == json.loads(json.dumps(proof.recursions))
+        and all(stated.get(h["name"]) == h["fact"] for h in certificate["hypotheses"])
+        and set(certificate["symbols"].get("symmetric", ())) == set(claim.statement.symmetric)
+        and all(tuple(certificate["symbols"]["matrices"].get(n, s)) == s for n, s in proof.letters.shapes.items())
+    )
+    return f"as {claim_id} says" if same else f"not what {claim_id} says"
 
 
 def statement_part(certificate: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ the hypotheses.  Two kinds of facts:
   ``{"words": {"eta A A'": "1", "1": "-1"}, "shape": ["T", "T"], "is": "=0" | "psd"}``,
   ``{"words": {"A A'": "1"}, "is": "trace=0" | "trace>=0"}``
   (the word ``1`` is the identity.  "trace" facts speak of the sum of the traces; their words are square, each of
-  its own size, and they have no shape.)
+  its own size, and they have no shape.  The word ``1`` is not among them: its trace is a size.)
 
 Rules by which a step proves its fact ``g`` from facts already established:
 
@@ -42,9 +42,11 @@ read       a scalar fact that is a trace fact, with every trace replaced by its 
 ========== =============================================================================================
 
 A recursion belongs to the model, not to the proof: it says how some symbols (its state) come about, at
-the start and from step to step.  A symbol is in the state of one recursion at most.
+the start and from step to step.  A symbol is in the state of one recursion at most, and a recursion speaks of declared
+symbols, of those its steps bring in and of its own state: never of another one's, nor of what a proof introduces.
 
-Every hypothesis and every step must be used: a certificate cannot list an assumption it does not need.
+Every hypothesis, everything given about a step and every step must be used: a certificate cannot list an assumption it
+does not need.
 """
 
 from __future__ import annotations
@@ -73,6 +75,7 @@ from .algebra import (
     rational,
     show,
     show_word,
+    sized,
     times,
     transpose,
     word_mul,
@@ -138,7 +141,10 @@ def state_of(recursion: Mapping[str, Any], context: Context) -> set[str]:
 
 
 def declare_recursions(recursions: Mapping[str, Any], context: Context) -> None:
-    """Every symbol is moved by one recursion at most, and a start does not depend on the state."""
+    """Each symbol moves in one recursion at most; none depends on another's state, and no start on its own.
+
+    All of it is read here, over the declared symbols, so that no later extension of the context changes what it says.
+    """
     seen: set[str] = set()
     for name, r in recursions.items():
         moving = {*r["start"], *r.get("grow", ())}
@@ -149,22 +155,56 @@ def declare_recursions(recursions: Mapping[str, Any], context: Context) -> None:
         ):
             raise Rejected(f"recursion {name!r}: start and update name different symbols, or a symbol moves twice")
         seen |= moving
+    for name, r in recursions.items():
+        moving = {*r["start"], *r.get("grow", ())}
         if r["kind"] == "blocks":
             if r["by"] == r["dim"] or any(r["dim"] not in context.matrices[n] for n in r["grow"]):
                 raise Rejected(f"recursion {name!r}: only a letter with side {r['dim']!r} grows")
             if any(r["dim"] in context.matrices[n] for n in r["start"]):
                 raise Rejected(f"recursion {name!r}: a letter with side {r['dim']!r} must grow")
-            starts = [Fact("words", context.words(w, context.matrices[n]), "=0") for n, w in r["start"].items()]
-        elif r["kind"] == "scalars" and moving <= context.scalars | context.vectors:
-            values = read_subst(r["start"], context)
-            combos = [v if key in context.vectors else {"": v} for key, v in values.items()]
-            if any(vector in moving for v in combos for vector in v):
-                raise Rejected(f"recursion {name!r}: the start depends on the state")
-            starts = [Fact("poly", p, "=0") for v in combos for p in v.values()]
-        else:
+            if moving & context.symmetric:
+                raise Rejected(f"recursion {name!r}: nothing keeps {sorted(moving & context.symmetric)} symmetric")
+        elif r["kind"] != "scalars" or not moving <= context.scalars | context.vectors:
             raise Rejected(f"recursion {name!r}: unknown kind or undeclared symbol")
-        if any(mentions(f, state_of(r, context)) for f in starts):
+        at_start, in_a_step = said(r, context)
+        others = set().union(*(state_of(other, context) for other in recursions.values() if other is not r))
+        if any(mentions(f, others | state_of(r, context)) for f in at_start):
             raise Rejected(f"recursion {name!r}: the start depends on the state")
+        if any(mentions(f, others) for f in in_a_step):
+            raise Rejected(f"recursion {name!r} depends on the state of another")
+
+
+def said(recursion: Mapping[str, Any], context: Context) -> tuple[list[Fact], list[Fact]]:
+    """Every expression of a recursion, at the start and in a step, as facts to be searched for symbols."""
+    wider = widened(context, recursion)
+    given = [wider.fact(g["fact"]) for g in recursion.get("given", ())]
+    if recursion["kind"] == "blocks":
+        start = [Fact("words", context.words(w, context.matrices[n]), "=0") for n, w in recursion["start"].items()]
+        images = grown(recursion, context, wider).values()
+        return start, given + [Fact("words", block, "=0") for rows in images for row in rows for block in row]
+    return expressions(recursion["start"], context), given + expressions(recursion["update"], wider)
+
+
+def expressions(data: Mapping[str, Any], context: Context) -> list[Fact]:
+    """The polynomials of a substitution; those in front of a vector together with its length."""
+    out = []
+    for name, value in read_subst(data, context).items():
+        if name in context.vectors:
+            out += [mul(p, {((inner(v, v), 1),): Fraction(1)}) for v, p in value.items()]
+        else:
+            out.append(value)
+    return [Fact("poly", p, "=0") for p in out]
+
+
+def grown(recursion: Mapping[str, Any], context: Context, wider: Context) -> dict[str, Grid]:
+    """What a step of a block recursion makes of each letter it moves."""
+    dim, new, images = recursion["dim"], recursion["by"], {}
+    for letter, blocks in recursion["grow"].items():
+        rows, cols = ([dim, new] if side == dim else [side] for side in context.matrices[letter])
+        images[letter] = [[wider.words(blocks[i][j], (r, c)) for j, c in enumerate(cols)] for i, r in enumerate(rows)]
+    for letter, words in recursion["update"].items():
+        images[letter] = [[wider.words(words, context.matrices[letter])]]
+    return images
 
 
 def widened(context: Context, recursion: Mapping[str, Any]) -> Context:
@@ -200,7 +240,7 @@ def prove(step: Mapping[str, Any], scope: Scope) -> None:
     for i, fact in enumerate(facts):
         label = f"{name}.{i + 1}" if rule == "blocks" else name
         scope.put(label, fact)
-        if "recursion" in step["by"]:
+        if rule in ("induction", "blocks"):
             scope.invariant[label] = step["by"]["recursion"]
 
 
@@ -298,13 +338,19 @@ def by_induction(goal: Fact, by: Mapping[str, Any], scope: Scope) -> None:
 
 
 def mentions(fact: Fact, names: set[str]) -> bool:
-    if fact.kind == "words":
-        return any(n in names for m, w in fact.value for n in (*(x for x, _ in w), *(x for x, _ in m)))
-    return any(atom in names or set(atom.strip("<>").split(",")) & names for m in fact.value for atom, _ in m)
+    """Whether a fact speaks of one of the symbols: as a scalar, a letter, or a vector in an inner product."""
+    for key in fact.value:
+        monomial, word = key if fact.kind == "words" else (key, ())
+        if any(n in names for n, _ in word) or any(not names.isdisjoint(a.strip("<>").split(",")) for a, _ in monomial):
+            return True
+    return False
 
 
 def read_subst(data: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Scalars map to polynomials, vectors to ``{vector: polynomial}``."""
+    for name, value in data.items():
+        if name in context.vectors and not set(value) <= context.vectors:
+            raise Rejected(f"{name!r} moves to undeclared vectors")
     return {
         name: {x: context.poly(p) for x, p in value.items()} if name in context.vectors else context.poly(value)
         for name, value in data.items()
@@ -344,7 +390,8 @@ def free_sum(by: Mapping[str, Any], scope: Scope, shape: tuple[str, str], *, tra
         ends = (term["ends"], term["ends"]) if trace else shape
         left_shape, right_shape = (ends[0], rows), (cols, ends[1])
         product = word_mul(context.words(term["left"], left_shape), value)
-        total = add(total, word_mul(product, context.words(term["right"], right_shape)))
+        product = word_mul(product, context.words(term["right"], right_shape))
+        total = add(total, sized(product, ends[0]) if trace else product)
     return total
 
 
@@ -381,7 +428,8 @@ def hermitian_sum(by: Mapping[str, Any], scope: Scope, shape: tuple[str, str], *
             if scalar.kind != "poly":
                 raise Rejected(f"{name!r} is no scalar fact")
             weight = word_mul({(m, ()): x for m, x in scalar.value.items()}, weight)
-        total = add(total, word_mul(weight, word_mul(word_mul(transpose(word, context), core), word)))
+        product = word_mul(weight, word_mul(word_mul(transpose(word, context), core), word))
+        total = add(total, sized(product, size) if trace else product)
     return total
 
 
@@ -418,12 +466,7 @@ def by_blocks(goals: list[Fact], by: Mapping[str, Any], scope: Scope) -> None:
     for k, goal in enumerate(goals):
         inside.put(f"hypothesis.{k + 1}", goal)
     put_given(inside, recursion)
-    images: dict[str, Grid] = {}
-    for letter, blocks in grow.items():
-        rows, cols = ([dim, new] if side == dim else [side] for side in context.matrices[letter])
-        images[letter] = [[wider.words(blocks[i][j], (r, c)) for j, c in enumerate(cols)] for i, r in enumerate(rows)]
-    for letter, words in recursion["update"].items():
-        images[letter] = [[wider.words(words, context.matrices[letter])]]
+    images = grown(recursion, context, wider)
     for k, goal in enumerate(goals):
         assert goal.shape is not None
         rows, cols = ([dim, new] if side == dim else [side] for side in goal.shape)
@@ -478,8 +521,8 @@ def introduce_inverse(name: str, by: Mapping[str, Any], scope: Scope) -> None:
 def introduce_trace(name: str, by: Mapping[str, Any], scope: Scope) -> None:
     shape = (str(by["shape"][0]), str(by["shape"][1]))
     words = cyclic(scope.context.words(by["words"], shape), scope.context)
-    if len(words) != 1 or shape[0] != shape[1] or next(iter(words.items()))[1] != 1:
-        raise Rejected("a trace is taken of one word of square shape")
+    if len(words) != 1 or shape[0] != shape[1] or next(iter(words.items()))[1] != 1 or not next(iter(words))[1]:
+        raise Rejected("a trace is taken of one word of square shape, which is no identity")
     scope.context = scope.context.extended([by["as"]])
     scope.traces = {**scope.traces, next(iter(words)): by["as"]}
 
@@ -549,11 +592,12 @@ def check(certificate: Mapping[str, Any]) -> list[str]:
             raise Rejected(f"schema {certificate.get('schema')!r}, expected {SCHEMA!r}")
         recursions = certificate.get("recursions", {})
         scope = Scope(Context(certificate["symbols"]), recursions)
+        # read before any step: a goal speaks of all values of the declared symbols, not of those a proof has chosen
+        stated = {g["name"]: scope.context.fact(g["fact"]) for g in certificate["goals"]}
         declare_recursions(recursions, scope.context)
         for hypothesis in certificate["hypotheses"]:
             scope.put(hypothesis["name"], scope.context.fact(hypothesis["fact"]))
         run(certificate["steps"], scope)
-        stated = {g["name"]: scope.context.fact(g["fact"]) for g in certificate["goals"]}
         goals = list(stated)
         if not goals or len(goals) != len(certificate["goals"]):
             raise Rejected("no goal, or one named twice")
@@ -563,6 +607,7 @@ def check(certificate: Mapping[str, Any]) -> list[str]:
                 raise Rejected(f"goal {goal!r} is assumed, not proved")
             if scope.get(goal) != stated[goal]:
                 raise Rejected(f"goal {goal!r} states another fact than the step of that name proves")
+        hypotheses |= {g["name"] for r in recursions.values() for g in r.get("given", ())}
         idle = sorted(hypotheses - scope.used) + [r for r in recursions if f"recursion {r}" not in scope.used]
         for step in certificate["steps"]:
             if step["by"]["rule"] != "trace" and not any(
@@ -596,6 +641,7 @@ def check_text(text: str) -> list[str]:
         return dict(pairs)
 
     try:
-        return check(json.loads(text, object_pairs_hook=unique))
-    except json.JSONDecodeError as error:
+        certificate = json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:  # no JSON, an integer of thousands of digits, brackets without end
         raise Rejected(f"not JSON: {error}") from None
+    return check(certificate)

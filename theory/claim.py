@@ -27,12 +27,14 @@ class Assumption:
         text: in words.
         relation: formal; it becomes a hypothesis of the certificate.  Several relations may carry one name.
         by_model: true for what holds by the definition of the symbols (``mu = E u``): such facts cannot be dropped.
+        each: names of the `given` relations of recursions by which it says the same of every step.
     """
 
     name: str
     text: str
     relations: tuple[Relation, ...] = ()
     by_model: bool = False
+    each: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,19 @@ class Statement:
     @property
     def latex(self) -> str:
         return r",\qquad ".join(r.latex for r in self.relations)
+
+    def given(self) -> dict[str, list[tuple[str, Relation]]]:
+        """What is given about the steps of recursions: name -> (recursion, relation), of every recursion that gives it."""
+        out: dict[str, list[tuple[str, Relation]]] = {}
+        for recursion, r in self.recursions.items():
+            for name, relation in r.given.items():
+                out.setdefault(name, []).append((recursion, relation))
+        return out
+
+    def unattributed(self) -> list[str]:
+        """What is given about a step and said by no assumption: a hypothesis that no reader of the claim would see."""
+        said = {name for a in self.assumptions for name in a.each}
+        return sorted(set(self.given()) ^ said)
 
 
 @dataclass(frozen=True)
@@ -121,6 +136,8 @@ class Claim:
         gaps = []
         if not self.statement.text or not self.statement.relations:
             gaps.append("1 statement")
+        if hidden := self.statement.unattributed():
+            gaps.append(f"1 statement: no assumption, or no step, for {', '.join(hidden)}")
         if self.verdict == "PROVED" and self.derive is None:
             gaps.append("2 derivation, 3 certificate")
         if not self.source:

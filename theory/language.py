@@ -171,6 +171,10 @@ class Recursion:
     fresh: tuple[Any, ...] = ()
     given: Mapping[str, Relation] = field(default_factory=dict)
 
+    def moves(self) -> list[tuple[str, str]]:
+        """Start and step of every symbol, as (text, LaTeX)."""
+        return [*_at_start(self.start), *(_step(s, str(value), latex(value)) for s, value in self.update.items())]
+
 
 @dataclass(frozen=True)
 class BlockRecursion:
@@ -190,3 +194,27 @@ class BlockRecursion:
     update: Mapping[Any, Any] = field(default_factory=dict)
     fresh: tuple[Any, ...] = ()
     given: Mapping[str, Relation] = field(default_factory=dict)
+
+    def moves(self) -> list[tuple[str, str]]:
+        """Start and step of every letter, as (text, LaTeX); a growing letter starts without rows or columns."""
+        blocks = [
+            _step(
+                m,
+                "[" + "; ".join(", ".join(map(str, row)) for row in rows) + "]",
+                r"\begin{bmatrix} " + r" \\ ".join(" & ".join(map(latex, row)) for row in rows) + r" \end{bmatrix}",
+            )
+            for m, rows in self.grow.items()
+        ]
+        moved = [_step(m, str(value), latex(value)) for m, value in self.update.items()]
+        return [*_at_start(self.start), *blocks, *moved]
+
+
+def _at_start(start: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    return [
+        (f"{s} = {value} at the start", rf"{latex(s)} = {latex(value)} \text{{ at the start}}")
+        for s, value in start.items()
+    ]
+
+
+def _step(symbol: Any, text: str, tex: str) -> tuple[str, str]:
+    return f"{symbol} becomes {text}", rf"{latex(symbol)} \leftarrow {tex}"

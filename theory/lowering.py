@@ -151,7 +151,10 @@ def trace_terms(expr: Any, letters: Letters) -> Any:
         traces = [a for a in factors if isinstance(a, Trace)]
         if len(traces) != 1:
             raise CannotLower(f"{term}: exactly one trace in each term")
-        total += sympy.Mul(*[a for a in factors if a is not traces[0]]) * letters.nc(traces[0].arg)
+        words = letters.nc(traces[0].arg)
+        if () in nc_terms(words):
+            raise CannotLower(f"{term}: the trace of an identity is its size, which certificates do not speak of")
+        total += sympy.Mul(*[a for a in factors if a is not traces[0]]) * words
     return total
 
 

@@ -63,13 +63,13 @@ class Proof:
         for name, recursion in statement.recursions.items():
             self._recursion(name, recursion)
         self.goal_names: list[str] = []
-        self._goals: dict[str, dict[str, Any]] = {}
+        self.goals: dict[str, dict[str, Any]] = {}
         for relation in statement.relations:
             facts = self._facts(self._clean(relation))
             for k, fact in enumerate(facts):
                 name = f"{relation.name}.{k + 1}" if len(facts) > 1 else relation.name
                 self.goal_names.append(name)
-                self._goals[name] = fact
+                self.goals[name] = fact
         for arg, name in self.letters.inverses.items():
             self._inverse_hypotheses(arg, name)
 
@@ -387,15 +387,15 @@ class Proof:
 
     def _goal(self, name: str, expr: Any, relation: str) -> Any:
         if expr is None:
-            if name not in self._goals or "poly" not in self._goals[name]:
+            if name not in self.goals or "poly" not in self.goals[name]:
                 raise DerivationError(f"{self.claim.id}: {name!r} is no scalar goal; goals are {self.goal_names}")
-            return parse_poly(self._goals[name]["poly"])
+            return parse_poly(self.goals[name]["poly"])
         expr = self.clean(expr)
         self.note(expr)
         return sympy.expand(flat(expr))
 
     def _matrix_goal(self, name: str, relation: Relation | None) -> tuple[dict[str, Any], Any, tuple[str, str]]:
-        fact = self._goals[name] if relation is None else self._facts(relation)[0]
+        fact = self.goals[name] if relation is None else self._facts(relation)[0]
         return fact, parse_words(fact["words"], self.letters), shape_of(fact)
 
     def _expand(self, term: Term) -> Any:
@@ -538,6 +538,10 @@ class Proof:
         self._put(name, fact, **put)
 
     def _introduce(self, name: str, by: dict[str, Any], text: str) -> None:
+        if by["as"] in self.symbols | self.known_vectors | set(self.letters.shapes) | self.fresh_names:
+            raise DerivationError(
+                f"{self.claim.id}: {name} would introduce {by['as']}, of which something is said already"
+            )
         self.steps.append({"name": name, "text": text, "by": by})
         self.fresh_names.add(by["as"])
 
@@ -563,7 +567,7 @@ class Proof:
             "recursions": self.recursions,
             "hypotheses": [h for h in self.hypotheses if h["name"] in used or h["name"] not in self.automatic],
             "steps": self.steps,
-            "goals": [{"name": g, "fact": self._goals[g]} for g in self.goal_names],
+            "goals": [{"name": g, "fact": self.goals[g]} for g in self.goal_names],
         }
 
 

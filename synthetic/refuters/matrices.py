@@ -277,8 +277,7 @@ class Model:
         self.values |= state
 
     def is_dropped(self, given: str) -> bool:
-        dropped = self.problem.dropped
-        return bool(dropped) and (given == dropped or given.endswith("_" + dropped))
+        return any(given in a.each for a in self.statement.assumptions if a.name == self.problem.dropped)
 
     def of(self, expr: Any, symbol: Any, here: Mapping[str, np.ndarray]) -> np.ndarray:
         """The value of an expression that becomes the value of `symbol`, which gives bare identities their size."""

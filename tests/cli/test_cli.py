@@ -46,7 +46,9 @@ def test_verify_fails_when_a_certificate_is_tampered_with(tmp_path: Path, monkey
     (tmp_path / "S5.json").write_text(text.replace('"1/2"', '"2/3"', 1))
     assert "rejected" in run("verify", "--certificates", str(tmp_path), status=1)
     (tmp_path / "S5.json").write_text(text)
-    assert "accepted" in run("verify", "--certificates", str(tmp_path))
+    assert "as S5 says" in run("verify", "--certificates", str(tmp_path))
+    (tmp_path / "S5.json").write_text(text.replace('"claim": "S5"', '"claim": "S4"'))
+    assert "not what S4 says" in run("verify", "--certificates", str(tmp_path), status=1)
 
 
 def test_verify_fails_when_the_stored_certificate_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

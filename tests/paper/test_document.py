@@ -16,6 +16,8 @@ from crossmodal.paper.results import typed_numbers
 from crossmodal.theory import registry
 from crossmodal.theory.errors import InputError
 
+from crossmodal.show import recursions_of, relations_of
+
 FIGURES = ("t3_4_two_environments", "verdicts")
 
 pytest.importorskip("latex2mathml", reason="the extra `paper` is not installed")
@@ -146,10 +148,13 @@ def test_names_of_several_letters(latex: str, expected: str) -> None:
 @pytest.mark.parametrize("claim_id", registry.modules())
 def test_every_formula_of_every_claim_converts(claim_id: str) -> None:
     claim = registry.get(claim_id)
-    relations = [*claim.statement.relations, *(r for a in claim.statement.assumptions for r in a.relations)]
-    for relation in relations:
-        found = to_mathml(relation.latex)
-        assert "\\" not in re.sub(r"<[^>]*>", "", found), relation.latex
+    assumed = [r for a in claim.statement.assumptions for r, _ in relations_of(claim, a)]
+    formulas = [r.latex for r in (*claim.statement.relations, *assumed)]
+    formulas += [tex for _, _, moves in recursions_of(claim) for _, tex in moves]
+    for formula in formulas:
+        found = to_mathml(formula)
+        assert "\\" not in re.sub(r"<[^>]*>", "", found), formula
+        assert "merror" not in found, formula
 
 
 def test_facts_of_certificates() -> None:

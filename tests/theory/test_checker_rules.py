@@ -76,13 +76,15 @@ SUM = certificate(  # sum of k numbers a^2 is >= 0, for every k
                         "fresh": {"scalars": ["a"]}, "given": []}},
 )  # fmt: skip
 
-INVERSE_ROOT = certificate(  # for x > 0: sqrt(x) * sqrt(x) / x = 1
-    {"scalars": ["x"]}, {"x": poly(">0", x="1")},
+INVERSE_ROOT = certificate(  # for x > 0: x^3 = (x sqrt(x))^2 >= 0, and y = 1 where x y = x
+    {"scalars": ["x", "y"]}, {"x": poly(">0", x="1"), "same": {"poly": {"x y": "1", "x": "-1"}, "is": "=0"}},
     [{"name": "r", "text": "", "by": {"rule": "sqrt", "of": "x", "as": "r"}},
      {"name": "i", "text": "", "by": {"rule": "inverse", "of": "x", "as": "i"}},
-     step("goal", {"poly": {"r^2 i": "1", "1": "-1"}, "is": "=0"}, rule="ideal",
-          equalities=[{"times": {"i": "1"}, "fact": "r.square"}, {"times": {"1": "1"}, "fact": "i.product"}])],
-    ["goal"],
+     step("cube", {"poly": {"x^3": "1"}, "is": ">=0"}, rule="positive", terms=[{"coef": "1", "squares": [{"1": {"r x": "1"}}]}],
+          equalities=[{"times": {"x^2": "-1"}, "fact": "r.square"}]),
+     step("goal", {"poly": {"y": "1", "1": "-1"}, "is": "=0"}, rule="ideal",
+          equalities=[{"times": {"i": "1"}, "fact": "same"}, {"times": {"1": "1", "y": "-1"}, "fact": "i.product"}])],
+    ["cube", "goal"],
 )  # fmt: skip
 
 PROJECTOR = certificate(  # P = P' P is psd for a symmetric idempotent P
@@ -181,6 +183,12 @@ BAD = {
     "a symbol declared twice": changed(AMGM, "symbols", "vectors", to=["x"]),
     "an unknown rule": changed(AMGM, "steps", 0, "by", "rule", to="trust me"),
     "a step without a rule": changed(AMGM, "steps", 0, "by", to={}),
+    "an exponent in other digits": changed(AMGM, "steps", 0, "fact", "poly", to={"x^\u0662": "1", "y^2": "1", "x y": "-2"}),
+    "a coefficient in other words": changed(AMGM, "steps", 0, "by", "terms", 0, "coef", to="1e0"),
+    "a fact that says two things": changed(AMGM, "goals", 0, "fact", "words", to={"1": "1"}),
+    "the trace of an identity": changed(CYCLE, "steps", 0, "fact", "words", to={"A B": "1", "B A": "-1", "1": "0"}),
+    "an identity called a trace": changed(CYCLE, "steps", 1, "by", "words", to={"1": "1"}),
+    "a symmetric letter that is moved": changed(BLOCKS, "symbols", "symmetric", to=["G"]),
     "a negative exponent": changed(AMGM, "steps", 0, "fact", "poly", to={"x^-2": "1"}),
 }  # fmt: skip
 
@@ -220,8 +228,161 @@ def test_induction_does_not_see_facts_about_the_final_state() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{", '{"schema": 1, "schema": 2}', '{"schema": "crossmodal-certificate/1"}', "null"]
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        '{"schema": 1, "schema": 2}',
+        '{"schema": "crossmodal-certificate/1"}',
+        "null",
+        "[" * 10**5,
+        "1" * 5000,
+    ],
+    ids=range(8),
 )
 def test_malformed_text_is_rejected(text: str) -> None:
     with pytest.raises(Rejected):
         check_text(text)
+
+
+def counted(name: str, **more: Any) -> dict[str, Any]:
+    """Scalars that start at 0 and gain 1 at every step."""
+    return {
+        "kind": "scalars",
+        "start": {name: {}},
+        "update": {name: {name: "1", "1": "1"}},
+        "fresh": {},
+        "given": [],
+        **more,
+    }
+
+
+def nested(name: str, fact: Any, recursion: str) -> dict[str, Any]:
+    """An induction that needs nothing but its hypothesis."""
+    same = [{"fact": "hypothesis", "times": {"1": "1"}}]
+    return step(name, fact, rule="induction", recursion=recursion, base=[step(f"{name}.b", {"poly": {}, "is": "=0"}, rule="ideal")],
+                step=[step(f"{name}.n", fact, rule="ideal", equalities=same)])  # fmt: skip
+
+
+def test_a_recursion_does_not_read_the_state_of_another() -> None:
+    """T starts where S stands: inside the step of S that is S before the step, outside it is the last S."""
+    level = poly("=0", T="1", S="-1")
+    goal = {"poly": {"S^2": "1", "S T": "-1", "S": "-1"}, "is": "=0"}
+    bad = certificate(
+        {"scalars": ["S", "T"]}, {},
+        [step("product", goal, rule="induction", recursion="R1", base=[step("b", {"poly": {}, "is": "=0"}, rule="ideal")], step=[
+            nested("inner", level, "R2"),
+            step("n", {"poly": {"S^2": "1", "S": "1", "S T": "-1", "T": "-1"}, "is": "=0"}, rule="ideal",
+                 equalities=[{"fact": "inner", "times": {"S": "-1", "1": "-1"}}])]),
+         nested("top", level, "R2"),
+         step("goal", poly("=0", S="1"), rule="ideal",
+              equalities=[{"fact": "product", "times": {"1": "-1"}}, {"fact": "top", "times": {"S": "-1"}}])],
+        ["goal"],
+        recursions={"R1": counted("S"), "R2": counted("T", start={"T": {"S": "1"}}, update={"T": {"T": "1"}})},
+    )  # fmt: skip
+    with pytest.raises(Rejected, match=r"R2.*state"):
+        check(bad)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"start": {"T": {"S": "1"}}},
+        {"update": {"T": {"T": "1", "S": "1"}}},
+        {"fresh": {"scalars": ["a"]}, "given": [{"name": "g", "fact": poly(">=0", a="1", S="-1")}]},
+    ],
+    ids=["start", "update", "given"],
+)
+def test_no_part_of_a_recursion_reads_another_state(more: Any) -> None:
+    bad = copy.deepcopy(SUM)
+    bad["symbols"]["scalars"].append("T")
+    bad["recursions"]["other"] = counted("T")
+    with pytest.raises(Rejected, match="never used: other"):
+        check(bad)
+    bad["recursions"]["other"] |= more
+    with pytest.raises(Rejected, match=r"other.*state"):
+        check(bad)
+
+
+@pytest.mark.parametrize("part", ["start", "update"])
+def test_a_vector_moves_to_declared_vectors_only(part: str) -> None:
+    """`a` comes with a step of the first recursion; a nested induction would find it there."""
+    bad = copy.deepcopy(SUM)
+    bad["symbols"]["vectors"] = ["u"]
+    still = {"u": {"u": {"1": "1"}}}
+    bad["recursions"]["turn"] = {"kind": "scalars", "start": {"u": {}}, "update": still, "fresh": {}, "given": []} | {
+        part: {"u": {"a": {"1": "1"}}}
+    }
+    with pytest.raises(Rejected, match="undeclared vectors"):
+        check(bad)
+
+
+def test_a_step_cannot_call_itself_an_induction() -> None:
+    """A fact about the last state with the name of a recursion beside its rule is no invariant."""
+    bad = certificate(
+        {"scalars": ["S", "Q"]}, {"final": poly("=0", S="1")},
+        [step("fake", poly("=0", S="1"), rule="ideal", equalities=[{"fact": "final", "times": {"1": "1"}}], recursion="walk"),
+         step("goal", poly("=0", Q="1"), rule="induction", recursion="walk", base=[step("b", {"poly": {}, "is": "=0"}, rule="ideal")],
+              step=[step("n", poly("=0", S="1"), rule="ideal", equalities=[{"fact": "fake", "times": {"1": "1"}}])])],
+        ["goal"],
+        recursions={"walk": {"kind": "scalars", "start": {"S": {}, "Q": {}}, "update": {"S": {"a": "1"}, "Q": {"S": "1"}},
+                             "fresh": {"scalars": ["a"]}, "given": []}},
+    )  # fmt: skip
+    with pytest.raises(Rejected, match="no fact 'fake'"):
+        check(bad)
+
+
+@pytest.mark.parametrize("other", ["n", "m"])
+def test_identities_of_two_sizes_do_not_cancel_in_a_trace(other: str) -> None:
+    """A A' = I and B B' = I: their traces are equal where the two identities have one size, and only there."""
+    facts = {
+        "a": {"words": {"A A'": "1", "1": "-1"}, "shape": ["n", "n"], "is": "=0"},
+        "b": {"words": {"B B'": "1", "1": "-1"}, "shape": [other, other], "is": "=0"},
+    }
+    terms = [
+        {"fact": "a", "left": {"1": "1"}, "right": {"1": "1"}, "ends": "n"},
+        {"fact": "b", "left": {"1": "-1"}, "right": {"1": "1"}, "ends": other},
+    ]
+    proof = certificate(
+        {"matrices": {"A": ["n", "d"], "B": [other, "d"]}}, facts,
+        [step("goal", {"words": {"A A'": "1", "B B'": "-1"}, "is": "trace=0"}, rule="free", terms=terms)], ["goal"],
+    )  # fmt: skip
+    if other == "n":
+        assert check(proof) == ["goal"]
+    else:
+        with pytest.raises(Rejected, match="@m"):
+            check(proof)
+
+
+def test_a_square_under_a_trace_counts_its_own_size() -> None:
+    """tr A A' >= 0 plus tr I_m, minus the identity of size n."""
+    squares = [
+        {"coef": "1", "word": {"A'": "1"}, "rows": "d", "cols": "n"},
+        {"coef": "1", "word": {"1": "1"}, "rows": "m", "cols": "m"},
+    ]
+    bad = certificate(
+        {"matrices": {"A": ["n", "d"], "B": ["n", "d"]}},
+        {"b": {"words": {"B B'": "1", "1": "-1"}, "shape": ["n", "n"], "is": "=0"}},
+        [step("goal", {"words": {"A A'": "1", "B B'": "1"}, "is": "trace>=0"}, rule="free", squares=squares,
+              terms=[{"fact": "b", "left": {"1": "1"}, "right": {"1": "1"}, "ends": "n"}])],
+        ["goal"],
+    )  # fmt: skip
+    with pytest.raises(Rejected, match="left over"):
+        check(bad)
+
+
+def test_a_goal_does_not_speak_of_what_the_proof_chose() -> None:
+    """The root of 1 is 1; "x = 1 for every x" is not what that proves, whether or not x is declared."""
+    bad = certificate(
+        {"scalars": []}, {},
+        [step("one", poly(">0", **{"1": "1"}), rule="positive", terms=[{"coef": "1"}]),
+         {"name": "r", "text": "", "by": {"rule": "sqrt", "of": "one", "as": "x"}},
+         step("goal", {"poly": {"x^2": "1", "1": "-1"}, "is": "=0"}, rule="ideal", equalities=[{"fact": "r.square", "times": {"1": "1"}}])],
+        ["goal"],
+    )  # fmt: skip
+    with pytest.raises(Rejected, match="undeclared scalar 'x'"):
+        check(bad)
+    bad["symbols"]["scalars"] = ["x"]
+    with pytest.raises(Rejected, match="declared twice"):
+        check(bad)

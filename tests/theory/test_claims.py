@@ -6,8 +6,9 @@ import copy
 import json
 
 import pytest
+from crossmodal.show import as_latex, as_markdown, as_text
 from crossmodal.theory import checker, mutants, registry
-from crossmodal.theory.certify import certify, derive, path_of, statement_part
+from crossmodal.theory.certify import certify, derive, path_of, statement_part, whose
 from crossmodal.theory.language import latex
 
 ALL = list(registry.modules())
@@ -29,6 +30,38 @@ def test_an_incomplete_claim_is_named() -> None:
     ]  # fmt: skip
 
 
+def test_what_is_given_about_a_step_is_said_by_an_assumption() -> None:
+    """Else the certificate of P10 would prove it without its only assumption: "any two sums are equal" in all but name."""
+    import dataclasses
+
+    claim = registry.get("P10")
+    without = dataclasses.replace(claim, statement=dataclasses.replace(claim.statement, assumptions=()), necessity={})
+    assert not certify(without).accepted
+    assert certify(without).reason == "given about a step and said by no assumption: above_x, above_y, below_x, below_y"
+    checker.check(json.loads(json.dumps(derive(without))))  # it is a proof; what it assumes is the trouble
+    assert without.missing() == ["1 statement: no assumption, or no step, for above_x, above_y, below_x, below_y"]
+    (uniform,) = claim.statement.assumptions
+    more = dataclasses.replace(uniform, each=(*uniform.each, "elsewhere"))
+    elsewhere = dataclasses.replace(claim, statement=dataclasses.replace(claim.statement, assumptions=(more,)))
+    assert elsewhere.missing() == ["1 statement: no assumption, or no step, for elsewhere"]
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex"])
+@pytest.mark.parametrize("claim_id", ALL)
+def test_everything_a_certificate_assumes_is_shown(claim_id: str, form: str) -> None:
+    claim = registry.get(claim_id)
+    statement = claim.statement
+    shown = " ".join({"text": as_text, "markdown": as_markdown, "latex": as_latex}[form](claim, None).split())
+    formulas = [r for a in statement.assumptions for r in a.relations] + [
+        r for g in statement.given().values() for _, r in g
+    ]
+    for relation in formulas:
+        assert (relation.text if form == "text" else relation.latex) in shown
+    for recursion in statement.recursions.values():
+        for text, tex in recursion.moves():
+            assert (text if form == "text" else tex) in shown
+
+
 @pytest.mark.parametrize("claim_id", DERIVED)
 def test_certificate_is_accepted_and_stored(claim_id: str) -> None:
     found = certify(registry.get(claim_id))
@@ -44,6 +77,22 @@ def test_goals_and_hypotheses_are_those_of_the_statement(claim_id: str) -> None:
     assert names == {r.name for r in claim.statement.relations}
     stored = json.loads(path_of(claim_id).read_text(encoding="utf-8"))
     assert statement_part(stored) == statement_part(certificate)
+    assert whose(stored) == f"as {claim_id} says"
+
+
+def test_an_accepted_certificate_of_another_statement_is_told() -> None:
+    stored = json.loads(path_of("T3.6").read_text(encoding="utf-8"))
+    weaker = json.loads(json.dumps(stored))
+    weaker["goals"].pop()
+    another = json.loads(json.dumps(stored))
+    another["recursions"]["learning"]["start"]["e"] = {"e_0": "2"}
+    assumed = {"name": "more", "text": "", "fact": {"poly": {"eta": "1"}, "is": ">=0"}}
+    symmetric = {**stored["symbols"], "symmetric": ["G"]}
+    for changed in (
+        weaker, another, {**stored, "claim": "T3.5"}, {**stored, "hypotheses": [*stored["hypotheses"], assumed]}, {**stored, "symbols": symmetric},
+    ):  # fmt: skip
+        assert whose(changed) == f"not what {changed['claim']} says"
+    assert whose({**stored, "claim": "X1"}) == "of no claim here ('X1')"
 
 
 @pytest.mark.parametrize("claim_id", DERIVED)

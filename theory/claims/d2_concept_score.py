@@ -28,7 +28,7 @@ STATEMENT = Statement(
         Relation("separation", gap**2, "<=", auroc * (gap**2 + 2 * own - con_tt**2 - con_st**2)),
     ),
     assumptions=(
-        Assumption("unit", "images have unit length"),
+        Assumption("unit", "images have unit length", each=("unit",)),
         *MOMENTS,
         Assumption("score_in", "the mean score of t", (Relation("", m_in, "==", Inner(mu_t, nu)),), True),
         Assumption("score_out", "the mean score of s", (Relation("", m_out, "==", Inner(mu_s, nu)),), True),

@@ -46,12 +46,19 @@ def derive(p: Proof) -> None:
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     first = x["P"]
-    rest = x["r"] - first @ x["r"] if "r" in x else None  # a direction orthogonal to the first environment, or nothing
-    if rest is None:
-        second = x["Q"]
+    if (
+        "r" in x
+    ):  # the second environment is one direction: the part of r outside the first, or what the first gives up of itself
+        inside = first @ x["r"]
+        outside = x["r"] - inside
+        free = ops.positive(
+            ops.T(outside) @ outside - ops.ratio(1, 100)
+        )  # no less than a hundredth of |r|^2: never 0/0
+        rest = outside * free + inside * (1 - free)
+        second = rest @ ops.T(rest) * ops.reciprocal(ops.T(rest) @ rest)
+        first = first - second * (1 - free)
     else:
-        length = ops.T(rest) @ rest
-        second = rest @ ops.T(rest) * ops.reciprocal(length + (1 - ops.positive(length)))
+        second = x["Q"]
     return {"P": first, "Q": second, "Y": x["Y"], "Z": x["Z"]}
 
 
@@ -73,7 +80,7 @@ CLAIM = Claim(
     statement=STATEMENT,
     inputs=(
         Input("P", "projector", "d"),
-        Input("r", "column", "d"),
+        Input("r", "unit_column", "d"),
         Input("Y", "rows", "d", "d"),
         Input("Z", "rows", "d", "d"),
     ),

@@ -18,7 +18,7 @@ STATEMENT = Statement(
     text="If every score lies within e of a common value c, the cumulative costs of any two orders with n consecutive pairs differ by at most "
     "2 n e: at e = 0 the rule cannot tell the orders apart.",
     relations=(Relation("blind", Abs(cost - other), "<=", 2 * count * spread),),
-    assumptions=(Assumption("uniform", "every score lies within e of c"),),
+    assumptions=(Assumption("uniform", "every score lies within e of c", each=("above_x", "below_x", "above_y", "below_y")),),
     symbols={"C": "cumulative consecutive contribution of an order", "C_other": "of another order", "n": "number of consecutive pairs",
              "x": "a score on the first order", "y": "the score at the same place of the other order"},
     recursions={

@@ -21,7 +21,7 @@ STATEMENT = Statement(
         Relation("reversed", drift * d_ce, "<", 0),
     ),
     assumptions=(
-        Assumption("frozen", "the seeds share the encoder, hence the features of both environments and the CLIP term"),
+        Assumption("frozen", "the seeds share the encoder, hence the features of both environments and the CLIP term", each=("same",)),
         Assumption("rising", "the cross-entropy rises", (Relation("", 0, "<", d_ce),)),
         Assumption("heavy", "the CLIP loss falls, and lambda times its fall exceeds D_CE", (Relation("", d_ce, "<", -weight * d_clip),)),
         Assumption("total", "D = D_CE + lambda D_CLIP", (Relation("", drift, "==", d_ce + weight * d_clip),), True),

@@ -48,6 +48,7 @@ STATEMENT = Statement(
         Assumption("residual_new", "residuals on s after", (Relation("", R_new, "==", Z * W_new - Y),), True),
         Assumption("gradient", "g_s = E_s[z r']", (Relation("", n * G_s, "==", Z.T * R),), True),
         Assumption("probabilities", "the softmax sums to 1", (Relation("", mass, "==", 1),), True),
+        Assumption("softmax", "and none of its entries is negative", (), True, ("weight",)),
         Assumption("curvature", "H is the second derivative of the loss along the step, somewhere on it: sum w x^2 - (sum w x)^2 over "
                    "classes, with w = softmax there", (Relation("", curvature, "==", second - first**2),), True),
         Assumption("taylor", "the change of the loss is its first-order term and half of eta^2 times H", (

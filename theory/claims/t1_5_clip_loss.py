@@ -39,6 +39,10 @@ STATEMENT = Statement(
         Assumption("mean_delta", "mean of the delta_i", (Relation("", delta_bar, "==", Inner(d_, one)),), True),
         Assumption("weights", "softmax weights of the row at some temperature sum to 1", (Relation("", mass, "==", 1),), True),
         Assumption("weights_1", "and at another", (Relation("", mass_1, "==", 1),), True),
+        Assumption("softmax", "none of the weights is negative", (), True, ("weight", "weight_1")),
+        Assumption("range", "the row's deviations from its mean lie between b - R and b", (), True, ("low", "high", "high_1")),
+        Assumption("parabola", "the exponential of a deviation y <= b lies below the parabola that touches it at 0 and meets it at b, because "
+                   "(e^t - 1 - t) / t^2 rises with t", (), True, ("parabola",)),
         Assumption("taylor_1", "delta is tau times a mean of the deviations under softmax weights", (Relation("", delta, "==", tau * first_1),), True),
         Assumption("taylor_2", "delta is tau^2/2 times a variance under softmax weights", (
             Relation("", 2 * delta, "==", tau**2 * (second - first**2)),), True),

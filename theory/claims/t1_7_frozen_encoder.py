@@ -22,7 +22,8 @@ STATEMENT = Statement(
         Relation("variance", variance, "==", 0),
     ),
     assumptions=(
-        Assumption("frozen", "features are the same before and after training", (Relation("", U_new, "==", U), Relation("", V_new, "==", V))),
+        Assumption("frozen", "features are the same before and after training", (Relation("", U_new, "==", U), Relation("", V_new, "==", V)),
+                   each=("unchanged",)),
         Assumption("before", "S holds all scores before training", (Relation("", S, "==", U * V.T),), True),
         Assumption("after", "S_new holds all scores after it", (Relation("", S_new, "==", U_new * V_new.T),), True),
         Assumption("count", "there is at least one seed", (Relation("", 1, "<=", n),), True),

@@ -19,11 +19,13 @@ a = Inner(g, h)
 STATEMENT = Statement(
     text="Over masks with entries in [0, 1] (binary ones among them) that keep at most k blocks, sum m_i <g_i, h_i> <= sum max(<g_i, h_i> - tau, 0) "
     "+ tau k for every tau >= 0.  With tau = 0 the bound is the sum of the positive products, attained by keeping exactly the blocks with "
-    "positive product; with tau the k-th largest product it is attained by keeping the k largest.",
+    "positive product; with tau the k-th largest product, where that is not negative, it is attained by keeping the k largest.",
     relations=(Relation("bound", kept, "<=", upper + price * budget),),
     assumptions=(
         Assumption("budget", "at most k blocks are kept", (Relation("", used, "<=", budget),)),
         Assumption("price", "tau is not negative", (Relation("", 0, "<=", price),)),
+        Assumption("mask", "entries of the mask lie in [0, 1]", (), True, ("low", "high")),
+        Assumption("positive_part", "r = max(<g, h> - tau, 0), of which only the lower bound is needed", (), True, ("positive", "above")),
     ),
     symbols={"S": "objective of the mask", "R": "sum of max(product - tau, 0)", "M": "number of blocks kept", "g": "gradient on s, one block",
              "h": "gradient on t, one block", "m": "mask of the block", "r": "max(product - tau, 0)"},

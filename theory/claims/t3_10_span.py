@@ -64,7 +64,7 @@ STATEMENT = Statement(
         Assumption("prototype_step", "U_1 is U after a step on the prototypes", (
             Relation("", U1, "==", U - rate * C.T * P.T * (P * C * U - P * Y)),), True),
         Assumption("stable", "a step on the samples does not stretch: |E - eta Z'Z E| <= |E| for E = J - U (eta at most 2 over the largest curvature)", (
-            Relation("", norm2(shrunk), "<=", norm2(gap)),)),
+            Relation("", norm2(shrunk), "<=", norm2(gap)),), each=("left_over",)),
     ),
     symbols={
         "X": "class prototypes, in one row for every prototype and class, so that X W stacks all logits", "W": "head, its class columns stacked",

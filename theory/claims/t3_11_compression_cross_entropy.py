@@ -52,6 +52,9 @@ STATEMENT = Statement(
         Assumption("residuals", "residual = softmax - target, one target a class", (
             Relation("", R, "==", S - P * Y), Relation("", Q, "==", S1 - Y)), True),
         Assumption("probabilities", "the softmax sums to 1", (Relation("", mass, "==", 1),), True),
+        Assumption("weights", "softmax weights and the weights of the samples are not negative", (), True, ("weight", "share")),
+        Assumption("push", "a sample adds f = z (r - q)' to F, of length |z| |r - q|", (), True, ("rank_one",)),
+        Assumption("half", "and |r - q| <= |U'n| / 2, which is `softmax`", (), True, ("half",)),
         Assumption("mean_value", "<e, e> = e'(diag(w) - w w')b with w the softmax somewhere between the two logits", (
             Relation("", moved, "==", Q_eb - A_e * A_b),), True),
         Assumption("forward", "the step size is not negative", (Relation("", 0, "<=", eta),), True),

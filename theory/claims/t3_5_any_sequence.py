@@ -27,7 +27,7 @@ STATEMENT = Statement(
         Relation("forgetting", r.T * r, "==", e0.T * A.T * M.T * L * L.T * M * A * e0),
     ),
     assumptions=(
-        Assumption("orthonormal", "the feature rows of every environment are orthonormal (rank one: unit length)"),
+        Assumption("orthonormal", "the feature rows of every environment are orthonormal (rank one: unit length)", each=("orthonormal",)),
         Assumption("residual", "r = A e is the residual on all environments after the last", (Relation("", r, "==", A * e),), True),
         Assumption("scores", "G = A A' holds the contribution scores of the fused features (T1.1)", (Relation("", G, "==", A * A.T),), True),
     ),

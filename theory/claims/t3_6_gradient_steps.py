@@ -33,7 +33,7 @@ STATEMENT = Statement(
     ),
     assumptions=(
         Assumption("orthonormal", "the feature rows of every environment are orthonormal (rank one: unit length)", (
-            Relation("", b * b.T, "==", eye_k),)),
+            Relation("", b * b.T, "==", eye_k),), each=("next_orthonormal",)),
         Assumption("residual", "r = A e is the residual on all environments after the last", (Relation("", r, "==", A * e),), True),
         Assumption("scores", "G = A A' holds the contribution scores of the fused features (T1.1)", (Relation("", G, "==", A * A.T),), True),
     ),

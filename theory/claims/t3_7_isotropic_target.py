@@ -39,7 +39,7 @@ STATEMENT = Statement(
         Relation("quartic_below", plain_quartic, "<=", (1 + ell) ** 2 * quartic),
     ),
     assumptions=(
-        Assumption("orthonormal", "the feature rows of every environment are orthonormal (rank one: unit length)"),
+        Assumption("orthonormal", "the feature rows of every environment are orthonormal (rank one: unit length)", each=("orthonormal",)),
         Assumption("norm", "l bounds the spectral norm of L: L L' <= l^2 I", (Relation("", L * L.T, "loewner<=", ell**2 * eye_t),)),
         Assumption("small", "l <= 1", (Relation("", ell, "<=", 1),)),
         Assumption("positive", "u = 1/l is positive", (Relation("", 0, "<=", inv_ell),), True),
