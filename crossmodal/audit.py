@@ -34,7 +34,7 @@ def audit(
     normalise: bool, seed: int, json_path: Path | None, demo: bool, folder: Path | None, data: str | None = None,
 ) -> None:  # fmt: skip
     """Print the audit of a run, or write it as JSON; `tau` and `weight` None: the defaults of `make_run`, or of the demonstration."""
-    check_options(files, heads, json_path, demo, folder, data, seed)
+    check_options(files, heads, json_path, demo, folder, data)
     keep = nullcontext(str(folder)) if folder is not None else tempfile.TemporaryDirectory()
     with keep as place:
         if demo:
@@ -63,15 +63,13 @@ def audit(
 
 
 def check_options(
-    files: Sequence[Path], heads: Sequence[Path], json_path: Path | None, demo: bool, folder: Path | None, data: str | None, seed: int
+    files: Sequence[Path], heads: Sequence[Path], json_path: Path | None, demo: bool, folder: Path | None, data: str | None
 ) -> None:  # fmt: skip
     """Refuse what would only come to light after the work is done, and what would be ignored.
 
     Raises:
         InputError: files beside --demo, nothing to keep in --folder, a checkpoint without --data, a place where no JSON can be written.
     """
-    if seed < 0:
-        raise InputError(f"--seed {seed}", expected="0 or more")
     if demo and (files or heads or data is not None):
         raise InputError(
             "files, heads or --data beside --demo", expected="one or the other: --demo trains a run of its own"

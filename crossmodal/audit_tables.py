@@ -77,7 +77,6 @@ def by_environment(title: str, first: str, names: list[str], rows: list[list[str
             title if start == 0 else f"{title.split(':')[0]}, continued",
             columns,
             [[row[0], *row[1:][part]] for row in rows],
-            titled=True,
         )
 
 
@@ -94,7 +93,7 @@ def show(t: Transition) -> None:
     head: Columns = [("theorem", "left"), ("assumption", "left"), ("", "left"), ("so", "left")]
     lines = [[c.theorem, c.assumption, f"holds, {c.measured:.3g} <= {c.limit:.3g}" if c.holds else f"FAILS, {c.measured:.3g} > {c.limit:.3g}", c.means]
              for c in t.checks]  # fmt: skip
-    terminal.table(f"assumptions while learning {t.learnt}", head, lines, titled=True)
+    terminal.table(f"assumptions while learning {t.learnt}", head, lines)
 
 
 def drift(t: Transition) -> None:
@@ -169,6 +168,6 @@ def forgotten(found: Audit) -> None:
         for f in rows
     ]
     head: Columns = [("environment", "left"), ("forgotten", "right"), ("the term that added most", "left")]
-    terminal.table(f"forgotten since learnt ({rows[0].loss}, nats; below zero: improved)", head, lines, titled=True)
+    terminal.table(f"forgotten since learnt ({rows[0].loss}, nats; below zero: improved)", head, lines)
     for name, advice in {f.largest: f.advice for f in rows if f.advice}.items():
         print(f"{term(name)}: {advice}")

@@ -10,8 +10,12 @@ from crossmodal.kernels.benchmarks import item_names, main
 from . import terminal
 
 
-def bench(only: Sequence[str], output: Path, threads: int | None, quick: bool, device: str) -> None:
-    """Measure, write one CSV and plot an item, print ours beside the best peer."""
+def bench(only: Sequence[str], output: Path, threads: int | None, quick: bool, device: str) -> int:
+    """Measure, write one CSV and plot an item, print ours beside the best peer.
+
+    Returns:
+        The exit status: 1 where an item is wrong or could not run.
+    """
     with terminal.progress() as bar:
         task = bar.add_task("benchmark", total=len(only) or len(item_names(device)))
 
@@ -33,6 +37,8 @@ def bench(only: Sequence[str], output: Path, threads: int | None, quick: bool, d
     ]
     terminal.table(f"kernels on {device}{' (quick: the numbers mean nothing)' if quick else ''}", columns, rows)
     print(f"wrote {output}")
+    ours = [row for many in found.values() for row in many if row.get("contender", "ours") == "ours"]
+    return int(any(row.get("status", "ok") != "ok" for row in ours))
 
 
 def shown(value: object) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,14 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         from crossmodal.theory.errors import InputError
 
+        for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is escaped
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()  # a full disk is told here, and not by the interpreter as it ends
         except InputError as error:
             click.echo(f"crossmodal: {error}", err=True)
             ctx.exit(2)
@@ -27,6 +36,68 @@ class Group(click.Group):
             ctx.exit(130)
         except BrokenPipeError:
             ctx.exit(1)
+        except OSError as error:
+            click.echo(f"crossmodal: {_of_the_system(error)}", err=True)
+            ctx.exit(2)
+
+
+def _of_the_system(error: OSError) -> Exception:
+    """What a file system refuses, as one of our own messages; anything else stays what it is."""
+    from crossmodal.theory.errors import InputError
+
+    where = error.filename or "the output"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InputError(
+            f"{where}: {error.strerror}", expected="room on the disk", fix="free some, then the same command"
+        )
+    if error.filename is None:
+        raise error
+    return InputError(
+        f"{where}: {error.strerror}", expected="a file or folder that can be read, or written where it is an output",
+        causes=("another user's file or folder", "a read-only file system", "a typing error in the path"),
+        fix="check its permissions, or name another place",
+    )  # fmt: skip
+
+
+def _file(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """An output file, refused before any work where it is a folder or would replace a features file."""
+    from crossmodal.theory.errors import InputError
+
+    if value is not None and str(value) != "-":
+        if value.is_dir():
+            raise InputError(
+                f"{parameter.opts[0]} {value}: is a folder", expected="the name of a file", fix=f"{value / 'result'}"
+            )
+        if value.suffix in (".npz", ".safetensors"):
+            raise InputError(
+                f"{parameter.opts[0]} {value}: has the suffix of a features file", expected="another name for a result",
+                causes=("the features were named twice, and would be overwritten",), fix=f"{value.with_suffix('.json').name}, say",
+            )  # fmt: skip
+    return value
+
+
+def _folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """An output folder, refused before any work where it is a file."""
+    from crossmodal.theory.errors import InputError
+
+    if value is not None and value.exists() and not value.is_dir():
+        raise InputError(f"{parameter.opts[0]} {value}: is a file", expected="a folder, which is made where it is missing",
+                         fix="name another place")  # fmt: skip
+    return value
+
+
+def _address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    from crossmodal.theory.errors import InputError
+
+    if value is not None and not re.fullmatch(r"[a-z+]+://[^\s/]+:[0-9]+", value):
+        raise InputError(f"{parameter.opts[0]} {value}: is no address", expected="tcp://HOST:PORT of a running Dask scheduler",
+                         causes=("the scheme or the port is missing",), fix="`dask scheduler` prints its address")  # fmt: skip
+    return value
+
+
+def json_option(text: str) -> Callable[[Any], Any]:
+    """``--json FILE``."""
+    return click.option("--json", "json_path", type=click.Path(path_type=Path), callback=_file, help=text)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,7 +113,10 @@ features_option = click.option(
     help="A features file (.npz or .safetensors); default: a generated set.",
 )
 normalise_option = click.option("--normalise", is_flag=True, help="Rescale features to unit length, and say so.")
-seed_option = click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed gives the same bytes."
+)
+positive = click.IntRange(min=1)
 
 
 @main.command()
@@ -50,13 +124,13 @@ seed_option = click.option("--seed", default=0, show_default=True, help="The sam
 @features_option
 @normalise_option
 @seed_option
-@click.option("--models", default=32, show_default=True, help="Exact rational models per claim.")
-@click.option("--mutants-each", default=24, show_default=True, help="Mutants of every certificate to be rejected.")
-@click.option("--mutants", "report", is_flag=True, help="Mutate the statements too, and list who kills the mutants.")
-@click.option("--jobs", type=int, help="Processes; default: one a core.")
+@click.option("--models", type=positive, default=32, show_default=True, help="Exact rational models per claim.")
 @click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Write every field to a JSON file ('-': print it)."
+    "--mutants-each", type=positive, default=24, show_default=True, help="Mutants of every certificate to be rejected."
 )
+@click.option("--mutants", "report", is_flag=True, help="Mutate the statements too, and list who kills the mutants.")
+@click.option("--jobs", type=positive, help="Processes; default: one a core.")
+@json_option("Write every field to a JSON file ('-': print it).")
 @click.option(
     "--certificates", type=click.Path(path_type=Path), help="Run the checker alone over a folder of certificates."
 )
@@ -68,7 +142,19 @@ def verify(claims: tuple[str, ...], features: Path | None, normalise: bool, seed
     Exit status 0 only when every verdict is as registered.
     """
     from crossmodal import verify as job
+    from crossmodal.theory.errors import InputError
 
+    alone = {"--certificates": certificates is not None, "--rewrite": rewrite}
+    others = {
+        "CLAIMS": claims and not rewrite,
+        "--features": features,
+        "--json": json_path,
+        "--mutants": report,
+        "--normalise": normalise,
+    }
+    if any(alone.values()) and (extra := [n for n, given in {**others, **alone}.items() if given][:2])[1:]:
+        raise InputError(f"{' and '.join(extra)} together", expected="one of them", causes=("the one would ignore the other",),
+                         fix="two commands")  # fmt: skip
     if certificates is not None:
         sys.exit(job.check_alone(certificates))
     if rewrite:
@@ -97,9 +183,7 @@ def show(claim: str | None, form: str) -> None:
 @click.option("--tighten", type=float, default=0.0, help="Attack the bound made tighter by this fraction, e.g. 0.01.")
 @click.option("--adversarial", is_flag=True, help="Search by gradient too; report how tight every bound is.")
 @click.option("--drop", metavar="ASSUMPTION", help="Attack the claim without this assumption, by search too.")
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Write the result to a JSON file ('-': print it)."
-)
+@json_option("Write the result to a JSON file ('-': print it).")
 def check(
     claim: str, examples: int, seed: int, tighten: float, adversarial: bool, drop: str | None, json_path: Path | None
 ) -> None:
@@ -116,20 +200,21 @@ def check(
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @normalise_option
 @click.option("--delta", default=0.05, show_default=True, help="One minus the confidence of every interval.")
-@click.option(
-    "--json",
-    "json_path",
-    type=click.Path(path_type=Path),
-    help="Where to write the scores; default: beside the terminal, FILE.scores.json in this folder.",
-)
+@json_option("Where to write the scores; default: beside the terminal, FILE.scores.json in this folder.")
 @click.option(
     "--figure",
     type=click.Path(path_type=Path),
+    callback=_file,
     help="Where to draw the heatmaps; default: FILE.scores.png in this folder.",
 )
-@click.option("--workers", default=1, show_default=True, help="Local processes that read shards.")
+@click.option("--workers", type=positive, default=1, show_default=True, help="Local processes that read shards.")
 @click.option(
-    "--cluster", "--dask", "cluster", metavar="ADDRESS", help="A Dask scheduler, tcp://HOST:PORT, instead of processes."
+    "--cluster",
+    "--dask",
+    "cluster",
+    metavar="ADDRESS",
+    callback=_address,
+    help="A Dask scheduler, tcp://HOST:PORT, instead of processes.",
 )
 def scores(
     files: tuple[Path, ...], normalise: bool, delta: float, json_path: Path | None, figure: Path | None, workers: int,
@@ -149,9 +234,7 @@ def scores(
 @click.argument("file", type=click.Path(path_type=Path))
 @normalise_option
 @seed_option
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Write every order's prediction ('-': print it)."
-)
+@json_option("Write every order's prediction ('-': print it).")
 def order(file: Path, normalise: bool, seed: int, json_path: Path | None) -> None:
     """Recommend an order of the environments, with predicted forgetting and its uncertainty (T3.10)."""
     from crossmodal import order as job
@@ -203,9 +286,7 @@ def extract(model: str, data: str, output: Path, split: str | None, captions: Pa
 @click.option("--batch", default=32, show_default=True, help="Pairs taken at a time, at least.")
 @click.option("--device", help="A torch device; default: the GPU where there is one.")
 @seed_option
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Write every number to a JSON file ('-': print it)."
-)
+@json_option("Write every number to a JSON file ('-': print it).")
 def coalitions(model: str, data: str, baseline: str, split: str | None, captions: Path | None, limit: int | None, batch: int,
                device: str | None, seed: int, json_path: Path | None) -> None:  # fmt: skip
     """What image and text contribute to a model's score of a pair, and their interaction, per environment (C1, C4).
@@ -221,7 +302,9 @@ def coalitions(model: str, data: str, baseline: str, split: str | None, captions
 @main.command()
 @click.option("--figure", "names", multiple=True, help="Only this figure or table (repeatable); default: all.")
 @features_option
-@click.option("--output", type=click.Path(path_type=Path), default=Path("paper/build"), show_default=True)
+@click.option(
+    "--output", type=click.Path(path_type=Path), callback=_folder, default=Path("paper/build"), show_default=True
+)
 @seed_option
 @click.option("--trace", "number", metavar="NUMBER", help="Name the origin of a number in the built paper instead.")
 @click.option(
@@ -234,6 +317,11 @@ def paper(
 ) -> None:
     """Draw the paper's figures, tables and pages from computed results."""
     if number is not None:
+        if names or features or full:
+            from crossmodal.theory.errors import InputError
+
+            raise InputError("--trace together with what to build", expected="--trace NUMBER, with --output where it was built",
+                             causes=("--trace reads a paper that is built",), fix="build it first, then trace")  # fmt: skip
         from crossmodal.paper.trace import line, trace
 
         for entry in trace(number, output):
@@ -251,28 +339,46 @@ def paper(
 
 
 @main.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of cells and tables; default: CONFIG.sweep.")
-@click.option("--workers", default=1, show_default=True, help="Local processes.")
-@click.option("--dask", metavar="ADDRESS", help="A Dask scheduler, tcp://HOST:PORT, instead of local processes.")
-def sweep(config: Path, output: Path | None, workers: int, dask: str | None) -> None:
+@click.argument("config", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    callback=_folder,
+    help="Folder of cells and tables; default: CONFIG.sweep.",
+)
+@click.option("--workers", type=positive, default=1, show_default=True, help="Local processes.")
+@click.option(
+    "--dask",
+    metavar="ADDRESS",
+    callback=_address,
+    help="A Dask scheduler, tcp://HOST:PORT, instead of local processes.",
+)
+@click.option("--example", is_flag=True, help="Print a configuration to begin with.")
+def sweep(config: Path | None, output: Path | None, workers: int, dask: str | None, example: bool) -> None:
     """Train along orders, protocols and seeds as a TOML file says; finished cells are skipped, so this also resumes."""
     from crossmodal import sweep as job
 
+    if example:
+        click.echo(job.EXAMPLE, nl=False)
+        return
+    if config is None:
+        raise click.UsageError("Missing argument 'CONFIG'.  `crossmodal sweep --example > sweep.toml` writes one.")
     job.sweep(config, output, workers, dask)
 
 
 @main.command()
 @click.option("--only", multiple=True, help="Only this item (repeatable), such as k1; default: all.")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("build/bench"), show_default=True)
-@click.option("--threads", type=int, help="Threads; default: what each item's target names.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), callback=_folder, default=Path("build/bench"), show_default=True
+)
+@click.option("--threads", type=positive, help="Threads; default: what each item's target names.")
 @click.option("--quick", is_flag=True, help="Small shapes and few rounds: does it run, not how fast.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 def bench(only: tuple[str, ...], output: Path, threads: int | None, quick: bool, device: str) -> None:
     """Speed and memory of the kernels beside their peers; refuses to print speed where correctness fails."""
     from crossmodal import bench as job
 
-    job.bench(only, output, threads, quick, device)
+    sys.exit(job.bench(only, output, threads, quick, device))
 
 
 @main.command()
@@ -305,14 +411,14 @@ def bench(only: tuple[str, ...], output: Path, threads: int | None, quick: bool,
 )
 @normalise_option
 @seed_option
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Write every field to a JSON file ('-': print it)."
-)
+@json_option("Write every field to a JSON file ('-': print it).")
 @click.option("--demo", is_flag=True, help="Train the shipped encoder on three environments and audit that run.")
 @click.option(
     "--data", help="FILES are checkpoints (folders or names): extract this data set through each; see `extract`."
 )
-@click.option("--folder", type=click.Path(path_type=Path), help="Keep what was extracted or trained there.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), callback=_folder, help="Keep what was extracted or trained there."
+)
 def audit(files: tuple[Path, ...], heads: tuple[Path, ...], order: tuple[str, ...], fusion: str | None, p: float, q: float, tau: float | None,
           weight: float | None, normalise: bool, seed: int, json_path: Path | None, demo: bool, data: str | None, folder: Path | None) -> None:  # fmt: skip
     """What happened in a run: features of the same samples before training and after each environment.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.backend_bases import FigureCanvasBase
 
+from crossmodal.theory.errors import InputError
 from crossmodal.theory.files import write_whole
 from crossmodal.vlm_validation.features import load_features
 from crossmodal.vlm_validation.score_figure import draw_scores
@@ -29,6 +32,13 @@ def scores(
     Returns:
         The exit status: 1 where shards were set aside, so that the result speaks of the rest alone.
     """
+    stem = "shards" if len(files) > 1 else files[0].resolve().stem
+    json_path = json_path or Path(f"{stem}.scores.json")
+    figure = figure or Path(f"{stem}.scores.png")
+    known = {f".{name}" for name in FigureCanvasBase.filetypes}
+    if figure.suffix and figure.suffix not in known:
+        raise InputError(f"--figure {figure}: a picture of type {figure.suffix}", expected=f"one of {', '.join(sorted(known))}",
+                         fix=str(figure.with_suffix(".png")))  # fmt: skip
     shards = len(files) > 1 or files[0].is_dir() or workers != 1 or cluster is not None
     if shards:
         found = shard_scores(
@@ -36,10 +46,11 @@ def scores(
             say=lambda message: print(message, file=sys.stderr),
         )  # fmt: skip
     else:
-        found = estimate_scores(load_features(files[0], normalise=normalise), delta=delta)
-    stem = "shards" if len(files) > 1 else files[0].resolve().stem
-    json_path = json_path or Path(f"{stem}.scores.json")
-    figure = figure or Path(f"{stem}.scores.png")
+        with terminal.progress() as bar:
+            task = bar.add_task("reading features", total=None)
+            features = load_features(files[0], normalise=normalise)
+            bar.update(task, description="environments", total=len(features.environments))
+            found = estimate_scores(features, delta=delta, progress=lambda: bar.advance(task))
     if str(json_path) != "-":
         _print(found, delta)
         if shards:
@@ -47,7 +58,8 @@ def scores(
         for note in found.provenance["notes"]:
             print(f"note: {note}")
     terminal.write_json(json_path, found.to_dict())
-    save_figure(figure, draw_scores(found))
+    if missing := save_figure(figure, draw_scores(found)):
+        print(f"note: {figure} shows boxes where its font lacks a character: {missing}", file=sys.stderr)
     if str(json_path) != "-":
         print(f"wrote {json_path} and {figure}")
     return int(bool(found.provenance.get("set_aside")))
@@ -70,7 +82,8 @@ def _print(found: Scores, delta: float) -> None:
         f"dispersion sigma_I {found.sigma_I:.4f}, sigma_T {found.sigma_T:.4f}: standard deviations of the off-diagonal scores"
     )
     print(
-        "V-statistics; +- is 1.96 standard errors (95 %, large samples).  Distribution-free intervals (claim S7, "
+        "V-statistics; +- is 1.96 standard errors (95 %, large samples); on the diagonals of II and TT every sample meets itself once, which "
+        "the JSON's con_within leaves out.  Distribution-free intervals (claim S7, "
         f"{100 * (1 - delta):g} %, in the JSON) reach +- {widest:.2f}"
     )
 
@@ -84,10 +97,17 @@ def print_matrix(title: str, found: Scores, matrix: np.ndarray, width: np.ndarra
     terminal.table(title, columns, rows)
 
 
-def save_figure(path: Path, figure: Any) -> None:
-    """Write a figure whole or not at all, without a date in it."""
+def save_figure(path: Path, figure: Any) -> str:
+    """Write a figure whole or not at all, without a date in it.
+
+    Returns:
+        The characters that its font lacks.
+    """
     image, suffix = io.BytesIO(), path.suffix or ".png"
-    figure.savefig(
-        image, dpi=200, format=suffix.removeprefix("."), metadata={"Date": None} if suffix in (".svg", ".ps") else {}
-    )
+    without_date = {"Date": None} if suffix in (".svg", ".ps") else {}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", message="Glyph .* missing")
+        figure.savefig(image, dpi=200, format=suffix.removeprefix("."), metadata=without_date)
     write_whole(path, image.getvalue())
+    codes = [int(str(w.message).split()[1]) for w in caught if str(w.message).startswith("Glyph ")]
+    return "".join(dict.fromkeys(map(chr, codes)))

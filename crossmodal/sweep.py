@@ -1,17 +1,4 @@
-"""`crossmodal sweep`: a sweep described in TOML, run where the user says, merged to two tables.
-
-seeds = [0, 1, 2]
-orders = "all"                  # or "neutral", or a list such as [[0, 1, 2], [2, 1, 0]]
-keep_weights = true             # go on from a cell's weights after an interruption, at the cost of their disk space
-
-[scenes]                        # of the embedded default; fields of `training.data.Choice`
-world = "high"
-environments = 3
-
-[[protocol]]                    # fields of `training.protocol.Protocol`; a list means each of its values
-mode = "full"
-weight = [0.0, 0.5, 2.0]
-"""
+"""`crossmodal sweep`: a sweep described in TOML (see `EXAMPLE`), run where the user says, merged to two tables."""
 
 from __future__ import annotations
 
@@ -31,6 +18,19 @@ from crossmodal.vlm_validation.training.protocol import Protocol
 
 from . import terminal
 
+EXAMPLE = """\
+seeds = [0, 1, 2]
+orders = "all"                  # or "neutral", or a list such as [[0, 1, 2], [2, 1, 0]]
+keep_weights = true             # go on from a cell's weights after an interruption, at the cost of their disk space
+
+[scenes]                        # of the embedded default; fields of `training.data.Choice`
+world = "high"
+environments = 3
+
+[[protocol]]                    # fields of `training.protocol.Protocol`; a list means each of its values
+mode = "full"
+weight = [0.0, 0.5, 2.0]
+"""
 TOP = ("seeds", "orders", "keep_weights", "scenes", "protocol")
 
 
@@ -60,16 +60,20 @@ def read_config(path: Path) -> Sweep:
         InputError: the file is missing or no TOML, or a field there is not, or a value out of range.
     """
     try:
-        values = tomllib.loads(path.read_bytes().decode())
+        values = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(
             f"{path}: cannot be read as TOML ({error})", expected="a sweep's configuration",
-            causes=("a typing error in the path or in the file",), fix="see crossmodal/sweep.py for an example",
+            causes=("a typing error in the path or in the file",), fix="`crossmodal sweep --example` prints one that works",
         ) from None  # fmt: skip
     try:
         _known(values, TOP, "the file")
         scenes = _table(values.get("scenes", {}), "[scenes]")
         _known(scenes, [field.name for field in fields(Choice)], "[scenes]")
+        whole = [field.name for field in fields(Choice) if field.type == "int"]
+        for name in whole:
+            if name in scenes and type(scenes[name]) is not int:
+                raise InputError(f"[scenes] {name} = {scenes[name]!r}", expected="a whole number")
         choice = Choice(**scenes)
         keep = values.get("keep_weights", True)
         if not isinstance(keep, bool):

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -13,6 +14,7 @@ from rich.text import Text
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
+SPACES = str.maketrans("\t\r\n", "   ")  # in a name they would make a cell two
 COLOURS = {"PROVED": "green", "REFUTED": "magenta", "UNDECIDED": "yellow"}
 
 
@@ -20,21 +22,42 @@ def verdict(text: str) -> Text:
     return Text(text, style=COLOURS.get(text, ""))
 
 
-def table(title: str, columns: list[tuple[str, str]], rows: list[list[Any]], *, titled: bool = False) -> None:
-    """Print a table; in a pipe, tab-separated lines with a header, and the title (as a comment) where `titled`."""
+def table(title: str, columns: list[tuple[str, str]], rows: list[list[Any]]) -> None:
+    """Print a table; in a pipe, the title as a comment, then tab-separated lines with a header.
+
+    Where a terminal is too narrow for the numbers of a row to stay whole, every row becomes a list of its own.
+    """
     if not console.is_terminal:
-        if titled:
-            print(f"# {title}")
-        print("\t".join(name for name, _ in columns))
-        for row in rows:
-            print("\t".join(str(cell) for cell in row))
+        print(f"# {title}")
+        for row in [[name for name, _ in columns], *rows]:
+            print("\t".join(str(cell).translate(SPACES) for cell in row))
         return
     out = Table(title=Text(title), title_justify="left", header_style="bold", expand=False)
     for name, justify in columns:
-        out.add_column(Text(name), justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for row in rows:
-        out.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))  # brackets are no markup
-    console.print(out)
+        out.add_column(Text(name), justify=justify, overflow="fold", no_wrap=justify == "right")  # type: ignore[arg-type]
+    cells = [
+        [cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows
+    ]  # brackets are no markup
+    for row in cells:
+        out.add_row(*row)
+    if _least_width(columns, cells) <= console.width:
+        console.print(out)
+        return
+    console.print(Text(title, style="bold"))
+    for row in cells:
+        console.print(row[0])
+        for (name, _), cell in zip(columns[1:], row[1:], strict=True):
+            console.print(Text(f"  {name}: ").append_text(cell))
+
+
+def _least_width(columns: list[tuple[str, str]], cells: list[list[Text]]) -> int:
+    """Of a table whose numbers (right-justified cells) stay whole, and whose texts break between words."""
+    width = 1
+    for k, (name, justify) in enumerate(columns):
+        texts = [name, *(row[k].plain for row in cells)]
+        parts = texts if justify == "right" else [word for text in texts for word in text.split()]
+        width += 3 + max((cell_len(part) for part in parts), default=0)
+    return width
 
 
 def progress() -> Progress:

@@ -24,6 +24,8 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         InputError: the folder is missing or cannot be written.
     """
     path = Path(path)
+    if not path.name or path.is_dir():
+        raise InputError(f"{path}: is a folder", expected="the name of a file", fix=f"{path / 'result'}, say")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         handle = open(temporary, "xb")  # noqa: SIM115  (its own errors are explained, those of the body are not)
@@ -31,8 +33,12 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         raise InputError(
             f"{path}: cannot be written ({error.strerror})",
             expected="an existing folder with permission to write",
-            causes=("the folder does not exist", "the folder is read-only"),
-            fix=f"create {path.parent} or name another place",
+            causes=("the folder does not exist",)
+            if isinstance(error, FileNotFoundError)
+            else ("the folder is read-only",),
+            fix=f"create {path.parent}, or name another place"
+            if isinstance(error, FileNotFoundError)
+            else f"change the permissions of {path.parent}, or name another place",
         ) from None
     try:
         with handle:

@@ -92,24 +92,24 @@ def _normalised(value: Any, name: str, source: str) -> tuple[np.ndarray, list[st
 
 def _integers(value: Any, name: str, count: int, source: str) -> np.ndarray:
     array = np.asarray(value)
-    if array.dtype.kind not in "iu":
+    if array.dtype.kind not in "iu" and array.ndim <= 1:
+        whole = array.dtype.kind == "b" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
         raise InputError(
             f"{source}: {name} has type {array.dtype}", expected="integers",
-            causes=("names were stored instead of ids",) if array.dtype.kind in "OU"
-            else ("a float or boolean array was saved",),
-            fix=f"numpy.unique(names, return_inverse=True)[1] gives ids; names go to {name}_names"
-            if array.dtype.kind in "OU" else f"{name}.astype(numpy.int64)",
+            causes=("a float or boolean array was saved",) if whole else ("names or measurements were stored instead of ids",),
+            fix=f"{name}.astype(numpy.int64)" if whole
+            else f"numpy.unique(names, return_inverse=True)[1] gives ids; names go to {name}_names",
         )  # fmt: skip
     if array.shape != (count,):
         raise InputError(
             f"{source}: {name} has shape {array.shape}", expected=f"({count},), one for each row of image",
             causes=("multi-label or one-hot labels",) if array.ndim == 2 else ("another subset of the data",),
-            fix="give one id a row" if array.ndim == 2 else "save all arrays from the same rows",
+            fix=f"one id a row; of one-hot labels: {name}.argmax(1)" if array.ndim == 2 else "save all arrays from the same rows",
         )  # fmt: skip
     wrong = np.flatnonzero((array < 0) | (array > np.iinfo(np.int32).max))
     if len(wrong):
         raise InputError(
-            f"{source}: {name} is {int(array[wrong[0]])} in {_listed(wrong, count)}",
+            f"{source}: {name} is {_some(array[wrong])} in {_listed(wrong, count)}",
             expected="ids from 0 upwards",
             causes=("-1 marks 'unknown'", "a hash was stored as an id"),
             fix="leave unknown rows out and number the rest from 0",
@@ -121,7 +121,7 @@ def _check_range(array: np.ndarray, size: int, name: str, by: str, source: str) 
     wrong = np.flatnonzero(array >= size)
     if len(wrong):
         raise InputError(
-            f"{source}: {name} is {int(array[wrong[0]])} in {_listed(wrong, len(array))}, out of range",
+            f"{source}: {name} is {_some(array[wrong])} in {_listed(wrong, len(array))}, out of range",
             expected=f"0 to {size - 1}, because {by} has {size} entries",
             causes=("ids that start at 1", f"{by} of another data set"),
             fix=f"let ids start at 0, or give {by} an entry for every id",
@@ -204,3 +204,9 @@ def _remarks(features: Features) -> list[str]:
 def _listed(rows: np.ndarray, count: int) -> str:
     shown = ", ".join(map(str, rows[:5].tolist()))
     return f"{len(rows)} of {count} rows ({shown}{', ...' if len(rows) > 5 else ''})"
+
+
+def _some(values: np.ndarray) -> str:
+    """The different values, the first few of them."""
+    different = np.unique(values).tolist()
+    return " or ".join(map(str, different[:3])) + (", ..." if len(different) > 3 else "")

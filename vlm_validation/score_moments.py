@@ -9,6 +9,7 @@ Features are read block by block, on one core (more would change the order of su
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,8 +46,10 @@ Moments = dict[int, PairMoments]
 """Environment id -> moments."""
 
 
-def moments_of(image: np.ndarray, text: np.ndarray, environment: np.ndarray) -> Moments:
-    """Moments of every environment that occurs, from (N, d), (N, d) and (N,)."""
+def moments_of(
+    image: np.ndarray, text: np.ndarray, environment: np.ndarray, progress: Callable[[], None] | None = None
+) -> Moments:
+    """Moments of every environment that occurs, from (N, d), (N, d) and (N,); `progress` is called after each."""
     found: Moments = {}
     with one_thread():
         for k in np.unique(environment).tolist():
@@ -57,6 +60,8 @@ def moments_of(image: np.ndarray, text: np.ndarray, environment: np.ndarray) -> 
                 joint, cosine = np.hstack([u, v]), np.einsum("nd,nd->n", u, v)[:, None]
                 block = PairMoments(*(FeatureMoments.of(torch.from_numpy(x)) for x in (joint, cosine)))
                 found = merge_moments(found, {k: block})
+            if progress is not None:
+                progress()
     return found
 
 

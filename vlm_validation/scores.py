@@ -123,8 +123,9 @@ class Scores:
 
 
 def estimate_scores(
-    features: Features, *, delta: float = 0.05, simultaneous: bool = False, half_width: HalfWidth | None = None
-) -> Scores:
+    features: Features, *, delta: float = 0.05, simultaneous: bool = False, half_width: HalfWidth | None = None,
+    progress: Callable[[], None] | None = None,
+) -> Scores:  # fmt: skip
     """Estimate every contribution score of `features`.
 
     Args:
@@ -132,6 +133,7 @@ def estimate_scores(
         delta: in (0, 1); see `Scores.delta`.
         simultaneous: intervals that hold together.
         half_width: `(n_s, n_t, delta) -> e` with P(|Con^ - Con| >= e) <= delta; default: claim S7.
+        progress: called after every environment.
 
     Returns:
         Scores in ascending order of environment ids.  Cost: O(N d^2).
@@ -140,7 +142,7 @@ def estimate_scores(
         InputError: delta outside (0, 1).
     """
     _check_delta(delta)
-    moments = moments_of(features.image, features.text, features.environment)
+    moments = moments_of(features.image, features.text, features.environment, progress)
     provenance = {
         "features": features.content_hash(),
         "metadata": dict(features.metadata),

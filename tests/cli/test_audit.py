@@ -62,7 +62,7 @@ def test_bad_input_is_one_message() -> None:
         (["a.npz", "b.npz", "--folder", "x"], "without --demo or --data"),
         (["embedded:high", "embedded:low"], "pass --data"),
         (["embedded:high", "embedded:fused_high", "--data", "embedded:high"], "another architecture, model_type vilt"),
-        (["a.npz", "b.npz", "--seed", "-1"], "--seed -1"),
+        (["a.npz", "b.npz", "--seed", "-1"], "'--seed': -1"),
         (["a.npz", "b.npz", "--json", "."], "is a folder"),
         (["--demo", "--json", str(Path(__file__) / "a.json")], "is a file"),
     ],

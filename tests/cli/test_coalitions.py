@@ -22,7 +22,7 @@ def run(*args: str, status: int = 0) -> str:
 
 def test_table_and_json_say_the_same(tmp_path: Path) -> None:
     out = run("embedded:fused_high", "embedded:high", "--limit", "5", "--json", str(tmp_path / "c.json"))
-    lines = [line.split("\t") for line in out.splitlines()]
+    lines = [line.split("\t") for line in out.splitlines() if not line.startswith("#")]
     assert lines[0] == ["environment", "pairs", "f(IT)", "f()", "image", "text", "interaction"]
     record = json.loads((tmp_path / "c.json").read_text())
     assert record["value"] == "score"

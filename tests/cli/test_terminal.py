@@ -21,6 +21,5 @@ def test_brackets_are_text(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 
 def test_a_pipe_gets_tabs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "console", Console(file=io.StringIO(), force_terminal=False))
-    terminal.table("title", [("a", "left"), ("b", "right")], [[1, "x"]], titled=True)
-    terminal.table("title", [("a", "left")], [[2]])
-    assert capsys.readouterr().out == "# title\na\tb\n1\tx\na\n2\n"
+    terminal.table("title", [("a", "left"), ("b", "right")], [[1, "x\ty\nz"]])
+    assert capsys.readouterr().out == "# title\na\tb\n1\tx y z\n"

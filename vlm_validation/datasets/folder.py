@@ -122,7 +122,7 @@ def _unlisted(paths: list[Path]) -> int:
     """Files in the folders of the listed pictures, with a suffix of theirs, that are not listed."""
     listed, suffixes = {os.path.normpath(path) for path in paths}, {path.suffix.lower() for path in paths} - {""}
     folders = {os.path.dirname(path) for path in listed}
-    names = (os.path.join(folder, name) for folder in folders for name in os.listdir(folder))
+    names = (os.path.join(folder, name) for folder in folders for name in os.listdir(folder or "."))
     return sum(os.path.splitext(name)[1].lower() in suffixes and name not in listed for name in names)
 
 

@@ -1,0 +1,219 @@
+"""What a user gets wrong on the command line: refused before any work, in one message that says what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from crossmodal.theory.errors import InputError
+from crossmodal.theory.files import write_whole
+from crossmodal.vlm_validation.features import load_features, save_features
+from crossmodal.vlm_validation.generated import generated_features
+from rich.console import Console
+
+from crossmodal import terminal
+from crossmodal.cli import main
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> Path:
+    path = tmp_path / "my.npz"
+    save_features(path, generated_features(3))
+    return path
+
+
+def refused(*arguments: object, words: str) -> None:
+    found = CliRunner().invoke(main, [str(x) for x in arguments])
+    assert found.exit_code == 2, (found.output, found.exception)
+    assert words in " ".join(found.output.split()), found.output
+
+
+@pytest.mark.parametrize("option", ["--json", "--figure"])
+def test_features_are_not_overwritten_by_a_result(features: Path, option: str) -> None:
+    before = features.read_bytes()
+    refused("scores", features, option, features, words="suffix of a features file")
+    assert features.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", [["order"], ["scores"], ["scores", "--figure"], ["verify", "S1", "--features"]])
+def test_a_folder_is_no_output_file(features: Path, command: list[str], tmp_path: Path) -> None:
+    option = [] if command[-1] == "--figure" else ["--json"]
+    refused(*command[:1], *([features] if command[0] != "verify" else ["S1"]), *command[1:2][-1:] * (command[-1] == "--figure"), *option,
+            tmp_path, words="is a folder")  # fmt: skip
+    with pytest.raises(InputError, match="is a folder"):
+        write_whole(tmp_path, "text")
+    with pytest.raises(InputError, match="is a folder"):
+        write_whole(".", "text")
+
+
+@pytest.mark.parametrize("command", [["bench", "--only", "k0"], ["paper"], ["sweep", "x.toml"], ["audit", "--demo"]])
+def test_a_file_is_no_output_folder(features: Path, command: list[str]) -> None:
+    refused(*command, "--folder" if command[0] == "audit" else "--output", features, words="is a file")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["verify", "S1", "--models", "0"], "0 is not in the range"),
+        (["verify", "S1", "--mutants-each", "-1"], "-1 is not in the range"),
+        (["verify", "S1", "--jobs", "0"], "0 is not in the range"),
+        (["verify", "S1", "--certificates", "somewhere"], "CLAIMS and --certificates together"),
+        (["verify", "--certificates", "somewhere", "--json", "c.json"], "--json and --certificates together"),
+        (["verify", "--rewrite", "--json", "c.json"], "--json and --rewrite together"),
+        (["verify", "--rewrite", "--certificates", "somewhere"], "--certificates and --rewrite together"),
+        (["check", "S1", "--seed", "-1"], "-1 is not in the range"),
+        (["bench", "--threads", "-2"], "-2 is not in the range"),
+        (["paper", "--trace", "0.5", "--figure", "orders"], "--trace together with"),
+        (["scores", "a.npz", "--cluster", "foo"], "foo: is no address"),
+        (["sweep", "a.toml", "--dask", "tcp://host"], "tcp://host: is no address"),
+        (["sweep"], "sweep --example"),
+    ],
+)
+def test_values_out_of_range_and_options_that_exclude_each_other(arguments: list[str], words: str) -> None:
+    refused(*arguments, words=words)
+
+
+def test_an_unknown_kind_of_picture_is_refused_before_the_work(features: Path, tmp_path: Path) -> None:
+    refused("scores", features, "--json", tmp_path / "s.json", "--figure", "s.xyz", words="type .xyz expected: one of")
+    assert not (tmp_path / "s.json").exists()
+
+
+def test_labels_that_are_no_class_numbers(features: Path, tmp_path: Path) -> None:
+    found = load_features(features)
+    np.savez(
+        tmp_path / "ids.npz",
+        image=found.image,
+        text=found.text,
+        environment=found.environment,
+        label=found.label + 10**9,
+    )
+    refused("order", tmp_path / "ids.npz", words="numpy.unique(label, return_inverse=True)[1]")
+
+
+def test_bench_fails_where_an_item_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from crossmodal.kernels.benchmarks import suite
+
+    failed = [{"item": "k0", "contender": "ours", "status": "FAILED: no memory", "p50_ms": 1.0}]
+    monkeypatch.setattr(suite, "_run", lambda *_: failed)
+    found = CliRunner().invoke(main, ["bench", "--only", "k0", "--output", str(tmp_path)])
+    assert found.exit_code == 1
+    failed.insert(0, {**failed[0], "status": "ok"})
+    failed[1] = {"item": "k0", "contender": "a peer", "status": "not installed"}
+    monkeypatch.setattr("crossmodal.kernels.benchmarks.plots.plot", lambda *_: None)
+    assert CliRunner().invoke(main, ["bench", "--only", "k0", "--output", str(tmp_path)]).exit_code == 0
+
+
+def test_titles_and_names_in_a_pipe(features: Path, tmp_path: Path) -> None:
+    """Four matrices that look alike are told apart, and a tab in a name does not make two cells."""
+    found = load_features(features)
+    names = ["tab\there", "é", *(f"environment {k}" for k in range(2, len(found.environments)))]
+    np.savez(tmp_path / "named.npz", image=found.image, text=found.text, environment=found.environment, label=found.label,
+             environment_names=np.array(names))  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "crossmodal.cli", "scores", "named.npz"], cwd=tmp_path, capture_output=True, check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    out = done.stdout.decode("ascii")
+    for direction in ("image -> image", "image -> text", "text -> image", "text -> text"):
+        assert f"# Con {direction} (rows: s, columns: t)" in out
+    assert "\\xe9" in out
+    rows = [line for line in out.splitlines() if line.startswith("tab here")]
+    assert len(rows) == 5
+    assert all(row.count("\t") == len(found.environments) for row in rows[:4])
+
+
+def test_a_narrow_terminal_breaks_no_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = [("", "left"), *((f"environment {k}", "right") for k in range(4))]
+    rows = [[f"environment {k}", *(f"-0.07{k}{j} +- 0.036" for j in range(4))] for k in range(4)]
+    for width in (40, 200):
+        monkeypatch.setattr(
+            terminal, "console", Console(force_terminal=True, width=width, highlight=False, color_system=None)
+        )
+        terminal.table("Con", columns, rows)
+        out = capsys.readouterr().out
+        assert all(cell in out for row in rows for cell in row[1:])
+        assert ("environment 0: -0.0700" in out) == (width == 40)
+        assert max(map(len, out.splitlines())) <= width
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_said() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "crossmodal.cli", "show"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 2
+
+
+def test_what_the_file_system_refuses_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    from crossmodal import show
+
+    def denied(*_: object) -> str:
+        raise PermissionError(13, "Permission denied", "/elsewhere/file")
+
+    monkeypatch.setattr(show, "index", denied)
+    refused("show", words="/elsewhere/file: Permission denied")
+
+
+def test_characters_that_the_font_lacks_are_named_once(features: Path, tmp_path: Path) -> None:
+    found = load_features(features)
+    names = [f"环境 {k}" for k in found.environments]
+    np.savez(tmp_path / "named.npz", image=found.image, text=found.text, environment=found.environment, label=found.label,
+             environment_names=np.array(names))  # fmt: skip
+    done = CliRunner().invoke(
+        main,
+        [
+            "scores",
+            str(tmp_path / "named.npz"),
+            "--json",
+            str(tmp_path / "s.json"),
+            "--figure",
+            str(tmp_path / "s.png"),
+        ],
+    )
+    assert done.exit_code == 0, done.output
+    assert "lacks a character: 环境\n" in done.stderr or "lacks" not in done.stderr  # a font may have them
+    assert "Warning" not in done.output
+    assert json.loads((tmp_path / "s.json").read_text())
+
+
+def test_the_example_of_a_sweep_is_one(tmp_path: Path) -> None:
+    from crossmodal.sweep import read_config
+
+    text = CliRunner().invoke(main, ["sweep", "--example"]).output
+    for mark in ("", "\ufeff"):  # some editors begin a file with a mark of its encoding
+        (tmp_path / "sweep.toml").write_text(mark + text, encoding="utf-8")
+        assert len(read_config(tmp_path / "sweep.toml").seeds) == 3
+    for value in ("2.0", '"3"', "true"):
+        (tmp_path / "sweep.toml").write_text(
+            text.replace("environments = 3", f"environments = {value}"), encoding="utf-8"
+        )
+        with pytest.raises(InputError, match="a whole number"):
+            read_config(tmp_path / "sweep.toml")
+
+
+def test_pictures_listed_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from crossmodal.vlm_validation.datasets import open_pairs
+    from PIL import Image
+
+    for k in range(4):
+        Image.new("RGB", (8, 8), (k, 0, 0)).save(tmp_path / f"{k}.png")
+    lines = ["file,caption,label,environment", *(f"{k}.png,a picture,{k % 2},{k // 2}" for k in range(4))]
+    (tmp_path / "captions.csv").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert len(open_pairs(".").captions) == 4
