@@ -87,15 +87,16 @@ class Context:
     """The declared symbols, and the reading of strings into polynomials and words over them."""
 
     def __init__(self, declared: Mapping[str, Any]) -> None:
-        scalars, vectors = list(declared.get("scalars", ())), list(declared.get("vectors", ()))
+        known_keys(declared, "scalars", "vectors", "matrices", "symmetric")
+        scalars, vectors = many(declared.get("scalars", ())), many(declared.get("vectors", ()))
         self.scalars, self.vectors = set(scalars), set(vectors)
-        self.matrices = {k: (str(r), str(c)) for k, (r, c) in declared.get("matrices", {}).items()}
-        self.symmetric = set(declared.get("symmetric", ()))
+        self.matrices = {k: (size_name(r), size_name(c)) for k, (r, c) in declared.get("matrices", {}).items()}
+        self.symmetric = set(many(declared.get("symmetric", ())))
         names = [*scalars, *vectors, *self.matrices]  # lists: in a set, a symbol named again would go unnoticed
         if len(names) != len(set(names)):
             raise Rejected("a symbol is declared twice")
         for name in names:
-            if not name or any(ch in name for ch in " <>,^'@") or name == "1":
+            if not isinstance(name, str) or not re.fullmatch(r"[^\W\d]\w*", name):
                 raise Rejected(f"{name!r} cannot name a symbol")
         for name in self.symmetric:
             if name not in self.matrices or self.matrices[name][0] != self.matrices[name][1]:
@@ -179,7 +180,9 @@ class Context:
     def shape(self, word: Word, empty: tuple[str, str]) -> tuple[str, str]:
         """Shape of a word; the empty word is an identity and takes the square shape it stands in."""
         if not word:
-            return empty if empty[0] == empty[1] else ("identity", "not square")
+            if empty[0] != empty[1]:
+                raise Rejected(f"an identity of shape {empty}")
+            return empty
         sides = [self.matrices[n] if not t else self.matrices[n][::-1] for n, t in word]
         for (_, inside), (outside, _) in itertools.pairwise(sides):
             if inside != outside:
@@ -197,10 +200,9 @@ class Context:
         traced = relation in ("trace=0", "trace>=0")
         if traced and "shape" in data:
             raise Rejected("a trace fact has no shape")
-        shape = ANY if traced else (str(data["shape"][0]), str(data["shape"][1]))
-        if not traced and (
-            relation not in ("=0", "psd") or ("*" in shape) or (relation == "psd" and shape[0] != shape[1])
-        ):
+        rows, cols = ANY if traced else data["shape"]
+        shape = ANY if traced else (size_name(rows), size_name(cols))
+        if not traced and (relation not in ("=0", "psd") or (relation == "psd" and rows != cols)):
             raise Rejected(f"relation {relation!r} for words of shape {shape}")
         return Fact("words", self.words(data["words"], shape), relation, shape)
 
@@ -212,6 +214,25 @@ class Context:
         if set(matrices) & set(self.matrices):
             raise Rejected("a new symbol has an old name")
         return Context({**fresh, "matrices": {**self.matrices, **matrices}, "symmetric": list(self.symmetric)})
+
+
+def known_keys(data: Mapping[str, Any], *known: str) -> None:
+    """A key that is not read might be read differently by a person."""
+    if not set(data) <= set(known):
+        raise Rejected(f"unknown keys {sorted(set(data) - set(known))}")
+
+
+def many(names: Any) -> list[Any]:
+    if not isinstance(names, list | tuple):
+        raise Rejected(f"{names!r}: no list of names")
+    return list(names)
+
+
+def size_name(name: Any) -> str:
+    """The name of a size: a word, so that it is never one of the checker's own signs, nor equal to another by conversion."""
+    if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
+        raise Rejected(f"{name!r} cannot name a size")
+    return name
 
 
 def inner(x: str, y: str) -> str:

@@ -42,11 +42,14 @@ read       a scalar fact that is a trace fact, with every trace replaced by its 
 ========== =============================================================================================
 
 A recursion belongs to the model, not to the proof: it says how some symbols (its state) come about, at
-the start and from step to step.  A symbol is in the state of one recursion at most, and a recursion speaks of declared
+the start and from step to step.  It is an assumption like the hypotheses: the state is one that is reached after some
+number of steps (each recursion has its own number; none is possible where what is given about a step cannot be), and a
+growing side is that number times the side of a block.  A scalar that a proof introduces is one number, made of the
+state in whose scope it is introduced.  A symbol is in the state of one recursion at most, and a recursion speaks of declared
 symbols, of those its steps bring in and of its own state: never of another one's, nor of what a proof introduces.
 
-Every hypothesis, everything given about a step and every step must be used: a certificate cannot list an assumption it
-does not need.
+Every hypothesis, everything given about a step and every step must be named by another step or a goal, so that a
+certificate does not list an assumption that its argument never mentions.
 """
 
 from __future__ import annotations
@@ -70,11 +73,13 @@ from .algebra import (
     add,
     cyclic,
     inner,
+    known_keys,
     mul,
     power,
     rational,
     show,
     show_word,
+    size_name,
     sized,
     times,
     transpose,
@@ -147,6 +152,10 @@ def declare_recursions(recursions: Mapping[str, Any], context: Context) -> None:
     """
     seen: set[str] = set()
     for name, r in recursions.items():
+        known_keys(
+            r, "kind", "fresh", "start", "update", "given", *(("dim", "by", "grow") if r["kind"] == "blocks" else ())
+        )
+        known_keys(r["fresh"], "scalars", "vectors", "matrices")
         moving = {*r["start"], *r.get("grow", ())}
         if (
             set(r["start"]) != set(r["update"])
@@ -158,7 +167,7 @@ def declare_recursions(recursions: Mapping[str, Any], context: Context) -> None:
     for name, r in recursions.items():
         moving = {*r["start"], *r.get("grow", ())}
         if r["kind"] == "blocks":
-            if r["by"] == r["dim"] or any(r["dim"] not in context.matrices[n] for n in r["grow"]):
+            if size_name(r["by"]) == size_name(r["dim"]) or any(r["dim"] not in context.matrices[n] for n in r["grow"]):
                 raise Rejected(f"recursion {name!r}: only a letter with side {r['dim']!r} grows")
             if any(r["dim"] in context.matrices[n] for n in r["start"]):
                 raise Rejected(f"recursion {name!r}: a letter with side {r['dim']!r} must grow")
@@ -172,6 +181,8 @@ def declare_recursions(recursions: Mapping[str, Any], context: Context) -> None:
             raise Rejected(f"recursion {name!r}: the start depends on the state")
         if any(mentions(f, others) for f in in_a_step):
             raise Rejected(f"recursion {name!r} depends on the state of another")
+        if any(mentions(f, state_of(r, context) - moving) for f in in_a_step):
+            raise Rejected(f"recursion {name!r} reads a letter with a growing side, but does not say how it grows")
 
 
 def said(recursion: Mapping[str, Any], context: Context) -> tuple[list[Fact], list[Fact]]:
@@ -201,6 +212,8 @@ def grown(recursion: Mapping[str, Any], context: Context, wider: Context) -> dic
     dim, new, images = recursion["dim"], recursion["by"], {}
     for letter, blocks in recursion["grow"].items():
         rows, cols = ([dim, new] if side == dim else [side] for side in context.matrices[letter])
+        if [len(row) for row in blocks] != [len(cols)] * len(rows):
+            raise Rejected(f"{letter!r} has {len(rows)} x {len(cols)} blocks after a step")
         images[letter] = [[wider.words(blocks[i][j], (r, c)) for j, c in enumerate(cols)] for i, r in enumerate(rows)]
     for letter, words in recursion["update"].items():
         images[letter] = [[wider.words(words, context.matrices[letter])]]
@@ -387,7 +400,7 @@ def free_sum(by: Mapping[str, Any], scope: Scope, shape: tuple[str, str], *, tra
         value, (rows, cols) = fact.value, fact.shape
         if term.get("transpose", False):
             value, (rows, cols) = transpose(value, context), (cols, rows)
-        ends = (term["ends"], term["ends"]) if trace else shape
+        ends = (size_name(term["ends"]),) * 2 if trace else shape
         left_shape, right_shape = (ends[0], rows), (cols, ends[1])
         product = word_mul(context.words(term["left"], left_shape), value)
         product = word_mul(product, context.words(term["right"], right_shape))
@@ -412,7 +425,7 @@ def hermitian_sum(by: Mapping[str, Any], scope: Scope, shape: tuple[str, str], *
         c, middle = rational(item["coef"]), item.get("fact")
         if c <= 0:
             raise Rejected(f"coefficient {c} of a nonnegative term")
-        inside, size = item["rows"], item["cols"]
+        inside, size = size_name(item["rows"]), size_name(item["cols"])
         if not trace and size != shape[1]:
             raise Rejected("a square has another shape than the goal")
         word = context.words(item["word"], (inside, size))
@@ -519,7 +532,8 @@ def introduce_inverse(name: str, by: Mapping[str, Any], scope: Scope) -> None:
 
 
 def introduce_trace(name: str, by: Mapping[str, Any], scope: Scope) -> None:
-    shape = (str(by["shape"][0]), str(by["shape"][1]))
+    rows, cols = map(size_name, by["shape"])
+    shape = (rows, cols)
     words = cyclic(scope.context.words(by["words"], shape), scope.context)
     if len(words) != 1 or shape[0] != shape[1] or next(iter(words.items()))[1] != 1 or not next(iter(words))[1]:
         raise Rejected("a trace is taken of one word of square shape, which is no identity")

@@ -189,6 +189,21 @@ BAD = {
     "the trace of an identity": changed(CYCLE, "steps", 0, "fact", "words", to={"A B": "1", "B A": "-1", "1": "0"}),
     "an identity called a trace": changed(CYCLE, "steps", 1, "by", "words", to={"1": "1"}),
     "a symmetric letter that is moved": changed(BLOCKS, "symbols", "symmetric", to=["G"]),
+    "a name that reads as a number": changed(AMGM, "symbols", "scalars", to=["x", "y", "2"]),
+    "a name with a sign": changed(AMGM, "symbols", "scalars", to=["x", "y", "-y"]),
+    "names as one word": changed(AMGM, "symbols", "scalars", to="xy"),
+    "an unknown kind of symbol": changed(AMGM, "symbols", "symetric", to=[]),
+    "a size that is a number": changed(PROJECTOR, "symbols", "matrices", "P", to=[5, 5]),
+    "a size that is a sign": changed(PROJECTOR, "symbols", "matrices", to={"P": ["d", "d"], "Q": ["*", "*"]}),
+    "a shape of three sides": changed(PROJECTOR, "steps", 0, "fact", "shape", to=["d", "d", "d"]),
+    "an unknown part of a recursion": changed(SUM, "recursions", "sum", "begin", to={}),
+    "scalars that grow": changed(SUM, "recursions", "sum", "grow", to={}),
+    "an unknown kind of fresh symbol": changed(SUM, "recursions", "sum", "fresh", "letters", to=["a"]),
+    "a block too many": changed(BLOCKS, "recursions", "rows", "grow", "A", to=[[{"A": "1"}], [{"a": "1"}], [{"zz": "1"}]]),
+    "a row of blocks too few": changed(BLOCKS, "recursions", "rows", "grow", "A", to=[[{"A": "1"}]]),
+    "a growing letter that is read but not grown": changed(
+        changed(BLOCKS, "symbols", "matrices", "C", to=["T", "d"]), "recursions", "rows", "grow", "G", 0, 0, to={"G": "1", "C C'": "0", "C A'": "1"}
+    ),
     "a negative exponent": changed(AMGM, "steps", 0, "fact", "poly", to={"x^-2": "1"}),
 }  # fmt: skip
 
@@ -385,4 +400,38 @@ def test_a_goal_does_not_speak_of_what_the_proof_chose() -> None:
         check(bad)
     bad["symbols"]["scalars"] = ["x"]
     with pytest.raises(Rejected, match="declared twice"):
+        check(bad)
+
+
+@pytest.mark.parametrize("sizes", [("identity", "not square"), ("p", "q"), ("5", 5)])
+def test_an_identity_is_square(sizes: tuple[Any, Any]) -> None:
+    """H - I_p psd under a "square" of an identity of p rows and q columns would be tr H >= q."""
+    p, q = sizes
+    bad = certificate(
+        {"matrices": {"H": [p, p], "B": [q, q]}, "symmetric": ["H"]},
+        {"h": {"words": {"H": "1", "1": "-1"}, "shape": [p, p], "is": "psd"}, "b": {"words": {"B B'": "1", "1": "-1"}, "shape": [q, q], "is": "=0"}},
+        [step("goal", {"words": {"H": "1", "B B'": "-1"}, "is": "trace>=0"}, rule="free",
+              squares=[{"coef": "1", "word": {"1": "1"}, "rows": p, "cols": q, "fact": "h"}],
+              terms=[{"fact": "b", "left": {"1": "-1"}, "right": {"1": "1"}, "ends": q}])],
+        ["goal"],
+    )  # fmt: skip
+    with pytest.raises(Rejected, match=r"an identity of shape|cannot name a size"):
+        check(bad)
+
+
+def test_sizes_given_as_numbers_do_not_hide_what_grows() -> None:
+    """With sides "5" and a recursion over 5 nothing would be seen to grow."""
+    square = {"words": {"M": "1", "C' C": "-1"}, "shape": ["d", "d"], "is": "=0"}
+    bad = certificate(
+        {"matrices": {"C": ["5", "d"], "M": ["d", "d"]}}, {},
+        [{"name": "all", "text": "", "facts": [square], "by": {"rule": "blocks", "recursion": "r", "base": [[]], "step": [
+            [[[{"fact": "hypothesis.1", "left": {"1": "1"}, "right": {"1": "1"}}]]]]}}],
+        ["all.1"],
+        recursions={"r": {"kind": "blocks", "dim": 5, "by": "k", "fresh": {"matrices": {"a": ["k", "d"]}}, "grow": {},
+                          "start": {"M": {"C' C": "1"}}, "update": {"M": {"M": "1"}}, "given": []}},
+    )  # fmt: skip
+    with pytest.raises(Rejected, match="cannot name a size"):
+        check(bad)
+    bad["recursions"]["r"]["dim"] = "5"
+    with pytest.raises(Rejected, match="the start depends on the state"):
         check(bad)

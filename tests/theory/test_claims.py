@@ -6,10 +6,11 @@ import copy
 import json
 
 import pytest
-from crossmodal.show import as_latex, as_markdown, as_text
 from crossmodal.theory import checker, mutants, registry
 from crossmodal.theory.certify import certify, derive, path_of, statement_part, whose
 from crossmodal.theory.language import latex
+
+from crossmodal.show import as_latex, as_markdown, as_text
 
 ALL = list(registry.modules())
 DERIVED = [c for c in ALL if registry.get(c).derive is not None]
