@@ -53,4 +53,5 @@ def get(claim_id: str) -> Claim:
 
 
 def all_claims() -> list[Claim]:
+    """All claims, in the theory's order."""
     return [get(claim_id) for claim_id in modules()]

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import crossmodal.theory.checker as checker
+import pytest
 from crossmodal.theory import registry
 
 FORBIDDEN = {"torch", "numpy", "scipy", "matplotlib", "transformers"}
@@ -36,7 +37,7 @@ def test_theory_imports_no_array_library() -> None:
 
 
 def test_import_is_quick_and_light() -> None:
-    code = "import crossmodal.theory, sys; print(sorted({'torch', 'sympy', 'numpy'} & set(sys.modules)))"
+    code = "import crossmodal, crossmodal.theory, sys; print(sorted({'torch', 'sympy', 'numpy'} & set(sys.modules)))"
     best = 60.0
     for _ in range(3):
         start = time.perf_counter()
@@ -44,3 +45,14 @@ def test_import_is_quick_and_light() -> None:
         best = min(best, time.perf_counter() - start)
     assert out.strip() == "[]"
     assert best < 1.0
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    import crossmodal
+
+    assert set(crossmodal.__all__) <= set(dir(crossmodal))
+    for name in crossmodal.__all__:
+        assert getattr(crossmodal, name).__doc__, name
+    assert crossmodal.get_claim("T3.4").verdict == "PROVED"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        crossmodal.nothing  # noqa: B018
