@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import sympy
 import torch
 
 from ..theory.claim import Claim
 from ..theory.language import Relation
 from .arithmetic import arithmetic, at_least_matrix
 from .domains import Slot, on_domain, start
-from .evaluate import as_array, bound_values, sides
+from .evaluate import as_array, bound_values, has_zero_side, sides
 
 plain = arithmetic("plain")
 PENALTY, HARDER = (
@@ -79,10 +78,6 @@ def tight_ratio(relation: Relation, least: float) -> Goal:
         return torch.where(right > least, 1 - slack / right.clamp_min(least), -1.0)
 
     return score
-
-
-def has_zero_side(relation: Relation) -> bool:
-    return any(side == 0 or isinstance(side, sympy.ZeroMatrix) for side in (relation.lhs, relation.rhs))
 
 
 @dataclass(frozen=True)

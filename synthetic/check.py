@@ -18,7 +18,7 @@ from ..theory.language import Instance, Relation
 from .arithmetic import arithmetic
 from .draw import draw_batch, draw_exact, rationalise
 from .engine import Checked, first_pass, prepare, without_definitions
-from .evaluate import Judgement, Remembered, admitted, bound_values, judge, judge_assumptions, tightened
+from .evaluate import Judgement, Remembered, admitted, bound_values, judge, judge_assumptions, rank, tightened
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Sweep:
 
     Args:
         examples: models evaluated, and how many satisfied the assumptions.
-        worst: per relation the judgement with the least slack.
+        worst: per relation the worst judgement (`rank`), so that many models that hold do not hide one that is not decided.
         suspects: float64 violations beyond the error bound that exact arithmetic did not confirm (0, or a bug).
         witness: a confirmed violation.
     """
@@ -208,7 +208,7 @@ def sweep(
         within += found.within
         suspects += found.suspects
         for judgement in found.worst:
-            if judgement.relation not in worst or judgement.slack < worst[judgement.relation].slack:
+            if judgement.relation not in worst or rank(judgement) < rank(worst[judgement.relation]):
                 worst[judgement.relation] = judgement
         if progress:
             progress(found.size)

@@ -13,7 +13,7 @@ import scipy.linalg
 import torch
 
 from .arithmetic import Exact
-from .draw import sorted_triples
+from .draw import on_sphere, sorted_triples, spanned
 
 exact = Exact()
 DENOMINATORS = (
@@ -104,7 +104,7 @@ def to_rational(slot: Slot, rows: Any, denominator: int) -> list[list[Fraction]]
 
     def unit(row: list[float]) -> list[Fraction] | None:
         length = math.sqrt(sum(v * v for v in row))
-        return sphere([v / length for v in row], denominator) if length > 1e-9 else None
+        return on_sphere([v / length for v in row], denominator) if length > 1e-9 else None
 
     if slot.kind in ("unit_rows", "sorted_triple"):
         found = [unit(row) for row in values]
@@ -127,17 +127,6 @@ def to_rational(slot: Slot, rows: Any, denominator: int) -> list[list[Fraction]]
     return [[near(v) for v in row] for row in values]
 
 
-def sphere(row: list[float], denominator: int) -> list[Fraction]:
-    """A rational unit vector near a float one, by stereographic projection from the pole farthest from it."""
-    if len(row) == 1:
-        return [Fraction(1 if row[0] > 0 else -1)]
-    pole = max(range(len(row)), key=lambda k: abs(row[k]))
-    sign = 1 if row[pole] > 0 else -1
-    t = [Fraction(v / (1 + abs(row[pole]))).limit_denominator(denominator) for v in row]
-    square = sum((x * x for k, x in enumerate(t) if k != pole), Fraction(0))
-    return [sign * (1 - square) / (1 + square) if k == pole else 2 * x / (1 + square) for k, x in enumerate(t)]
-
-
 def sort_exactly(rows: list[list[Fraction]]) -> list[list[Fraction]]:
     """Three rows with the most similar pair first and last, the least similar pair first."""
     cosine = {(i, j): sum(x * y for x, y in zip(rows[i], rows[j], strict=True)) for i in range(3) for j in range(i)}
@@ -157,10 +146,9 @@ def rational_projector(p: np.ndarray, denominator: int) -> list[list[Fraction]] 
     reduced = np.linalg.solve(basis[:, pivots], basis)
     x = exact.array([[Fraction(float(v)).limit_denominator(denominator) for v in row] for row in reduced])
     try:
-        projector: list[list[Fraction]] = (x.T @ exact.inv(x @ x.T) @ x).tolist()
+        return spanned(x)
     except ZeroDivisionError:
         return None
-    return projector
 
 
 def rounded(round_slots: list[Slot], point: Mapping[str, Any], denominator: int) -> Inputs | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -93,10 +93,16 @@ def draw_projector(rng: random.Random, d: int) -> list[list[Fraction]]:
     while rank:
         rows = exact.array([[rng.randint(-3, 3) for _ in range(d)] for _ in range(rank)])
         try:
-            return (rows.T @ exact.inv(rows @ rows.T) @ rows).tolist()
+            return spanned(rows)
         except ZeroDivisionError:
             continue
     return [[Fraction(0)] * d for _ in range(d)]
+
+
+def spanned(rows: Any) -> list[list[Fraction]]:
+    """The exact projector on the span of rational rows; `ZeroDivisionError` where they are dependent."""
+    projector: list[list[Fraction]] = (rows.T @ exact.inv(rows @ rows.T) @ rows).tolist()
+    return projector
 
 
 def draw_sorted_triple(rng: random.Random, d: int) -> list[list[Fraction]]:
@@ -245,9 +251,9 @@ def rationalise(spec: Input, rows: Any) -> list[list[Fraction]]:
     """The exact member of the input's domain nearest to float values, up to rounding to a small denominator."""
     near = [[Fraction(float(x)).limit_denominator(10**6) for x in row] for row in rows]
     if spec.kind in ("unit_rows", "sorted_triple"):
-        return [on_sphere(row) for row in near]
+        return [on_sphere(row, 10**6) for row in near]
     if spec.kind == "unit_column":
-        return [[x] for x in on_sphere([row[0] for row in near])]
+        return [[x] for x in on_sphere([row[0] for row in near], 10**6)]
     if spec.kind == "simplex":
         total = sum((row[0] for row in near), Fraction(0))
         return [[row[0] / total] for row in near]
@@ -256,21 +262,19 @@ def rationalise(spec: Input, rows: Any) -> list[list[Fraction]]:
         span = basis[1][:, basis[0] > 0.5].T
         if not len(span):
             return [[Fraction(0)] * len(near) for _ in near]
-        x = exact.array([[Fraction(float(v)).limit_denominator(10**6) for v in row] for row in span])
-        projector: list[list[Fraction]] = (x.T @ exact.inv(x @ x.T) @ x).tolist()
-        return projector
+        return spanned(exact.array([[Fraction(float(v)).limit_denominator(10**6) for v in row] for row in span]))
     return near
 
 
-def on_sphere(row: list[Fraction]) -> list[Fraction]:
-    """A rational unit vector close to one that is nearly so: stereographic projection from the farthest pole."""
+def on_sphere(row: Sequence[Any], denominator: int) -> list[Fraction]:
+    """A rational unit vector near to fractions or floats of about unit length: stereographic projection from the pole farthest from it."""
     if len(row) == 1:
         return [Fraction(1 if row[0] > 0 else -1)]
     pole = max(range(len(row)), key=lambda k: abs(row[k]))
-    sign = -1 if row[pole] > 0 else 1  # project from the opposite pole
-    t = {k: (x / (1 - sign * row[pole])).limit_denominator(10**6) for k, x in enumerate(row) if k != pole}
+    sign, height = (1 if row[pole] > 0 else -1), 1 + abs(row[pole])
+    t = {k: Fraction(x / height).limit_denominator(denominator) for k, x in enumerate(row) if k != pole}
     square = sum((x * x for x in t.values()), Fraction(0))
-    return [sign * (square - 1) / (square + 1) if k == pole else 2 * t[k] / (square + 1) for k in range(len(row))]
+    return [sign * (1 - square) / (1 + square) if k == pole else 2 * t[k] / (1 + square) for k in range(len(row))]
 
 
 def orthonormal(columns: torch.Tensor) -> torch.Tensor:

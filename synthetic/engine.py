@@ -4,7 +4,12 @@ A violation is a slack ``m`` with error bound ``e`` and ``m + e < 0``: the exact
 slack of the same model in another order of the same roundings (`lanes`), and hands every model to the bounds whose slack is not
 clearly positive: above `NEAR` of the size of the sides.  So a violation is missed only if rounding moved its slack by more than
 `NEAR` of its sides, or if a batch has more than `MOST` such models (the worst go first).  Identities have ``m <= 0`` always; there
-the models with the largest relative discrepancy get bounds, and those beyond `SUSPECT` of the sides.
+the models with the largest relative discrepancy get bounds, and those beyond `SUSPECT` of the sides.  Models whose slack is not a
+number get bounds, all of them.
+
+A side that is zero has no size, and what rounding leaves of the other one would be as large as itself: such a relation is measured in
+units of the inputs, which are of order one (`draw`).  Both sides may be what rounding leaves: a difference of less than one rounding of
+such a unit is no suspect, and an equation among the assumptions rules out what is beyond `NEAR` of the sides and of the unit.
 
 Definitions hold by construction in `bind` and are not evaluated.
 """
@@ -19,8 +24,9 @@ import torch
 
 from ..theory.claim import Claim
 from ..theory.language import Relation
+from .arithmetic import U
 from .arithmetic.lanes import Lanes, as_lanes, lanes, least_pivot
-from .evaluate import Remembered, sides
+from .evaluate import Remembered, has_zero_side, sides
 
 SUSPECT = 1e-12  # relative discrepancy of an identity that is always given a bound
 LOOK = 8  # models of a batch that get bounds for every relation, whatever their slack
@@ -60,18 +66,21 @@ def slack_and_size(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Slack of every model, after a violation by `allowed` of the size of the sides is forgiven, and that size; ``(batch,)`` each.
 
-    The slack of a relation between matrices is a pivot of the difference: its sign is that of the least eigenvalue.
+    The slack of a relation between matrices is a pivot of the difference: its sign is that of the least eigenvalue.  The size is at
+    least 1 where a side is zero; what an equation is forgiven is that of a size of at least 1.
     """
     lhs, rhs = (whole(x) for x in sides(relation, values, lanes))
     difference = (rhs - lhs).data
     size = largest(lhs.data) + largest(rhs.data)
+    if has_zero_side(relation):
+        size = size.clamp_min(1.0)
     if relation.op == "loewner<=":
         doubled = difference + difference.transpose(0, 1)
         if allowed:
             doubled.diagonal(dim1=0, dim2=1).add_((2 * allowed * size)[:, None])
         slack = least_pivot(doubled) / 2
     elif relation.op == "==":
-        slack = allowed * size - largest(difference)
+        slack = allowed * size.clamp_min(1.0) - largest(difference)
     else:
         slack = difference.amin((0, 1)) + allowed * size
     return slack.expand(batch), size.expand(batch)
@@ -106,14 +115,16 @@ def first_pass(
         within[part] = assumed(checked, values, part.stop - start)
         for relation, bad in zip(checked.relations, badness, strict=True):
             slack, size = slack_and_size(relation, values, part.stop - start)
-            bad[part] = -slack / size.clamp_min(1e-300)
+            bad[part] = -slack / size.clamp_min(U / SUSPECT)
     look = torch.zeros(batch, dtype=torch.bool)
     if not bool(within.any()):
         return within, look
     for relation, bad in zip(checked.relations, badness, strict=True):
-        bad = bad.masked_fill(~within, -torch.inf)
+        unknown = bad.isnan()
+        bad = bad.masked_fill(~within | unknown, -torch.inf)
         suspects = int((bad > (SUSPECT if relation.op == "==" else -NEAR)).sum())
-        look[bad.nan_to_num(-torch.inf).topk(min(batch, max(LOOK, min(MOST, suspects)))).indices] = True
+        look[bad.topk(min(batch, max(LOOK, min(MOST, suspects)))).indices] = True
+        look |= unknown
     return within, look & within
 
 

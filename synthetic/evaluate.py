@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -190,6 +191,10 @@ def matrix_sum(args: Any, values: Mapping[str, Any], ops: Any) -> Any:
     return out
 
 
+def has_zero_side(relation: Relation) -> bool:
+    return any(side == 0 or isinstance(side, ZeroMatrix) for side in (relation.lhs, relation.rhs))
+
+
 def has_free_size(arg: Any) -> bool:
     if isinstance(arg, Identity | ZeroMatrix):
         return True
@@ -220,25 +225,28 @@ def sides(relation: Relation, values: Mapping[str, Any], ops: Any) -> tuple[Any,
 
 
 def judge(relation: Relation, values: Mapping[str, Any], ops: Any, among: torch.Tensor | None = None) -> Judgement:
-    """Evaluate and compare; on a batch the worst model counts, of those that the mask `among` admits."""
+    """Evaluate and compare; on a batch the worst model counts (`rank`), of those that the mask `among` admits."""
     lhs, rhs = sides(relation, values, ops)
     if ops.exact:
         return judge_exact(relation, lhs, rhs, ops)
     mid, err = slacks(relation, lhs, rhs, ops)
-    if among is not None and mid.numel() == among.numel():  # a single value does not depend on the model
-        mid = torch.where(among, mid, torch.inf)
-    k = int((mid + err).argmin())
-    worst, bound = float(mid[k]), float(err[k])
-    if worst != worst or bound != bound:
-        status: Status = "within error"  # not a number decides nothing
-        worst, bound = float("nan"), float("inf")
-    elif worst + bound < 0 or (relation.op == "<" and worst + bound <= 0):
-        status = "violated"
-    elif relation.op == "==" or worst - bound >= 0:
-        status = "holds"
+    if among is None or mid.numel() != among.numel():  # a single value does not depend on the model
+        among = torch.ones_like(mid, dtype=torch.bool)
+    high = mid + err
+    known = high.isfinite()
+    violated = among & known & ((high <= 0) if relation.op == "<" else (high < 0))
+    surely = known if relation.op == "==" else known & (mid - err >= 0)
+    undecided = among & ~surely
+    if bool(violated.any()):
+        status: Status = "violated"
+        k = int(torch.where(violated, high, torch.inf).argmin())
     else:
-        status = "within error"
-    return Judgement(relation.name, status, worst, bound, scalar(lhs, k), scalar(rhs, k), k)
+        status = "within error" if bool(undecided.any()) else "holds"
+        of_these = undecided if status == "within error" else among
+        # not a number decides nothing, and nothing is worse among what is undecided
+        k = int(torch.where(of_these, torch.where(known, mid, -torch.inf), torch.inf).argmin())
+    slack, error = (float(mid[k]), float(err[k])) if bool(known[k]) else (float("nan"), float("inf"))
+    return Judgement(relation.name, status, slack, error, scalar(lhs, k), scalar(rhs, k), k)
 
 
 def slacks(relation: Relation, lhs: Any, rhs: Any, ops: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -256,13 +264,16 @@ def slacks(relation: Relation, lhs: Any, rhs: Any, ops: Any) -> tuple[torch.Tens
 
 
 def admitted(claim: Claim, values: Mapping[str, Any], ops: Any, batch: int) -> torch.Tensor:
-    """Which models of a float64 batch satisfy every assumption that can be evaluated, up to its error bound."""
+    """Which models of a float64 batch satisfy every assumption that can be evaluated, up to its error bound.
+
+    A slack that is not a number rules nothing out: what follows of such a model is undecided, and is said to be.
+    """
     mask = torch.ones(batch, dtype=torch.bool)
     for assumption in claim.statement.assumptions:
         for relation in assumption.relations:
             if relation.symbols <= set(values):
                 mid, err = slacks(relation, *sides(relation, values, ops), ops)
-                mask &= (mid + err >= 0).expand(batch) if mid.numel() in (1, batch) else True
+                mask &= ~(mid + err < 0).expand(batch) if mid.numel() in (1, batch) else True
     return mask
 
 
@@ -328,12 +339,6 @@ def bound_values(claim: Claim, inputs: Mapping[str, Any], ops: Any) -> Mapping[s
     return claim.bind({k: ops.array(v) for k, v in inputs.items()}, ops)
 
 
-def judge_claim(claim: Claim, inputs: Mapping[str, Any], ops: Any) -> list[Judgement]:
-    """All relations of a claim on one model."""
-    values = bound_values(claim, inputs, ops)
-    return [judge(relation, values, ops) for relation in claim.statement.relations]
-
-
 def judge_assumptions(claim: Claim, values: Mapping[str, Any], ops: Any) -> dict[str, Judgement]:
     """Those assumptions whose symbols all have values; the worst relation of each."""
     out: dict[str, Judgement] = {}
@@ -347,9 +352,13 @@ def judge_assumptions(claim: Claim, values: Mapping[str, Any], ops: Any) -> dict
     return out
 
 
-def rank(found: Judgement) -> tuple[bool, float]:
-    """The worse, the less: what is violated before what has less slack (a strict relation is violated at slack 0)."""
-    return found.status != "violated", found.slack
+def rank(found: Judgement) -> tuple[int, float]:
+    """The worse, the less: what is violated, what is undecided, what holds (a strict relation is violated at slack 0); then by slack.
+
+    A slack that is not a number comes first among what is undecided, so that no later number replaces it.
+    """
+    slack = found.slack if found.slack == found.slack else -math.inf
+    return ("violated", "within error", "holds").index(found.status), slack
 
 
 def tightened(relation: Relation, by: Fraction = Fraction(1, 100)) -> Relation:

@@ -1,8 +1,10 @@
 """Mutants of statements, and who kills them.
 
-`crossmodal.theory.mutants` changes certificates, and the checker must reject them.  Here the statement itself is changed:
-a coefficient, a sign, an exponent, a direction, a constant tightened by one percent, an assumption dropped.  Each mutant
-must be refuted by an exact model: one of the claim's own instances (a witness) or a drawn one (a property test).
+`crossmodal.theory.mutants` changes certificates, and the checker must reject them.  Here the statement itself is changed.
+An equation gets another coefficient, sign or exponent, or a right side one percent smaller.  An inequality is turned round and,
+where the claim has a tight instance of it, made one percent tighter; other changes of its terms may weaken it, and then it is
+true.  An assumption is dropped.  Each mutant must be refuted by an exact model: one of the claim's own instances (a witness) or
+a drawn one (a property test).
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ def replace_node(expr: Any, old: Any, new: Any) -> Any:
 
 
 def statement_mutants(claim: Claim) -> Iterator[tuple[str, Relation]]:
-    """Changes that make a relation false somewhere: equalities altered, bounds scaled, turned or (where tight) tightened."""
+    """Changes that make a relation false somewhere: equations altered, bounds turned round and (where tight) tightened."""
     tight = {i.relation for i in claim.tight}
     for r in claim.statement.relations:
         if r.op == "==":

@@ -46,7 +46,8 @@ def enclosed(gram: Any) -> Ball:
     """``(T, T)`` scores of unit directions as balls.
 
     Args:
-        gram: float64 (each score known up to `RADIUS`), or an object array of rationals (exactly enclosed).
+        gram: float64 (each score known up to `RADIUS`, or up to what the diagonal is off 1), or an object array of rationals, which are
+            taken as they are: a diagonal of exactly 1.
 
     Raises:
         InputError: no square matrix of finite scores with diagonal 1; rationals that are no Gram matrix.
@@ -55,11 +56,11 @@ def enclosed(gram: Any) -> Ball:
     mid = torch.from_numpy(gram.astype(float)) if exact else torch.as_tensor(gram).double()
     if mid.ndim != 2 or mid.shape[0] != mid.shape[1] or not bool(torch.isfinite(mid).all()):
         raise InputError(f"scores of shape {tuple(mid.shape)}", expected="a (T, T) matrix of finite numbers")
-    off = float((mid.diagonal() - 1).abs().max())
-    skew = float((mid - mid.mT).abs().max())
-    if off > 1e-9 or skew > 1e-9:
+    given, allowed = (gram, 0.0) if exact else (mid, 1e-9)
+    off, skew = abs(given.diagonal() - 1).max(), abs(given - given.T).max()
+    if off > allowed or skew > allowed:
         raise InputError(
-            f"scores with a diagonal off 1 by {off:.3g}, symmetric up to {skew:.3g}", expected="a Gram matrix of unit directions",
+            f"scores with a diagonal off 1 by {float(off):.3g}, symmetric up to {float(skew):.3g}", expected="a Gram matrix of unit directions",
             causes=("means that were not normalised",), fix="normalise the directions, then take their products",
         )  # fmt: skip
     if exact and not is_psd(gram):
@@ -69,7 +70,7 @@ def enclosed(gram: Any) -> Ball:
             fix="`environments.nearest_feasible`",
         )
     mid = (mid + mid.mT) / 2
-    radius = U if exact else max(RADIUS, off, skew)
+    radius = U if exact else max(RADIUS, float(off), float(skew))
     err = torch.full_like(mid, radius).fill_diagonal_(0.0)
     return Ball(mid.fill_diagonal_(1.0), err)
 
@@ -119,13 +120,6 @@ def forgotten(own: Ball) -> Ball:
     """``d E[F]`` ``(n, 1, 1)`` of orders placed backwards: tr C G C'."""
     c = pushed_back(own, 0)
     return total((c @ own) * c)
-
-
-def order_forgetting(gram: Any, order: Any) -> tuple[float, float]:
-    """Lower and upper end of ``d E[F]`` of one order."""
-    found = forgotten(placed(enclosed(gram), np.array([order])[:, ::-1].copy()))
-    middle, error = float(found.mid), float(found.err)
-    return middle - error - 2 * U * abs(middle), middle + error + 2 * U * abs(middle)
 
 
 def endings_bound(scores: Ball, endings: np.ndarray, bounds: np.ndarray | None = None) -> np.ndarray:

@@ -8,8 +8,9 @@ through the list again.  `benchmark_results/orders.csv` records how tight the bo
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from math import factorial
 from typing import Any
 
@@ -17,18 +18,12 @@ import numpy as np
 import torch
 
 from ..theory.errors import InputError
-from .order_bounds import (
-    LONGEST_SUBSETS,
-    enclosed,
-    endings_bound,
-    faint_bound,
-    lower_bound,
-    subset_bounds,
-)
-from .orders import LONGEST_TREE, all_orders, closed_forgetting
+from .order_bounds import enclosed, endings_bound, faint_bound, lower_bound, subset_bounds
+from .orders import all_orders, closed_forgetting
 
 PRECISION = 1e-8  # relative: orders better by less than this are not looked for
 ABSOLUTE = 1e-12  # where nothing is forgotten, forgetting is known up to this
+ENTRIES = 1 << 20  # of the matrices of all orders that a local search evaluates at once
 Ending = tuple[int, ...]  # environments from the last one back
 
 
@@ -98,12 +93,20 @@ def best_order(gram: Any, chunk: int = 20_000) -> Best:
 # -- searches -------------------------------------------------------------------------------------------------------
 
 
+def insertions(order: np.ndarray) -> Iterator[np.ndarray]:
+    """All orders in which one environment stands elsewhere."""
+    for i, t in enumerate(order):
+        rest = np.delete(order, i)
+        yield from (np.insert(rest, j, t) for j in range(len(order)) if j != i)
+
+
 def local_search(gram: Any, restarts: int = 8, seed: int = 0, bound: float | None = None) -> Best:
     """A good order of one model for any T: insertion moves from several starts, with a bound that no order can beat.
 
     The bound is `lower_bound` unless one is given; `Best.optimal` says whether it proves the order best.
     """
     count, scores = len(gram), numbers(gram)
+    chunk = max(1, ENTRIES // max(1, count * count))
     rng = np.random.default_rng(seed)
     best: tuple[float, tuple[int, ...]] = (float("inf"), ())
     looked = 0
@@ -111,17 +114,16 @@ def local_search(gram: Any, restarts: int = 8, seed: int = 0, bound: float | Non
         order = np.arange(count) if k == 0 else rng.permutation(count)
         now = float(closed_forgetting(scores[None], order[None])[0, 0])
         while True:
-            moves = np.array(
-                [np.insert(np.delete(order, i), j, order[i]) for i in range(count) for j in range(count) if i != j]
-            )
-            if not len(moves):
+            moves, least, nearest = insertions(order), float("inf"), order
+            while len(part := np.array(list(islice(moves, chunk)))):
+                found = closed_forgetting(scores[None], part)[0]
+                looked += len(part)
+                i = int(found.argmin())
+                if float(found[i]) < least:
+                    least, nearest = float(found[i]), part[i]
+            if least >= now - 1e-13 * max(1.0, abs(now)):  # rounding must not make it walk in circles
                 break
-            found = closed_forgetting(scores[None], moves)[0]
-            looked += len(moves)
-            i = int(found.argmin())
-            if float(found[i]) >= now - 1e-13 * max(1.0, abs(now)):  # rounding must not make it walk in circles
-                break
-            order, now = moves[i], float(found[i])
+            order, now = nearest, least
         if now < best[0]:
             best = (now, tuple(int(t) for t in order))
     bound = lower_bound(gram) if bound is None else bound
@@ -211,13 +213,3 @@ def check(proof: Proof, chunk: int = 4096) -> None:
         raise InputError(
             f"a bound of {proof.bound:.12g} that is not proved", expected="one that every ending proves", fix=fix
         )
-
-
-def best_known(gram: Any, parts: int = 500_000) -> Best:
-    """The best order by whatever is possible: all orders up to 9, branch and bound up to 18, local search beyond.
-
-    `Best.optimal` says whether the order is proved best, `Best.bound` what is proved otherwise.
-    """
-    if len(gram) <= LONGEST_TREE and factorial(len(gram)) <= parts:
-        return best_order(gram)
-    return branch_and_bound(gram, parts) if len(gram) <= LONGEST_SUBSETS else local_search(gram)

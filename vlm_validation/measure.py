@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..synthetic.arithmetic import Bounded
-from ..synthetic.evaluate import Judgement, bound_values, judge, judge_assumptions
+from ..synthetic.evaluate import Judgement, bound_values, judge, judge_assumptions, rank
 from ..theory.claim import Claim
 from .features import Features
 from .view import FeaturesView
@@ -19,7 +19,7 @@ class Measurement:
     Args:
         instances: how many (environment, pair, triple, ...) the claim was evaluated on.
         violations: those on which a relation fails beyond its proven float64 error bound.
-        worst: relation -> (label, judgement) with the least slack.
+        worst: relation -> (label, judgement), the worst (`rank`).
         assumptions: assumption -> (label, by how much it is violated), only those violated beyond rounding.
         note: why nothing was measured, or "".
     """
@@ -36,7 +36,7 @@ class Measurement:
         """One cell of the dashboard."""
         if not self.instances:
             return f"not measured: {self.note}"
-        worst = min((j for _, j in self.worst.values()), key=lambda j: j.slack)
+        at, worst = min(self.worst.values(), key=lambda item: rank(item[1]))
         broken = ""
         if self.assumptions:
             name, (_, amount) = max(self.assumptions.items(), key=lambda item: item[1][1])
@@ -46,6 +46,8 @@ class Measurement:
         text = f"holds on {self.instances}"
         if self.violations:
             text = f"FAILS on {self.violations} of {self.instances}, by {-worst.slack:.1e}"
+        elif worst.slack != worst.slack:
+            text = f"undecided: no number on {at}"
         elif any(j.slack > j.error for _, j in self.worst.values()):
             slack = min(j.slack for _, j in self.worst.values() if j.slack > j.error)
             text += f", least slack {slack:.2g}"
@@ -84,7 +86,7 @@ def measure(claim: Claim, features: Features) -> Measurement:
         for relation in claim.statement.relations:
             found = judge(relation, values, ops)
             failed = failed or found.status == "violated"
-            if relation.name not in worst or found.slack < worst[relation.name][1].slack:
+            if relation.name not in worst or rank(found) < rank(worst[relation.name][1]):
                 worst[relation.name] = (label, found)
         violations += failed
         for name, found in judge_assumptions(claim, values, ops).items():

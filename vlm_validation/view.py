@@ -66,9 +66,10 @@ class FeaturesView:
         return Ball(torch.cat([v.mid for v in vectors], -2), torch.cat([v.err for v in vectors], -2))
 
     def normalise(self, x: Ball) -> Ball:
-        """Unit rows along `x`; the radius covers an exactly unit row."""
-        rows = x.mid / x.mid.norm(dim=-1, keepdim=True)
-        return Ball(rows, torch.full_like(rows, 8 * U))
+        """Unit rows along `x`; the radius covers an exactly unit row: the arithmetic bounds the rounding of its length."""
+        given = ops.wrap(x.mid)
+        squares = (given * given) @ ops.ones(x.shape[-1], 1, x)
+        return given * ops.reciprocal(ops.sqrt(squares))
 
     def _basis(self, x: torch.Tensor) -> torch.Tensor:
         """Orthonormal basis (columns) of the row space, by a pivot-free QR of the significant directions."""

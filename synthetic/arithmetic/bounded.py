@@ -57,6 +57,8 @@ class Ball:
         return Ball(self.mid @ x.mid, up(a @ x.err + self.err @ (b + x.err) + rounding + k * TINY, 2 * k + 8))
 
     def __pow__(self, k: int) -> Ball:
+        if k == 0:
+            return Ball(torch.ones_like(self.mid), torch.zeros_like(self.err))
         out = self
         for _ in range(k - 1):
             out = out * self
@@ -81,7 +83,9 @@ def ball(x: Any, like: Any = None) -> Ball:
     if isinstance(x, torch.Tensor):
         return Ball(x, torch.zeros_like(x))
     value = torch.tensor(float(x), dtype=torch.float64)
-    return Ball(value, abs(value) * U if Fraction(x) != Fraction(float(x)) else torch.zeros_like(value))
+    if Fraction(x) == Fraction(float(x)):
+        return Ball(value, torch.zeros_like(value))
+    return Ball(value, abs(value) * U + TINY)  # below 2^-1022 the rounding is TINY / 2, however small the value
 
 
 class Bounded:
@@ -231,8 +235,8 @@ class Bounded:
         return Ball(x.mid.amin((-2, -1), keepdim=True), x.err.amax((-2, -1), keepdim=True))
 
     def positive(self, x: Ball) -> Ball:
-        """A step: where the sign is in doubt it may be 0 or 1."""
-        doubtful = (x.err > 0) & (x.mid - x.err <= 0) & (x.mid + x.err > 0)
+        """A step: where the sign is in doubt it may be 0 or 1; so it is where nothing is known."""
+        doubtful = ~(x.mid - x.err > 0) & ~(x.mid + x.err <= 0)
         return Ball((x.mid > 0).double(), doubtful.double())
 
     def smallest_eigenvalue(self, x: Ball) -> Ball:

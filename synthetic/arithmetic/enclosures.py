@@ -89,7 +89,9 @@ def enclosure(x: Any) -> Enclosure:
 def root(x: Any) -> Any:
     """Square root: a fraction where the argument is a perfect square, an enclosure otherwise."""
     if isinstance(x, Enclosure):
-        low, high = root(max(x.lo, Fraction(0))), root(max(x.hi, Fraction(0)))
+        if x.hi < 0:
+            raise ValueError(f"square root of {x}")
+        low, high = root(max(x.lo, Fraction(0))), root(x.hi)
         return Enclosure(enclosure(low).lo, enclosure(high).hi)
     x = Fraction(x)
     if x < 0:
@@ -103,8 +105,14 @@ def root(x: Any) -> Any:
 
 
 def transcendental(name: str, x: Any) -> Enclosure:
-    """exp or log of a rational or an enclosure, by interval arithmetic."""
+    """exp or log of a rational or an enclosure, by interval arithmetic.
+
+    Raises:
+        ValueError: the logarithm of what is not surely positive.
+    """
     e = enclosure(x)
+    if name == "log" and e.lo <= 0:  # mpmath answers log 0 with 0, and ends in the wrong order
+        raise ValueError(f"logarithm of {x}, which may be 0 or less")
     iv = mpmath.iv
     iv.dps = DIGITS
     ends = [iv.mpf(v.numerator) / iv.mpf(v.denominator) for v in (e.lo, e.hi)]

@@ -50,6 +50,8 @@ class Lanes:
         return Lanes(product(self.data, other.data))
 
     def __pow__(self, k: int) -> Lanes:
+        if k == 0:
+            return Lanes(torch.ones_like(self.data))
         out = self.data
         for _ in range(k - 1):
             out = out * self.data

@@ -8,7 +8,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from crossmodal.synthetic.arithmetic import Ball, Bounded, Enclosure, Exact, Plain, root, transcendental
+from crossmodal.synthetic.arithmetic import Ball, Bounded, Enclosure, Exact, Plain, ball, root, transcendental
+from crossmodal.synthetic.arithmetic.lanes import as_batch, as_lanes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,8 +29,8 @@ def exactly(rows: list[list[float]]) -> np.ndarray:
     return exact.array([[Fraction(v) for v in row] for row in rows])
 
 
-def contains(ball: Ball, truth: np.ndarray, shrink: float = 1.0) -> bool:
-    for mid, err, true in zip(ball.mid.reshape(-1), ball.err.reshape(-1), truth.reshape(-1), strict=True):
+def contains(found: Ball, truth: np.ndarray, shrink: float = 1.0) -> bool:
+    for mid, err, true in zip(found.mid.reshape(-1), found.err.reshape(-1), truth.reshape(-1), strict=True):
         if abs(Fraction(float(mid)) - true) > Fraction(float(err)) * Fraction(shrink):
             return False
     return True
@@ -160,3 +161,59 @@ def test_ends_of_enclosures_stay_short_and_outside(sign: int) -> None:
     by_float = found * 0.1
     assert isinstance(by_float.lo, Fraction)
     assert by_float.lo <= found.lo * Fraction(0.1) <= found.hi * Fraction(0.1) <= by_float.hi
+
+
+def test_a_logarithm_of_what_may_be_nothing_is_refused() -> None:
+    one, tiny = Fraction(1), Fraction(1, 10**60)
+    for bad in (0, Fraction(-1, 2), Enclosure(Fraction(0), tiny), Enclosure(-one, one), Enclosure(-one, -tiny)):
+        with pytest.raises(ValueError, match=r"logarithm of .* may be 0 or less"):
+            transcendental("log", bad)
+    found = transcendental("log", Enclosure(tiny, one))
+    assert found.lo < -138
+    assert found.hi == 0
+
+
+def test_a_root_of_what_is_negative_is_refused() -> None:
+    for bad in (Fraction(-1), Enclosure(Fraction(-2), Fraction(-1))):
+        with pytest.raises(ValueError, match="square root of -1"):
+            root(bad)
+    partly = root(Enclosure(Fraction(-1), Fraction(4)))
+    assert (partly.lo, partly.hi) == (0, 2)
+
+
+@pytest.mark.parametrize("exponent", [300, 310, 320, 330, 400])
+def test_numbers_below_the_smallest_have_a_radius(exponent: int) -> None:
+    for sign in (1, -1):
+        x = Fraction(sign * 10**9 + 1, 10 ** (exponent + 9))
+        assert contains(ball(x), exact.array(x))
+        assert float(ball(x).err) < 1e-300
+    assert contains(
+        bounded.array([[10**300]]) * Fraction(1, 10**exponent), exact.array(Fraction(10**300, 10**exponent))
+    )
+    assert float(ball(Fraction(1, 2**exponent)).err) == 0
+
+
+def test_the_step_of_what_is_not_known_is_in_doubt() -> None:
+    """A radius without end, or one that is not a number, covers both values; a number without radius has one."""
+    nan, inf = math.nan, math.inf
+    for mid, err in ((0.0, nan), (-1.0, nan), (1.0, nan), (nan, 0.0), (-1.0, inf), (1.0, inf)):
+        found = bounded.positive(Ball(tensor([[mid]]), tensor([[err]])))
+        assert abs(float(found.mid) - 0) <= float(found.err)
+        assert abs(float(found.mid) - 1) <= float(found.err)
+    for mid, value in ((-1.0, 0.0), (0.0, 0.0), (1.0, 1.0), (5e-324, 1.0)):
+        found = bounded.positive(Ball(tensor([[mid]]), tensor([[0.0]])))
+        assert (float(found.mid), float(found.err)) == (value, 0.0)
+
+
+def test_the_power_zero_is_one_in_every_arithmetic() -> None:
+    rows = [[3.0, -2.0], [0.0, 0.5]]
+    powers = (
+        exact.array(rows) ** 0,
+        (bounded.array(tensor(rows)) ** 0).mid,
+        plain.array(tensor(rows)) ** 0,
+        as_lanes(tensor(rows)) ** 0,
+    )
+    for found in powers[:3]:
+        assert (found == 1).all()
+    assert bool((as_batch(powers[3]) == 1).all())
+    assert not (bounded.array(tensor(rows)) ** 0).err.any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -10,18 +11,19 @@ import pytest
 from crossmodal.synthetic.arithmetic import arithmetic
 from crossmodal.synthetic.check import assumptions_hold, exact_models, necessity, refuted, sweep, tightness
 from crossmodal.synthetic.draw import draw_batch, draw_exact
-from crossmodal.synthetic.evaluate import bound_values, judge, tightened
+from crossmodal.synthetic.evaluate import bound_values, has_zero_side, judge, tightened
 from crossmodal.synthetic.strategies import models
 from crossmodal.theory import registry
 from crossmodal.theory.claim import Claim
 from crossmodal.theory.language import Instance, Relation, unit
 from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
+from sympy import Identity, MatrixExpr, Rational
 
 ALL = list(registry.modules())
 TRUE = [c for c in ALL if registry.get(c).verdict != "REFUTED"]
 FALSE = [c for c in ALL if registry.get(c).verdict == "REFUTED"]
-exact = arithmetic("exact")
+exact, bounded = arithmetic("exact"), arithmetic("bounded")
 
 
 def violated(claim: Claim, inputs: Any, relation: Relation) -> bool:
@@ -91,6 +93,64 @@ def test_float_sweep_finds_nothing_and_admits_enough_models(claim_id: str) -> No
     assert found.witness is None
     assert found.examples == 2000
     assert found.within >= 200  # the scarcest, T3.7, admits one in eight
+    relations = registry.get(claim_id).statement.relations
+    assert set(found.worst) == {r.name for r in relations}
+    assert all(math.isfinite(j.slack) and math.isfinite(j.error) for j in found.worst.values())
+
+
+@pytest.mark.parametrize("claim_id", ["C4", "O2", "P6", "T2.6", "T3.9"])
+def test_equations_that_hold_by_construction_rule_no_model_out(claim_id: str) -> None:
+    """One side is zero, and rounding leaves something of the other."""
+    assert sweep(registry.get(claim_id), 2000, seed=3, batch=500).within == 2000
+
+
+@pytest.mark.parametrize("name", ["draw_exact", "draw_batch"])
+def test_the_second_projector_is_one(name: str) -> None:
+    """O2: in every model of a batch, and in rationals, Q is a projector on one direction and orthogonal to P; often neither is zero."""
+    claim, both = registry.get("O2"), 0
+    for index in range(40):
+        if name == "draw_exact":
+            values = bound_values(claim, draw_exact(claim, 1, index), exact)
+            p, q = values["P"], values["Q"]
+            assert (q @ q == q).all()
+            assert (q == q.T).all()
+            assert (p @ p == p).all()
+            assert not (p @ q).any()
+            assert exact.trace(q)[0, 0] == 1
+            both += p.any()
+        else:
+            values = bound_values(claim, draw_batch(claim, 1, index, 64), bounded)
+            p, q = values["P"], values["Q"]
+            for difference in (q @ q - q, bounded.T(q) - q, p @ p - p, p @ q, bounded.trace(q) - 1):
+                assert bool((difference.mid.abs() <= difference.err).all())
+                assert float(difference.err.max()) < 1e-10
+            both += bool((p.mid.abs().amax((-2, -1)) > 0.1).all())
+    assert both >= 10
+
+
+ZERO = [
+    (claim_id, relation.name)
+    for claim_id in TRUE
+    for relation in registry.get(claim_id).statement.relations
+    if relation.op == "==" and has_zero_side(relation)
+]
+
+
+@pytest.mark.parametrize(("claim_id", "relation"), [*ZERO, ("O2", "swap")])
+def test_the_sweep_refutes_false_equations(claim_id: str, relation: str) -> None:
+    """Off by a thousandth where one side is zero (twice nothing is nothing), and twice as large where not."""
+    claim = registry.get(claim_id)
+    true = next(r for r in claim.statement.relations if r.name == relation)
+    off = (
+        true.lhs + Identity(true.lhs.shape[0]) / 1000
+        if isinstance(true.lhs, MatrixExpr)
+        else true.lhs + Rational(1, 1000)
+    )
+    lhs = off if has_zero_side(true) else 2 * true.lhs
+    false = replace(claim, statement=replace(claim.statement, relations=(Relation(relation, lhs, "==", true.rhs),)))
+    found = sweep(false, 2000, seed=3, batch=1000)
+    assert found.witness is not None
+    assert found.suspects == 0
 
 
 def test_sweep_kills_a_tightened_quarter() -> None:

@@ -6,7 +6,8 @@ from fractions import Fraction
 
 import pytest
 import torch
-from crossmodal.synthetic.domains import Slot, on_domain, sort_exactly, sphere, start, to_rational
+from crossmodal.synthetic.domains import Slot, on_domain, sort_exactly, start, to_rational
+from crossmodal.synthetic.draw import on_sphere
 
 
 def generator() -> torch.Generator:
@@ -75,7 +76,7 @@ def test_rounding_keeps_to_the_domain() -> None:
 
 @pytest.mark.parametrize("row", [[1.0], [-1.0], [0.6, -0.8], [-0.8, 0.6], [2 / 3, -1 / 3, -2 / 3]])
 def test_rational_points_of_the_sphere_are_met(row: list[float]) -> None:
-    assert sphere(row, 12) == [Fraction(x).limit_denominator(12) for x in row]
+    assert on_sphere(row, 12) == [Fraction(x).limit_denominator(12) for x in row]
 
 
 def test_triples_are_sorted_and_ties_do_no_harm() -> None:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from crossmodal.synthetic import order_bounds as bounds
 from crossmodal.synthetic import orders
-from crossmodal.synthetic.arithmetic import Ball
+from crossmodal.synthetic.arithmetic import Ball, U
 from crossmodal.synthetic.environments import rational
 from crossmodal.theory.errors import InputError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from .test_order_search import directions, projected, scores
+
+
+def forgetting_of(gram: Any, order: tuple[int, ...]) -> tuple[float, float]:
+    """Lower and upper end of ``d E[F]`` of one order, an ending of all environments."""
+    found = bounds.forgotten(bounds.placed(bounds.enclosed(gram), np.array([order[::-1]])))
+    low, error = float(bounds.low(found)), float(found.err)
+    return low, float(found.mid) + error + 2 * U * (abs(float(found.mid)) + error)
 
 
 def least(a: np.ndarray) -> float:
@@ -43,7 +51,7 @@ def test_no_order_beats_a_bound_in_rationals(seed: int, count: int, d: int) -> N
     assert 0 <= Fraction(float(found[-1])) <= min(truth.values())
     assert 0 <= Fraction(bounds.faint_bound(gram)) <= min(truth.values())
     for order, forgotten in list(truth.items())[::7]:
-        low, high = bounds.order_forgetting(gram, order)
+        low, high = forgetting_of(gram, order)
         assert Fraction(low) <= forgotten <= Fraction(high)
         assert high - low < 1e-12
         for m in range(1, count + 1):
@@ -55,8 +63,8 @@ def test_bounds_cover_the_rounding_of_the_scores() -> None:
     """A float64 score stands for all scores that round to it: the least of their forgettings is the bound."""
     a = orders.exact_gram([["3/5", "4/5"], ["5/13", "12/13"], ["8/17", "15/17"]])
     rounded = torch.from_numpy(a.astype(float))
-    low, high = bounds.order_forgetting(rounded, (0, 1, 2))
-    own = bounds.order_forgetting(a, (0, 1, 2))
+    low, high = forgetting_of(rounded, (0, 1, 2))
+    own = forgetting_of(a, (0, 1, 2))
     assert low < own[0] <= orders.exact_closed(a, (0, 1, 2)) <= own[1] < high
     moved = a.copy()
     moved[0, 1] = moved[1, 0] = a[0, 1] + Fraction(1, 2**51)  # within the radius
@@ -131,6 +139,13 @@ def test_nothing_is_proved_of_what_is_nearly_dependent() -> None:
 def test_scores_of_nothing_are_refused() -> None:
     with pytest.raises(InputError, match="diagonal off 1 by 1"):
         bounds.enclosed(2 * torch.eye(3))
+    half = Fraction(1, 2)
+    for off in (Fraction(1, 10**10), Fraction(1, 10**30)):  # rationals are taken as they are
+        with pytest.raises(InputError, match="diagonal off 1 by 1e-"):
+            bounds.enclosed(rational.exact.array([[1 + off, half], [half, 1]]))
+        with pytest.raises(InputError, match="symmetric up to 1e-"):
+            bounds.enclosed(rational.exact.array([[1, half + off], [half, 1]]))
+    assert float(bounds.enclosed(torch.tensor([[1 + 1e-10, 0.5], [0.5, 1]], dtype=torch.float64)).err[0, 1]) >= 1e-10
     with pytest.raises(InputError, match="matrix of finite numbers"):
         bounds.enclosed(torch.full((2, 2), torch.nan))
     with pytest.raises(InputError, match="no directions have"):

@@ -141,13 +141,27 @@ def test_local_search_finds_it_too_and_its_bound_is_one() -> None:
     assert orthogonal.forgetting == 0
 
 
-def test_whatever_is_possible() -> None:
-    assert search.best_known(scores(5, 9, 0)).optimal
-    assert search.best_known(scores(10, 200, 0), parts=100_000).bound > 0
-    assert search.best_known(scores(19, 3000, 0)).bound > 0
-    assert (
-        search.local_search(scores(19, 60, 0, 1.0), restarts=1).bound > 0
-    )  # strong scores: from the last two environments
+@pytest.mark.parametrize("at_once", [1, 4, 7, 40])
+def test_a_local_search_looks_at_a_few_neighbours_at_once(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory does not grow with the number of neighbours, and where the cuts fall changes no bit."""
+    gram, seen = scores(9, 12, 0, 0.5), []
+    whole = search.local_search(gram, restarts=3, bound=0.0)
+
+    def counted(grams: torch.Tensor, orders_: np.ndarray) -> torch.Tensor:
+        seen.append(len(orders_))
+        return orders.closed_forgetting(grams, orders_)
+
+    monkeypatch.setattr(search, "closed_forgetting", counted)
+    monkeypatch.setattr(search, "ENTRIES", at_once * 81)
+    assert repr(search.local_search(gram, restarts=3, bound=0.0)) == repr(whole)
+    assert max(seen) == at_once
+    assert sum(seen) == whole.evaluated + 3  # and the starts
+
+
+def test_a_search_of_nothing_and_of_too_much() -> None:
+    assert search.local_search(torch.eye(1)).order == (0,)
+    strong = search.local_search(scores(19, 60, 0, 1.0), restarts=1)
+    assert strong.bound > 0  # from the last two environments
     with pytest.raises(InputError, match=r"2\^40 subsets(.|\n)*`local_search` uses it"):
         search.branch_and_bound(torch.eye(40))
 

@@ -46,16 +46,14 @@ def derive(p: Proof) -> None:
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     first = x["P"]
-    if (
-        "r" in x
-    ):  # the second environment is one direction: the part of r outside the first, or what the first gives up of itself
+    if "r" in x:
+        # The second environment is one direction: the part of r outside the first, or what the first gives up of itself.  The part that
+        # is taken is never shorter than a tenth of r, so there is no 0/0.
         inside = first @ x["r"]
         outside = x["r"] - inside
-        free = ops.positive(
-            ops.T(outside) @ outside - ops.ratio(1, 100)
-        )  # no less than a hundredth of |r|^2: never 0/0
+        free = ops.positive(ops.T(outside) @ outside - ops.ratio(1, 100))
         rest = outside * free + inside * (1 - free)
-        second = rest @ ops.T(rest) * ops.reciprocal(ops.T(rest) @ rest)
+        second = rest * ops.reciprocal(ops.T(rest) @ rest) @ ops.T(rest)
         first = first - second * (1 - free)
     else:
         second = x["Q"]

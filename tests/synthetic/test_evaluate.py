@@ -1,0 +1,92 @@
+"""What is said of a relation on a batch: the worst model counts, and one that is not decided is not hidden by others."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sympy
+import torch
+from crossmodal.synthetic.arithmetic import Ball, arithmetic
+from crossmodal.synthetic.evaluate import Judgement, Status, admitted, judge, judge_assumptions, rank
+from crossmodal.theory import registry
+from crossmodal.theory.claim import Assumption, Claim
+from crossmodal.theory.language import Relation
+
+bounded = arithmetic("bounded")
+x, y = sympy.symbols("x y", real=True)
+NAN, INF = math.nan, math.inf
+
+
+def batch(mid: list[float], err: list[float]) -> dict[str, Any]:
+    return {"x": Ball(*(torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (mid, err)))}
+
+
+# relation, middles and radii of the models, what is said, the model it is said of
+CASES: list[tuple[Relation, list[float], list[float], Status, int]] = [
+    (Relation("r", 0, "<=", x), [NAN, -1], [0, 0], "violated", 1),
+    (Relation("r", 0, "<=", x), [1, -1, -2], [NAN, 0.5, 1.5], "violated", 1),  # the surest
+    (Relation("r", 0, "<=", x), [1, NAN, 2], [0, 0, 0], "within error", 1),
+    (Relation("r", 0, "<=", x), [1, 2, -1], [0, INF, 3], "within error", 1),  # whatever a radius without end covers
+    (Relation("r", 0, "<=", x), [1, 2], [0, 5], "within error", 1),
+    (Relation("r", 0, "<=", x), [3, 2, 1], [4, 3, 0], "within error", 1),
+    (Relation("r", 0, "<=", x), [2, 1, 0.5], [0, 0, 0.4], "holds", 2),
+    (Relation("r", 0, "<=", x), [INF, 1], [0, 0], "within error", 0),
+    (Relation("r", 0, "<", x), [1, 0], [0, 0], "within error", 1),  # a radius is never quite 0
+    (Relation("r", 0, "<", x), [1, -1], [0, 0], "violated", 1),
+    (Relation("r", 0, "<", x), [1, 0.5], [0, 0.4], "holds", 1),
+    (Relation("r", x, "==", 0), [1e-9, 0], [1e-8, 0], "holds", 0),
+    (Relation("r", x, "==", 0), [1e-9, 0, 1e-12], [1e-8, 0, 1e-13], "violated", 2),
+    (Relation("r", x, "==", 0), [0, 0], [0, INF], "within error", 1),
+    (Relation("r", x, "==", 0), [0, NAN], [0, 0], "within error", 1),
+]
+
+
+@pytest.mark.parametrize(("relation", "mid", "err", "status", "index"), CASES)
+def test_the_worst_model_counts(
+    relation: Relation, mid: list[float], err: list[float], status: Status, index: int
+) -> None:
+    found = judge(relation, batch(mid, err), bounded)
+    assert (found.status, found.index) == (status, index)
+    if math.isfinite(mid[index] + err[index]):
+        assert abs(found.slack) == abs(mid[index])
+    else:
+        assert math.isnan(found.slack)
+        assert found.error == INF
+    alone = [judge(relation, batch([m], [e]), bounded) for m, e in zip(mid, err, strict=True)]
+    assert min(map(rank, alone))[0] == rank(found)[0]  # the batch says what is said of its worst model
+
+
+def test_only_admitted_models_count() -> None:
+    values = batch([NAN, -1, 2, 3], [0, 0, 5, 0])
+    for mask, status, index in (
+        ([0, 0, 0, 1], "holds", 3),
+        ([0, 0, 1, 1], "within error", 2),
+        ([1, 0, 0, 1], "within error", 0),
+    ):
+        found = judge(Relation("r", 0, "<=", x), values, bounded, torch.tensor(mask, dtype=torch.bool))
+        assert (found.status, found.index) == (status, index)
+
+
+def test_order_of_judgements() -> None:
+    """Violated, not a number, undecided, holding, each by slack; nothing that comes after replaces what is not a number."""
+    worst_first = [("violated", -2.0), ("violated", 0.0), ("within error", NAN), ("within error", -1.0), ("within error", 1.0), ("holds", -3.0), ("holds", 0.0)]  # fmt: skip
+    ranks = [rank(Judgement("r", status, slack, 0.0, 0.0, 0.0)) for status, slack in worst_first]  # type: ignore[arg-type]
+    assert ranks == sorted(ranks)
+    assert len(set(ranks)) == len(ranks)
+
+
+def assuming(*relations: Relation) -> Claim:
+    claim = registry.get("C2")
+    return replace(claim, statement=replace(claim.statement, assumptions=(Assumption("a", "", relations),)))
+
+
+def test_an_assumption_that_is_no_number_is_not_ruled_out_and_not_hidden() -> None:
+    claim = assuming(Relation("", 0, "<=", x))
+    assert admitted(claim, batch([NAN, -1, 1, -1], [0, 0, NAN, 2]), bounded, 4).tolist() == [True, False, True, True]
+    known, unknown = Relation("", 0, "<=", y), Relation("", 0, "<=", x)
+    values = {**batch([NAN], [0]), "y": batch([1], [0])["x"]}
+    for relations in ((known, unknown, known), (unknown, known)):
+        assert math.isnan(judge_assumptions(assuming(*relations), values, bounded)["a"].slack)

@@ -1,0 +1,71 @@
+"""A claim on features: the worst instance counts, and one that is not decided is said to be."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sympy
+from crossmodal.theory import registry
+from crossmodal.theory.claim import Claim
+from crossmodal.theory.language import Relation
+from crossmodal.vlm_validation.features import Features
+from crossmodal.vlm_validation.measure import measure
+
+LOOSE = Relation("loose", 0, "<=", sympy.Symbol("p", real=True))
+WHERE = {"a square": "square", "a huge one": "huge", "the usual": ""}
+
+
+def claim_on(names: list[str]) -> Claim:
+    """C2 on the first environment: as it is, with numbers so large that the interaction is inf - inf, and with a head that is no linear one."""
+    claim = registry.get("C2")
+    usual: Any = claim.on_features
+
+    def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
+        _, inputs = next(iter(usual(view)))
+        for name in names:
+            more: dict[str, Any] = {"square": [[1]]} if WHERE[name] == "square" else {}
+            if WHERE[name] == "huge":
+                more = {"w": inputs["w"] * 10**300 * 10**300}
+            yield name, {**inputs, **more}
+
+    return replace(claim, on_features=on_features)
+
+
+@pytest.mark.parametrize("names", [["a huge one", "the usual", "the usual"], ["the usual", "a huge one"]])
+def test_an_instance_without_a_number_is_said(names: list[str], features: Features) -> None:
+    found = measure(claim_on(names), features)
+    at, judgement = found.worst["zero"]
+    assert at == "a huge one"
+    assert math.isnan(judgement.slack)
+    assert (found.instances, found.violations) == (len(names), 0)
+    assert found.summary == "undecided: no number on a huge one"
+    assert json.loads(json.dumps(found.to_json()))["worst"]["zero"]["status"] == "within error"
+
+
+@pytest.mark.parametrize("names", [["a huge one", "a square"], ["a square", "a huge one"]])
+def test_a_violation_is_not_hidden_by_it(names: list[str], features: Features) -> None:
+    claim = claim_on(names)
+    found = measure(replace(claim, statement=replace(claim.statement, assumptions=())), features)
+    assert found.worst["zero"][0] == "a square"
+    assert found.violations == 1
+    assert found.summary.startswith("FAILS on 1 of 2, by ")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_another_relation_says_hides_it_neither(turned: bool, features: Features) -> None:
+    claim = claim_on(["the usual", "a huge one"])
+    relations = (*claim.statement.relations, LOOSE)
+    statement = replace(claim.statement, relations=relations[::-1] if turned else relations)
+    assert measure(replace(claim, statement=statement), features).summary == "undecided: no number on a huge one"
+
+
+def test_what_holds_holds(features: Features) -> None:
+    claim = claim_on(["the usual", "the usual"])
+    assert measure(claim, features).summary == "holds on 2"
+    loose = replace(claim, statement=replace(claim.statement, relations=(LOOSE,)))
+    assert measure(loose, features).summary == "holds on 2, least slack 0.5"
