@@ -8,7 +8,8 @@ self-attention modules; `route_self_attention` sends those modules through the s
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +18,10 @@ from crossmodal.kernels.packing import active_layout, packed_attention
 from torch import Tensor, nn
 
 NAME = "crossmodal_packed"
+
+# Both contexts below change a model that other threads may be changing too: interleaved, one would record the other's
+# change as the state to go back to, and a model is never put back.  So one switched pass runs at a time.
+_SWITCHED = threading.RLock()
 
 
 @functools.cache
@@ -88,13 +93,14 @@ def packed_attention_forward(
 
 @contextmanager
 def use_packed_attention(config: Any) -> Iterator[None]:
-    """Switch a submodel's attention implementation by its configuration, and back."""
-    name, before = register_attention(), config._attn_implementation
-    config._attn_implementation = name
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
+    """Switch a submodel's attention implementation by its configuration, and back; one thread at a time."""
+    name = register_attention()
+    with _SWITCHED:
+        before, config._attn_implementation = config._attn_implementation, name
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
 
 
 def _is_self_attention(module: nn.Module) -> bool:
@@ -104,7 +110,10 @@ def _is_self_attention(module: nn.Module) -> bool:
 
 @contextmanager
 def route_self_attention(model: nn.Module) -> Iterator[None]:
-    """Send BERT-style self-attention modules of `model` through the packed attention inside the context."""
+    """Send BERT-style self-attention modules of `model` through the packed attention inside the context.
+
+    One thread at a time.  A call without a layout, such as another thread's, takes the way the modules had before.
+    """
     modules = [m for m in model.modules() if _is_self_attention(m)]
     if not modules:
         raise InputError(
@@ -113,28 +122,26 @@ def route_self_attention(model: nn.Module) -> Iterator[None]:
             causes=["a dual encoder", "a model that uses the attention interface"],
             fix=f"for those, attn_implementation={NAME!r}",
         )
-    before = [vars(module).get("forward") for module in modules]  # a hook, or a routing around this one
-    for module in modules:
-        module.forward = functools.partial(_routed_forward, module)
-    try:
-        yield
-    finally:
-        for module, own in zip(modules, before, strict=True):
-            if own is None:
-                del module.forward  # the class's own method shows through again
-            else:
-                module.forward = own
+    with _SWITCHED:
+        before = [vars(module).get("forward") for module in modules]  # a hook, or a routing around this one
+        for module in modules:
+            module.forward = functools.partial(_routed_forward, module, module.forward)
+        try:
+            yield
+        finally:
+            for module, own in zip(modules, before, strict=True):
+                if own is None:
+                    del module.forward  # the class's own method shows through again
+                else:
+                    module.forward = own
 
 
-def _routed_forward(module: Any, hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> tuple[Tensor]:
+def _routed_forward(
+    module: Any, unrouted: Callable[..., Any], hidden_states: Tensor, *args: Any, **kwargs: Any
+) -> tuple[Tensor]:
     layout = active_layout()
     if layout is None:
-        raise InputError(
-            "a routed self-attention module was called outside a packed context",
-            expected="packed(layout) around the call",
-            causes=["the model was called directly inside route_self_attention"],
-            fix="with packed(layout): ...",
-        )
+        return unrouted(hidden_states, *args, **kwargs)
     x = hidden_states[0]
     heads = (-1, module.num_attention_heads, module.attention_head_size)
     q, k, v = (projection(x).view(heads) for projection in (module.query, module.key, module.value))

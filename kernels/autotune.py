@@ -12,8 +12,10 @@ import functools
 import json
 import os
 import statistics
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from crossmodal.theory.errors import InputError
 from crossmodal.theory.files import write_whole
 
 Config = dict[str, int]
+_STORING = threading.Lock()
 
 
 def cache_path() -> Path:
@@ -54,8 +57,12 @@ def _triton_version() -> str:
         return "none"
 
 
-@functools.cache
-def _load(path: Path, _stamp: int) -> dict[str, Any]:
+@functools.lru_cache(1)
+def _load(path: Path, _stamp: tuple[int, ...]) -> dict[str, Any]:
+    return _read(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         table = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -66,10 +73,10 @@ def _load(path: Path, _stamp: int) -> dict[str, Any]:
 def _table() -> dict[str, Any]:
     path = cache_path()
     try:
-        stamp = path.stat().st_mtime_ns
+        stat = path.stat()
     except OSError:
         return {}
-    return _load(path, stamp)
+    return _load(path, (stat.st_mtime_ns, stat.st_ino, stat.st_size))  # a clock tick has room for several writes
 
 
 def choose(op: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device, default: Config) -> Config:
@@ -107,11 +114,15 @@ def tune(
         ``compile_s`` is the time of the first call less that of a later one.
 
     Raises:
-        InputError: no timed run.
-        RuntimeError: no candidate runs.
+        InputError: no candidate, no timed run, no candidate that runs, or a cache that cannot be written.
     """
-    if repeats < 1:
-        raise InputError(f"autotune: {repeats} timed runs a candidate", expected="at least one")
+    if not isinstance(repeats, int) or repeats < 1 or not candidates:
+        raise InputError(
+            f"autotune: {repeats} timed runs of each of {len(candidates)} candidates",
+            expected="whole numbers, at least one of each",
+            causes=["a time budget that was divided by too much", "candidates that a filter removed"],
+            fix="repeats=20 and the CANDIDATES of the kernel's module",
+        )
     tried: list[dict[str, Any]] = []
     best: dict[str, Any] | None = None
     for config in candidates:
@@ -126,7 +137,12 @@ def tune(
         if best is None or ms < 0.98 * best["ms"]:
             best = tried[-1]
     if best is None:
-        raise RuntimeError(f"no configuration of {op} runs on {device}: {tried}")
+        raise InputError(
+            f"no configuration of {op} runs on {device}; the first says: {tried[0]['error']}",
+            expected="at least one candidate that compiles and launches",
+            causes=["blocks too large for this device's shared memory", "arguments that the kernel does not take"],
+            fix="smaller blocks or fewer stages; the default configuration needs no tuning",
+        )
     entry = {"config": best["config"], "ms": best["ms"], "tried": tried}
     _store(key(op, shape, dtype, device), entry)
     return entry
@@ -141,4 +157,26 @@ def _timed(run: Callable[[Config], object], config: Config, device: torch.device
 
 
 def _store(name: str, entry: dict[str, Any]) -> None:
-    write_whole(cache_path(), json.dumps({**_table(), name: entry}, indent=1, sort_keys=True))
+    """Add an entry to the file; nobody else's, stored meanwhile by another thread or process, is lost."""
+    path = cache_path()
+    with _STORING, _alone(path):
+        table = {**_read(path), name: entry}
+        write_whole(path, json.dumps(table, indent=1, sort_keys=True, default=int))  # numpy's integers too
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """No other process is in here with the same path; where files cannot be locked, nothing is promised."""
+    try:
+        import fcntl
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(path.name + ".lock")  # for the file itself is replaced by every write
+        lock = open(beside, "a")  # noqa: SIM115  (its own errors are not those of the body)
+    except (ImportError, OSError):
+        yield  # a folder that cannot be written is explained by who writes
+        return
+    with lock:  # closing it unlocks
+        with suppress(OSError):  # some network file systems
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -85,8 +85,8 @@ def permutations(count: int, seed: int, device: torch.device | str = "cpu") -> t
             causes=["a last batch that is nearly empty"],
             fix="a larger batch, or baseline='mean'",
         )
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(count, generator=torch.Generator("cpu").manual_seed(seed), device="cpu")
     place = torch.empty_like(order)
-    place[order] = torch.arange(count)
+    place[order] = torch.arange(count, device="cpu")
     first, second = (order[(place + shift) % count] for shift in (1, 2))
     return first.to(device), second.to(device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from crossmodal.theory.errors import InputError
-from torch import Tensor
+from torch import Tensor, nn
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -152,15 +152,30 @@ def require_finite(op: str, **tensors: Tensor) -> None:
         )
 
 
-def no_backward(op: str, *tensors: Tensor | None) -> None:
-    """Refuse to cut a gradient silently."""
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors):
+def no_backward(op: str, *tensors: object, instead: str = "") -> None:
+    """Refuse to cut a gradient silently; `instead` is what autograd understands, by default the naive form."""
+    instead = instead or f"{op}(..., impl='naive')"
+    if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in tensors):
         raise InputError(
             f"{op}: an input requires grad, and this operation has no backward",
             expected="tensors without grad, or torch.no_grad()",
             causes=["the model's parameters require grad and the call is outside torch.no_grad()"],
-            fix=f"wrap the call in torch.no_grad(), or use {op}(..., impl='naive'), which autograd understands",
+            fix=f"wrap the call in torch.no_grad(), or use {instead}, which autograd understands",
         )
+
+
+def no_checkpointing(op: str, tower: nn.Module) -> None:
+    """Refuse gradient checkpointing: a layer that is computed again in the backward pass no longer sees the layout."""
+    if not torch.is_grad_enabled():
+        return
+    for module in tower.modules():
+        if module.training and getattr(module, "gradient_checkpointing", False):
+            raise InputError(
+                f"{op}: {type(module).__name__} is in training with gradient checkpointing",
+                expected="no checkpointing, whose recomputation would be without packing and give wrong gradients",
+                causes=["gradient_checkpointing_enable() for the model's own training"],
+                fix="model.gradient_checkpointing_disable(), or impl='naive', which may be recomputed",
+            )
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import NamedTuple
 
 import torch
@@ -52,7 +52,10 @@ def model_coalitions(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> CoalitionValues:
-    """`fused_coalitions` for a fused encoder, `dual_coalitions` for a dual one."""
+    """`fused_coalitions` for a fused encoder, `dual_coalitions` for a dual one.
+
+    A model in training is in evaluation mode meanwhile: give it to one call at a time.
+    """
     run = dual_coalitions if hasattr(model, "vision_model") else fused_coalitions
     return run(model, batches, baseline=baseline, seed=seed, progress=progress)
 
@@ -85,8 +88,7 @@ def fused_coalitions(
     """
     values, names, done = [], set(), 0
     with torch.inference_mode(), _eval(model):
-        for batch in batches:
-            batch = _to_model(model, batch)
+        for batch in _on_device(model, batches):
             output = pack_coalitions(model, batch, baseline=baseline, seed=seed + done)
             value, name = _fused_value(model, output, batch.get("labels"))
             values.append(value.double().cpu())
@@ -118,15 +120,16 @@ def _fused_value(model: nn.Module, output: FusedOutput, labels: Tensor | None) -
     if labels is None:
         chosen, name, table = logits[-1].argmax(-1), "logit of the predicted class", logits
     else:
-        right = labels.shape == logits.shape[1:2] and not labels.is_floating_point()
-        if not right or not 0 <= labels.min() <= labels.max() < logits.shape[-1]:
+        whole = not labels.is_floating_point() and not labels.is_complex()
+        chosen = labels.long() if whole else labels  # unsigned numbers have neither a minimum nor an index
+        if not whole or chosen.shape != logits.shape[1:2] or not 0 <= chosen.min() <= chosen.max() < logits.shape[-1]:
             raise checks.InputError(
                 f"coalitions: {checks.describe('labels', labels)}",
                 expected=f"({logits.shape[1]},) integers in [0, {logits.shape[-1]})",
                 causes=["soft or one-hot labels", "labels of another data set", "labels of another batch"],
                 fix="labels.argmax(1) for one-hot labels",
             )
-        chosen, name, table = labels, "log-probability of the label", logits.double().log_softmax(-1)
+        name, table = "log-probability of the label", logits.double().log_softmax(-1)
     index = chosen.expand(logits.shape[0], -1)[..., None]
     return table.gather(-1, index)[..., 0], name
 
@@ -167,8 +170,7 @@ def dual_coalitions(
         )
     images, texts, done = [], [], 0
     with torch.inference_mode(), _eval(model):
-        for batch in batches:
-            batch = _to_model(model, batch)
+        for batch in _on_device(model, batches):
             keep_image, keep_text = _with_and_without(model, batch) if baseline == "tokens" else (None, None)
             out = factored_dual(
                 model,
@@ -224,8 +226,27 @@ class _eval:
             module.training = training
 
 
-def _to_model(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+def _on_device(model: nn.Module, batches: Iterable[Batch]) -> Iterator[dict[str, Tensor]]:
     device = next(model.parameters()).device
+    single = isinstance(batches, Mapping)
+    if single or not isinstance(batches, Iterable):
+        raise _not_batches("batches are one batch" if single else checks.describe("batches", batches))
+    for batch in batches:
+        if not isinstance(batch, Mapping):
+            raise _not_batches(checks.describe("a batch", batch))
+        yield _to_device(device, batch)
+
+
+def _not_batches(found: str) -> checks.InputError:
+    return checks.InputError(
+        f"coalitions: {found}",
+        expected="an iterable of dictionaries of tensors",
+        causes=["one batch that is not in a list", "a data set of tuples"],
+        fix="[batch], or a DataLoader whose batches are dictionaries",
+    )
+
+
+def _to_device(device: torch.device, batch: Batch) -> dict[str, Tensor]:
     wanted = {name: batch[name] for name in (*TENSORS, "labels") if batch.get(name) is not None}
     for name in ("pixel_values", "input_ids"):
         if name not in wanted:
@@ -235,7 +256,7 @@ def _to_model(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
                 causes=["a batch of one modality"],
                 fix="processor(images, texts, return_tensors='pt', padding=True)",
             )
-    return {name: torch.as_tensor(x).to(device) for name, x in wanted.items()}
+    return {name: torch.as_tensor(x, device=device) for name, x in wanted.items()}
 
 
 def _tell(progress: Progress | None, done: int, batches: Iterable[Batch], size: int) -> None:

@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -61,6 +61,11 @@ def missing_for_triton(device: torch.device) -> str:
     if device.type != "cuda" and not interpreting():
         return f"the tensors are on {device}, and Triton needs a CUDA device"
     return ""
+
+
+def on_device_of(x: torch.Tensor) -> AbstractContextManager[object]:
+    """Triton launches on the current GPU, which need not be the one that holds the tensors."""
+    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
 def resolve(op: str, impl: str, device: torch.device) -> str:

@@ -41,13 +41,15 @@ def factored_dual(
 
     A dual encoder's score is a product of two features, so Ki + Kt encodings serve Ki x Kt combinations.  Masked
     tokens are dropped, the rest keep their position embeddings, and each encoder runs packed, without padding.
-    Structural tokens are always kept: the image's class token, and the text's first and pooled token.
+    Structural tokens are always kept: the image's class token, and the text's first and pooled token.  The first
+    token of a text is the first that `attention_mask` shows, so that padding on the left takes no part.
 
     Args:
         model: a CLIP or SigLIP model of `transformers` (or one built alike); in eval mode unless dropout is wanted.
         pixel_values: (B, 3, H, W) images.
         input_ids: (B, L) texts.
         attention_mask: (B, L) of 0 and 1, or boolean; None means what the model makes of it: every token counts.
+            SigLIP pools its last position, padding or not, and was trained without a mask: leave it out there.
         image_masks: (Ki, B, P) boolean over patches in reading order; None is one full mask.
         text_masks: (Kt, B, L) boolean; None is one full mask.
         impl: ``auto`` or ``torch`` for packed passes, ``naive`` for a padded pass a mask.
@@ -57,7 +59,7 @@ def factored_dual(
         token alone, or, in a model without one (SigLIP), those of a pool whose attention output is zero.
 
     Raises:
-        InputError: an unsupported model, mask shape or implementation, or no sample.
+        InputError: an unsupported model, mask shape or implementation, no sample, or gradient checkpointing.
     """
     vision, text = towers(model)
     if impl not in ("auto", "torch", "naive"):
@@ -75,16 +77,40 @@ def factored_dual(
 
 
 def towers(model: nn.Module) -> tuple[Any, Any]:
-    """The vision and the text model."""
-    pair = getattr(model, "vision_model", None), getattr(model, "text_model", None)
-    if any(not all(hasattr(tower, part) for part in ("embeddings", "encoder")) for tower in pair):
+    """The vision and the text model, which have all that is used of them and nothing that would be left out."""
+    vision, text = getattr(model, "vision_model", None), getattr(model, "text_model", None)
+    table = getattr(vision, "embeddings", None)
+    unmet = {
+        "a vision_model with embeddings, encoder, post_layernorm": _has(
+            vision, "embeddings", "encoder", "post_layernorm"
+        ),
+        "a class token or a pool with a probe": _has(table, "class_embedding") or _has(vision, "head.probe"),
+        "patches made from whole images": not isinstance(getattr(table, "patch_embedding", None), nn.Linear),
+        "normalisation before the encoder by CLIP's name, pre_layrnorm": not hasattr(vision, "pre_layernorm"),
+        "a text_model with embeddings, encoder, final_layer_norm": _has(
+            text, "embeddings", "encoder", "final_layer_norm"
+        ),
+        "an eos_token_id to pool or a head": _has(text, "eos_token_id") or _has(text, "head"),
+    }
+    missing = [part for part, met in unmet.items() if not met]
+    if missing:
         raise checks.InputError(
-            f"factored_dual: {type(model).__name__} is not a dual encoder this function knows",
-            expected="a model with vision_model and text_model, such as CLIPModel or SiglipModel",
-            causes=["a fused encoder such as ViLT", "one tower of a dual encoder"],
-            fix="pack_coalitions for fused encoders",
+            f"factored_dual: {type(model).__name__} is not a dual encoder this function knows; it lacks: {'; '.join(missing)}",
+            expected="CLIPModel, MetaClip2Model, CLIPSegModel or SiglipModel, or a model built alike",
+            causes=["a dual encoder of another family", "a fused encoder such as ViLT", "one tower of a dual encoder"],
+            fix="pack_coalitions for fused encoders; the model's own passes for other dual ones",
         )
-    return pair
+    return vision, text
+
+
+def _has(part: object, *names: str) -> bool:
+    for name in names:
+        found = part
+        for step in name.split("."):
+            found = getattr(found, step, None)
+        if found is None:
+            return False
+    return True
 
 
 def encode_images(model: Any, vision: Any, pixels: Tensor, masks: Tensor | None, naive: bool) -> Tensor:
@@ -113,12 +139,14 @@ def encode_texts(
     causal = not hasattr(text, "head")  # CLIP pools the end token of a causal model, SigLIP the last position
     pooled = _pooled_position(text, ids, causal)
     masks = _masks("text_masks", masks, ids.shape[0], ids.shape[1], x.device)
+    first = torch.zeros_like(pooled)
     if attention_mask is not None:
-        masks = masks & checks.attention_mask("factored_dual", attention_mask, ids)
+        attended = checks.attention_mask("factored_dual", attention_mask, ids)
+        masks, first = masks & attended, attended.int().argmax(1)
     position = torch.arange(ids.shape[1], device=ids.device)
     always = position == pooled[:, None]
     if causal:
-        always = always | (position == 0)
+        always = always | (position == first[:, None])
         masks = masks & (position <= pooled[:, None])  # a causal model never looks behind the pooled token
     keep = masks | always
     hidden, _ = _run(text, x, keep, naive, causal=causal)
@@ -153,6 +181,7 @@ def _run(tower: Any, x: Tensor, keep: Tensor, naive: bool, causal: bool = False)
     if naive:
         states = [_padded(tower, x, present, causal) for present in keep]
         return torch.cat(states), flat
+    checks.no_checkpointing("factored_dual", tower)
     out = []
     with use_packed_attention(tower.config):
         for start in range(0, flat.shape[0], ROWS):

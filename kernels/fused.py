@@ -47,6 +47,9 @@ def pack_coalitions(
     masked key has weight zero.  The class token in front of the text is the pooled token and always kept; the
     empty coalition holds nothing else, does not depend on the sample, and is computed once.
 
+    A model with ``config.max_image_length > 0`` draws that many patches of a larger image at random, here as in its own
+    forward; ``torch.manual_seed`` before the call makes it draw the same ones.
+
     Args:
         model: a ViLT model of `transformers`, with or without a head; in eval mode unless dropout is wanted.
         inputs: the model's keyword arguments for B samples: ``input_ids`` (B, Lt), ``pixel_values`` (B, 3, H, W),
@@ -66,9 +69,9 @@ def pack_coalitions(
 
     Raises:
         InputError: an unsupported model, coalition, baseline, mask shape or implementation; no sample; texts without
-            their class token.
+            their class token; gradient checkpointing.
     """
-    core = _core(model)
+    core, head = _core(model), _head(model)
     if impl not in ("auto", "torch", "naive"):
         raise checks.InputError(
             f"pack_coalitions: impl={impl!r}",
@@ -101,7 +104,6 @@ def pack_coalitions(
     run = _padded if impl == "naive" else _packed
     states, pooled_tokens = run(core, embeddings, keep, output_hidden_states)
     pooled = core.pooler(core.layernorm(pooled_tokens).flatten(0, 1)[:, None]).unflatten(0, keep.shape[:2])
-    head = getattr(model, "classifier", None) or getattr(model, "rank_output", None)
     return FusedOutput(pooled, None if head is None else head(pooled), keep, states)
 
 
@@ -119,6 +121,21 @@ def _core(model: nn.Module) -> Any:
     return core
 
 
+def _head(model: nn.Module) -> nn.Module | None:
+    """What makes logits of one image's pooled output; None for a model without it."""
+    head = getattr(model, "classifier", None) or getattr(model, "rank_output", None)
+    first = next((m for m in head.modules() if isinstance(m, nn.Linear)), None) if head is not None else None
+    width = model.config.hidden_size  # type: ignore[union-attr]
+    if first is not None and first.in_features != width:
+        raise checks.InputError(
+            f"pack_coalitions: {type(model).__name__} has a head of {first.in_features} inputs",
+            expected=f"a head on the pooled output of one image and text, of width {width}",
+            causes=["a head on several images at once (NLVR2)"],
+            fix="the encoder without its head, image by image",
+        )
+    return head
+
+
 def _present(coalitions: Sequence[Sequence[str]]) -> Tensor:
     """(K, 2) boolean: image, text."""
     iterable = isinstance(coalitions, Iterable) and all(isinstance(c, Iterable) for c in coalitions)
@@ -131,15 +148,17 @@ def _present(coalitions: Sequence[Sequence[str]]) -> Tensor:
             causes=["a string where a tuple was meant: ('image') is not ('image',)"],
             fix="coalitions=[(), ('image',), ('text',), ('image', 'text')]",
         )
-    return torch.tensor([["image" in c, "text" in c] for c in wanted])
+    return torch.tensor([["image" in c, "text" in c] for c in wanted], device="cpu")
 
 
 def embed(core: Any, inputs: Mapping[str, Tensor]) -> FusedTokens:
     """Input embeddings of both modalities, computed once for all coalitions."""
-    missing = [name for name in ("input_ids", "pixel_values") if inputs.get(name) is None]
+    held = inputs if isinstance(inputs, Mapping) else {}
+    missing = [name for name in ("input_ids", "pixel_values") if held.get(name) is None]
     if missing:
+        found = f"hold {sorted(held)}" if isinstance(inputs, Mapping) else f"are of type {type(inputs).__name__}"
         raise checks.InputError(
-            f"pack_coalitions: inputs hold {sorted(inputs)}, and {missing} are missing",
+            f"pack_coalitions: inputs {found}, and {missing} are missing",
             expected="input_ids and pixel_values",
             causes=["a batch of one modality", "the output of a tokenizer instead of a processor"],
             fix="inputs = processor(images, texts, return_tensors='pt', padding=True)",
@@ -177,6 +196,7 @@ def _packed(
     core: Any, embeddings: Tensor, keep: Tensor, output_hidden_states: bool
 ) -> tuple[tuple[Tensor, ...] | None, Tensor]:
     """One pass over all kept tokens (several if they are very many); returns hidden states (K, B, L, D) and the pooled tokens (K, B, D)."""
+    checks.no_checkpointing("pack_coalitions", core)
     masks, batch, length = keep.shape
     rows, copies = _unique_rows(embeddings, keep)
     shared = embeddings.ndim == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,10 +25,13 @@ class GraphedCall:
 
     def __init__(self, function: Callable[..., Any], *example: Tensor, warmup: int = 3) -> None:
         self.function = function
+        _require_tensors(example)
         self.example = tuple(x.clone() for x in example)
-        self.graphed = bool(example) and all(x.is_cuda for x in example)
+        devices = {x.device for x in example}
+        self.graphed = len(devices) == 1 and example[0].is_cuda
         if self.graphed:
-            self._record(warmup)
+            with torch.cuda.device(example[0].device):  # streams and graphs belong to the current one
+                self._record(warmup)
 
     def _record(self, warmup: int) -> None:
         side = torch.cuda.Stream()
@@ -52,6 +55,7 @@ class GraphedCall:
         return self.output
 
     def _check(self, arguments: tuple[Tensor, ...]) -> None:
+        _require_tensors(arguments)
         expected = [(x.shape, x.dtype, x.device) for x in self.example]
         if [(x.shape, x.dtype, x.device) for x in arguments] != expected:
             raise InputError(
@@ -60,3 +64,13 @@ class GraphedCall:
                 causes=["a last batch that is smaller than the others"],
                 fix="call the function itself for batches of another shape",
             )
+
+
+def _require_tensors(arguments: Sequence[object]) -> None:
+    if not all(isinstance(x, Tensor) for x in arguments):
+        raise InputError(
+            "GraphedCall: " + "; ".join(describe(str(i), x) for i, x in enumerate(arguments)),
+            expected="tensors only",
+            causes=["a number, which a recorded graph would keep for ever", "a numpy array"],
+            fix="bind what is no tensor: GraphedCall(lambda u, v: function(u, v, 3.0), u, v)",
+        )

@@ -7,13 +7,19 @@ works on blocks of its own and nobody waits before the end.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 
 import torch
+
+_MAKING = threading.Lock()  # a cache alone lets every first caller make a pool
+if hasattr(os, "register_at_fork"):  # a child that is forked meanwhile must find it open
+    os.register_at_fork(before=_MAKING.acquire, after_in_parent=_MAKING.release, after_in_child=_MAKING.release)
 
 
 def workers(blocks: int, device: torch.device) -> int:
@@ -45,20 +51,44 @@ def in_shares(work: Callable[[int, range], None], blocks: int, count: int) -> No
         future.result()
 
 
-@functools.cache
-def _pool(size: int, _process: int) -> ThreadPoolExecutor:
+def _pool(size: int, process: int) -> ThreadPoolExecutor:
     """Threads that keep to one core each; a forked process inherits none and makes its own."""
-    threads = torch.get_num_threads()
-    together = threading.Barrier(size + 1)
+    with _MAKING:
+        return _make_pool(size, process)
 
-    def settle() -> None:
-        torch.get_num_threads()  # a thread takes over the default at its first question, so ask before it is changed
-        torch.set_num_threads(1)  # of this thread, but also the default of threads to come ...
-        together.wait()
 
-    pool = ThreadPoolExecutor(size, thread_name_prefix="kernels", initializer=settle)
-    for _ in range(size):
-        pool.submit(int)  # an idle thread is reused instead of a new one started; none is idle before the barrier
-    together.wait()
-    torch.set_num_threads(threads)  # ... which is put back
-    return pool
+@functools.cache
+def _make_pool(size: int, _process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(size, thread_name_prefix="kernels", initializer=_keep_to_one_core)
+
+
+def _keep_to_one_core() -> None:
+    """Limit this thread, and no other.
+
+    `torch.set_num_threads` also changes the default of threads that have not used torch yet.  So the libraries below
+    torch are asked.  Where they cannot be found the default is put back at once, by a thread that ends; one of the
+    program's that first uses torch in between keeps one core.
+    """
+    with _MAKING:
+        default = torch.get_num_threads()  # a thread takes over the default at its first question: ask before limits
+        limits = _limits_of_a_thread()
+        for limit in limits:
+            limit(1)
+        if not limits:
+            torch.set_num_threads(1)
+            restore = threading.Thread(target=torch.set_num_threads, args=(default,))
+            restore.start()
+            restore.join()
+
+
+@functools.cache
+def _limits_of_a_thread() -> tuple[Callable[[int], object], ...]:
+    """What limits the calling thread alone, in all libraries that torch computes with on a CPU; none if any is missing."""
+    # MKL's function in capitals takes the number; the same in small letters takes its address
+    wanted = {"omp_set_num_threads": torch.backends.openmp, "MKL_Set_Num_Threads_Local": torch.backends.mkl}
+    names = [name for name, backend in wanted.items() if backend.is_available()]
+    try:
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        return tuple(getattr(library, name) for name in names) if "omp_set_num_threads" in names else ()
+    except (OSError, AttributeError):
+        return ()

@@ -7,6 +7,7 @@ import torch
 from crossmodal.kernels import coalition_head
 from crossmodal.kernels.ops.coalition_head import torch as blocked
 from crossmodal.theory.errors import InputError
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 SHAPES = [(130, 65, 96, 33), (1, 1, 1, 1), (1100, 300, 70, 70), (7, 1000, 3, 5), (9, 307, 6, 5)]
 
@@ -155,6 +156,22 @@ def test_ties_across_groups_of_classes_go_to_the_lowest(shift) -> None:
     assert (found.argmax[1:] == 100).all()
     assert (found.argmax[0] == 0).all()
     assert torch.equal(found.argmax, coalition_head(**made, impl="naive").argmax)
+
+
+def test_no_tensor_is_made_on_the_cpu_for_another_device() -> None:
+    with FakeTensorMode():
+        largest, at = blocked._first_maximum(torch.empty(4, 200, device="cuda"), 2)
+    assert largest.device == at.device == torch.device("cuda:0")
+
+
+@pytest.mark.parametrize("impl", ["torch", "naive"])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.uint16, torch.uint32, torch.uint64])
+def test_labels_of_any_whole_dtype(impl, dtype) -> None:
+    made = problem(9, 6, 4, 4)
+    made["labels"] = made["labels"] % 2
+    expected = coalition_head(**made, impl=impl)
+    found = coalition_head(**{**made, "labels": made["labels"].to(dtype)}, impl=impl)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_empty_coalition_does_not_depend_on_the_sample() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import subprocess
 import sys
+import threading
+import time
 
+import numpy as np
 import pytest
 import torch
 from crossmodal.kernels import (
@@ -21,7 +25,10 @@ from crossmodal.kernels import (
     stream_marginals,
     stream_moments,
 )
+from crossmodal.kernels.baselines import permutations
+from crossmodal.kernels.fused import _present
 from crossmodal.theory.errors import InputError
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from crossmodal import kernels
 
@@ -151,7 +158,7 @@ def test_tuning_is_stored_and_deterministic(cache) -> None:
     chosen["BLOCK"] = 1  # the caller's own copy
     assert autotune.choose("other", (1,), torch.float32, CPU, {"BLOCK": 64}) == {"BLOCK": 128}
     assert len(json.loads(cache.read_text())) == 2
-    assert [p.name for p in cache.parent.iterdir()] == ["kernels.json"]  # no temporary file stays behind
+    assert {p.name for p in cache.parent.iterdir()} == {"kernels.json", "kernels.json.lock"}  # no temporary file
 
 
 def test_the_median_counts_and_the_first_call_compiles(cache, monkeypatch) -> None:
@@ -211,13 +218,62 @@ def test_nothing_runs_is_an_error(cache) -> None:
     def run(config: dict[str, int]) -> None:
         raise RuntimeError("no")
 
-    with pytest.raises(RuntimeError, match="no configuration"):
+    with pytest.raises(
+        InputError, match="no configuration of op runs on cpu; the first says: RuntimeError: no"
+    ) as error:
         autotune.tune("op", (1,), torch.float32, CPU, [{"BLOCK": 64}], run)
+    assert all(word in str(error.value) for word in ("expected", "likely cause", "fix"))
+    with pytest.raises(InputError, match="0 candidates"):
+        autotune.tune("op", (1,), torch.float32, CPU, [], run)
 
 
-def test_no_timed_run_is_refused(cache) -> None:
-    with pytest.raises(InputError, match="0 timed runs"):
-        autotune.tune("op", (1,), torch.float32, CPU, [{"BLOCK": 64}], lambda c: None, repeats=0)
+@pytest.mark.parametrize("repeats", [0, 2.5])
+def test_no_timed_run_is_refused(cache, repeats) -> None:
+    with pytest.raises(InputError, match=f"{repeats} timed runs") as error:
+        autotune.tune("op", (1,), torch.float32, CPU, [{"BLOCK": 64}], lambda c: None, repeats=repeats)
+    assert all(word in str(error.value) for word in ("expected", "likely cause", "fix"))
+
+
+@pytest.mark.parametrize("files", ["locked", "on a system without locks"])
+def test_threads_that_tune_at_once_lose_no_entry(cache, monkeypatch, files) -> None:
+    if files != "locked":
+        monkeypatch.setattr(autotune, "_alone", contextlib.nullcontext)
+    write = autotune.write_whole
+    monkeypatch.setattr(
+        autotune, "write_whole", lambda *a: (time.sleep(0.01), write(*a))
+    )  # between reading and writing
+
+    def tune(number: int) -> None:
+        autotune.tune(f"op{number}", (1,), torch.float32, CPU, [{"B": np.int64(7)}], lambda c: None, repeats=1)
+
+    threads = [threading.Thread(target=tune, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(json.loads(cache.read_text())) == 6
+    for number in range(6):  # whatever was read before, within one tick of the clock
+        assert autotune.choose(f"op{number}", (1,), torch.float32, CPU, {"B": 1}) == {"B": 7}
+
+
+def test_processes_that_tune_at_once_lose_no_entry(cache) -> None:
+    code = """
+import sys, time, torch
+from crossmodal.kernels import autotune
+write = autotune.write_whole
+autotune.write_whole = lambda *a: (time.sleep(0.01), write(*a))
+for number in range(10):
+    autotune.tune(sys.argv[1] + str(number), (1,), torch.float32, torch.device("cpu"), [{"B": 7}], len, repeats=1)
+"""
+    running = [subprocess.Popen([sys.executable, "-c", code, name]) for name in "ab"]
+    assert [process.wait() for process in running] == [0, 0]
+    assert len(json.loads(cache.read_text())) == 20
+
+
+def test_a_cache_that_cannot_be_written_is_explained(monkeypatch) -> None:
+    monkeypatch.setenv("CROSSMODAL_CACHE", "/proc/nowhere")
+    with pytest.raises(InputError, match="cannot be written"):
+        autotune.tune("op", (1,), torch.float32, CPU, [{"B": 7}], lambda c: None, repeats=1)
 
 
 def test_buckets() -> None:
@@ -231,3 +287,50 @@ def test_graphed_call_on_the_cpu_is_an_ordinary_call() -> None:
     assert all(torch.equal(x, y) for x, y in zip(call(a, b), moments(a, b), strict=True))
     with pytest.raises(InputError, match="smaller than the others"):
         call(a[:3], b)
+    for bad in (lambda: call(a, 3.0), lambda: GraphedCall(moments, a, 3.0), lambda: call(a.numpy(), b)):
+        with pytest.raises(InputError, match="tensors only"):
+            bad()
+
+
+def test_tensors_on_two_gpus_are_no_graph(monkeypatch) -> None:
+    """There are no two GPUs here: what is recorded is told instead."""
+    recorded: list[torch.device] = []
+    monkeypatch.setattr(GraphedCall, "_record", lambda self, warmup: recorded.append(self.example[0].device))
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    with FakeTensorMode():
+        first, second = (torch.empty(2, device=f"cuda:{index}") for index in (0, 1))
+        assert not GraphedCall(torch.add, first, second).graphed
+        assert GraphedCall(torch.add, second, second).graphed
+    assert recorded == [torch.device("cuda:1")]
+
+
+def test_a_default_device_changes_nothing(unit) -> None:
+    """Every tensor an operation makes says where: the default device may be another than its arguments'."""
+    u, v = unit(3000, 16), unit(300, 16)
+    labels, q, k = torch.arange(300) % 8, unit(12, 16).view(1, 2, 6, 16), unit(20, 16).view(1, 2, 10, 16)
+    keep = torch.arange(10)[None] != 3
+
+    def everything() -> list[torch.Tensor]:
+        head = coalition_head(v, v, u[:8], u[:8], labels, impl="torch")
+        attention = segment_attention(q, k, k, (0, 4, 10), keep=keep, impl="torch")[:2]
+        streamed = (*stream_moments(u.numpy(), v.numpy()), *stream_marginals(u.numpy(), v.numpy()))
+        pairs = pair_lse(u, v, 9.0, impl="torch")
+        others = (*permutations(5, seed=1), _present([("image",), ()]))
+        return [*head, *attention, *streamed, *moments(u, v, impl="torch"), *pairs, *others]
+
+    plain = everything()
+    with torch.device("meta"):
+        inside = everything()
+        assert torch.empty(0).is_meta
+    assert all(torch.equal(a, b) for a, b in zip(plain, inside, strict=True))
+
+
+def test_launches_are_on_the_device_of_the_tensors(monkeypatch) -> None:
+    seen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: (seen.append(device), contextlib.nullcontext())[1])
+    with FakeTensorMode():
+        with dispatch.on_device_of(torch.empty(2, device="cuda:1")):
+            pass
+        with dispatch.on_device_of(torch.empty(2, device="cpu")):
+            pass
+    assert seen == [torch.device("cuda:1")]

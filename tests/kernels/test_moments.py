@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from crossmodal.kernels import FeatureMoments, moments, stream_marginals, stream_moments
+from crossmodal.kernels import FeatureMoments, PairMoments, moments, stream_marginals, stream_moments
 from crossmodal.kernels.ops.moments import streaming
 from crossmodal.kernels.ops.moments import torch as blocked
 from crossmodal.kernels.ops.moments.streaming import shard_moments
@@ -49,6 +49,141 @@ def test_centring_keeps_a_tiny_variance(unit) -> None:
     assert float(expected.variance) < 1e-6
     close(moments(u, v, impl="torch"), expected, 1e-6)
     assert abs(raw_moments_in_float32(u, v) / float(expected.variance) - 1) > 1e-2
+
+
+# What float32 leaves of a score is 2^-24 of the spread, which is the spread times the score itself, and averages out
+# over N: at a mean of 0.99 to 0.9999 less than 1e-6 of a part.
+CONES = [(0.1, 64), (0.03, 64), (0.03, 512), (0.01, 4), (0.01, 64)]
+
+
+def cones(spread: float, d: int, skewed: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit features of both modalities in one narrow cone."""
+    x = torch.randn(2, 6000, d, dtype=torch.float64)
+    x = x.exp() - 1.6 if skewed else x
+    u, v = torch.nn.functional.normalize(1 / d**0.5 + spread * x / d**0.5, dim=2).float()
+    return u, v[:5000]
+
+
+def in_classes() -> tuple[torch.Tensor, torch.Tensor]:
+    """Six cones inside a wider one, one after the other: no block looks like the whole."""
+    centres = 1 / 8 + 0.01 * torch.randn(2, 6, 1, 64) / 8
+    u, v = torch.nn.functional.normalize(centres + 0.01 * torch.randn(2, 6, 2000, 64) / 8, dim=3).flatten(1, 2)
+    return u, v
+
+
+def parts_apart(found, u: torch.Tensor, v: torch.Tensor) -> float:
+    """Largest relative error of image and text part, each by itself."""
+    centred = [x.double() - x.double().mean(0) for x in (u, v)]
+    image, text = centred[0] @ v.double().mean(0), centred[1] @ u.double().mean(0)
+    pairs = ((found.image, image), (found.text, text))
+    return max(abs(float(part.detach() / scores.square().mean()) - 1) for part, scores in pairs)
+
+
+def merged(u: torch.Tensor, v: torch.Tensor):
+    """Shards of any size, one of them a single row."""
+    total = [FeatureMoments.empty(u.shape[1]) for _ in range(2)]
+    for side, x in enumerate((u, v)):
+        for part in x.split([1, 2000, 700, len(x) - 2701]):
+            total[side] = total[side].merge(FeatureMoments.of(part))
+    return PairMoments(*blocked.combine(*total))
+
+
+WAYS = {
+    "moments": lambda u, v: moments(u, v, impl="torch"),
+    "with grad": lambda u, v: moments(u.clone().requires_grad_(), v, impl="torch"),
+    "stream": lambda u, v: stream_moments(u.numpy(), v.numpy(), rows=1500),
+    "shards": merged,
+    "marginals": lambda u, v: stream_marginals([u[:700].numpy(), u[700:].double().numpy()], v.numpy()),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("skewed", [False, True])
+@pytest.mark.parametrize("cone", CONES)
+def test_image_and_text_part_of_a_narrow_cone(way, cone, skewed) -> None:
+    u, v = cones(*cone, skewed)
+    assert float(u.mean(0) @ v.mean(0)) > 0.93
+    assert parts_apart(WAYS[way](u, v), u, v) <= 1e-6
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_image_and_text_part_of_two_narrow_cones(way) -> None:
+    """Cones of different directions, and of nearly the same one."""
+    for angle in (1.0, 0.02):
+        u, v = cones(0.01, 32)
+        v = torch.nn.functional.normalize(v + angle * torch.randn(32) / 32**0.5, dim=1)
+        assert parts_apart(WAYS[way](u, v), u, v) <= 1e-6
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_image_and_text_part_of_sorted_samples(way) -> None:
+    u, v = in_classes()
+    assert parts_apart(WAYS[way](u, v), u, v) <= 1e-6
+
+
+def test_that_check_fails_for_the_float32_product(monkeypatch) -> None:
+    """Mutants: leave the rounding along the mean in the scatter; take rows as they are for the marginals."""
+    u, v = cones(0.01, 64)
+    monkeypatch.setattr(blocked, "_lost", lambda scatter, axis, row: torch.zeros_like(axis))
+    assert min(parts_apart(WAYS[way](u, v), u, v) for way in ("moments", "with grad", "stream", "shards")) > 1e-5
+    right = streaming._centred_in_cache
+    monkeypatch.setattr(streaming, "_centred_in_cache", lambda b, s, centre, add: right(b, s, centre * 0, add))
+    assert parts_apart(WAYS["marginals"](u, v), u, v) > 1e-5
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_very_many_narrow_features(d, dtype) -> None:
+    u, v = (torch.rand(2, 1 << 20, d) + 0.5).to(dtype)
+    found = moments(u, v, impl="torch")
+    a, b = u.double(), v.double()
+    cov_u, cov_v = (torch.cov(x.T, correction=0).view(d, d) for x in (a, b))
+    mu, mv = a.mean(0), b.mean(0)
+    image, text, rest = mv @ cov_u @ mv, mu @ cov_v @ mu, (cov_u * cov_v).sum()
+    close(found, PairMoments(mu @ mv, image + text + rest, image, text, rest), 1e-6)
+
+
+def test_constant_features_have_no_negative_variance() -> None:
+    for seed in range(20):
+        torch.manual_seed(seed)
+        u = torch.nn.functional.normalize(torch.randn(1, 8), dim=1).expand(3000, 8).contiguous()
+        v = torch.nn.functional.normalize(torch.randn(3000, 8) + 1, dim=1)
+        for found in (moments(u, v), moments(u, u), stream_moments(u, v)):
+            assert min(float(part) for part in found[1:]) >= 0
+    u.requires_grad_()
+    (grad,) = torch.autograd.grad(moments(u, v, impl="torch").variance, u)
+    assert torch.isfinite(grad).all()
+
+
+@pytest.mark.parametrize("scales", [(1e20, 1.0), (1e-25, 1e25), (1.0, 1e25)])
+def test_squares_that_overflow_are_explained(scales) -> None:
+    u, v = (scale * torch.randn(5000, 8) for scale in scales)
+    for call in (lambda: moments(u, v), lambda: stream_moments(u.numpy(), v.numpy())):
+        with pytest.raises(InputError, match="overflow") as error:
+            call()
+        assert all(word in str(error.value) for word in ("expected", "likely cause", "fix"))
+    wide, expected = moments(u.double(), v.double(), impl="torch"), moments(u, v, impl="naive")
+    assert abs(float(wide.variance / expected.variance) - 1) <= 1e-10
+
+
+def test_streams_have_no_gradient_and_say_so() -> None:
+    u, v = torch.randn(5, 3).requires_grad_(), torch.randn(4, 3)
+    for call in (lambda: stream_moments(u, v), lambda: stream_marginals(v, [u, u]), lambda: shard_moments(u)):
+        with pytest.raises(InputError, match="requires grad") as error:
+            call()
+        assert "moments" in str(error.value)
+        with torch.no_grad():
+            call()
+
+
+@pytest.mark.parametrize("device", ["nonsense", None, "cuda:99", "meta"])
+def test_devices_that_cannot_be_used_are_refused(device) -> None:
+    x = np.ones((4, 3), "float32")
+    for call in (lambda: stream_moments(x, x, device=device), lambda: shard_moments(x, device=device)):
+        with pytest.raises(InputError, match="expected") as error:
+            call()
+        assert f"device={device!r}" in str(error.value)
+    assert stream_moments(x, x, device=torch.device("cpu")) == stream_moments(x, x)
 
 
 @pytest.mark.parametrize("grad", [False, True])
@@ -112,7 +247,7 @@ def test_shards_of_any_size_merge_to_rounding(unit) -> None:
 
 
 def test_running_moments_are_taken_as_they_are() -> None:
-    running = blocked.RunningMoments(2)
+    running = blocked.RunningMoments(torch.zeros(2).double())
     running.add(torch.tensor([[1.0, 2.0], [3.0, 5.0]]))
     first = running.moments()
     expected = FeatureMoments.of(torch.tensor([[1.0, 2.0], [3.0, 5.0]]))
@@ -128,6 +263,9 @@ def test_moments_that_do_not_fit_are_refused() -> None:
     two, three = FeatureMoments.of(torch.ones(4, 2)), FeatureMoments.of(torch.ones(4, 3))
     with pytest.raises(InputError, match="2 and 3 dimensions"):
         two.merge(three)
+    for other in (None, torch.ones(4, 2)):
+        with pytest.raises(InputError, match="FeatureMoments of other samples"):
+            two.merge(other)
     for other in (three, FeatureMoments.empty(2)):
         for pair in ((two, other), (other, two)):
             with pytest.raises(InputError, match="samples of"):

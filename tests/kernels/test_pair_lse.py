@@ -104,11 +104,74 @@ def test_columns_far_below_the_rows(monkeypatch, tiles) -> None:
 def test_that_check_fails_for_one_shared_shift(monkeypatch) -> None:
     """Mutant: trust the shared shift without its certificate."""
     monkeypatch.setattr(tiled, "certificate", lambda _: -1.0)
+    monkeypatch.setattr(tiled, "plain_limits", lambda *_: (torch.inf, -torch.inf))
     u, v = far_below()
     found = pair_lse(u, v, 200.0, impl="torch")
     assert torch.isneginf(found.col_lse[1])
     with pytest.raises(AssertionError):
         close(found, reference(u, v, 200.0))
+
+
+def at_heights(*heights: float, columns: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sixteen rows (a small tile) at each height, the columns up to one below it and one a hundred below."""
+    u = torch.tensor([[height, 1.0] for height in heights for _ in range(16)])
+    v = torch.stack([torch.ones(columns), -torch.linspace(0, 1, columns)], 1)
+    v[7, 1] = -100.0
+    return u, v
+
+
+HEIGHTS = {
+    "plain": (0.0, 60.0, -40.0),
+    "too high": (60.0, 86.0, 300.0, 0.0),
+    "too low": (0.0, -60.0, -300.0, 50.0),
+    "only low": (-300.0, -60.0, -90.0),
+    "both": (-300.0, 0.0, 300.0, 0.0, -300.0),
+    "one after the other": (78.0, 104.5, 60.0, 90.0),
+}
+
+
+@pytest.mark.usefixtures("small_tiles", "poisoned")
+@pytest.mark.parametrize("case", HEIGHTS)
+def test_tiles_with_and_without_a_shift(case) -> None:
+    u, v = at_heights(*HEIGHTS[case])
+    close(pair_lse(u, v, impl="torch"), reference(u, v, 1.0))
+    close(pair_lse(v, u, impl="torch"), reference(v, u, 1.0))
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("height", [88.0, 95.0, 100.0, 104.5, 110.0])
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("flush", [True, False])
+def test_a_high_tile_beside_a_plain_one(height, first, flush) -> None:
+    """exp(-height) is denormal or zero, but the plain tile's sums, in units of exp(78), are not small beside exp(height)."""
+    u, v = torch.zeros(32, 3), torch.zeros(20, 3)
+    u[0, 1], u[1:16, 0], u[16:, 2] = 1, 1, 1
+    v[:, 0], v[:, 1], v[:, 2] = height - 47, height - 47, 78
+    v[0, 1] = height
+    u = u if first else u.flip(0)
+    if flush and not torch.set_flush_denormal(True):
+        pytest.skip("this processor keeps denormal numbers")
+    try:
+        found = pair_lse(u, v, impl="torch")
+    finally:
+        torch.set_flush_denormal(False)
+    close(found, reference(u, v, 1.0))
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize(
+    ("case", "limits"),
+    [
+        pytest.param("too high", lambda *_: (-46.0, torch.inf), id="no upper limit"),
+        pytest.param("too high", lambda *_: (-46.0, 88.0), id="room for one term only"),
+        pytest.param("only low", lambda *_: (-torch.inf, 80.0), id="no lower limit"),
+    ],
+)
+def test_that_check_fails_for_other_limits(monkeypatch, case, limits) -> None:
+    u, v = at_heights(*HEIGHTS[case])
+    monkeypatch.setattr(tiled, "plain_limits", limits)
+    with pytest.raises(AssertionError):
+        close(pair_lse(u, v, impl="torch"), reference(u, v, 1.0))
 
 
 @pytest.mark.parametrize("rows", [1, 2])
@@ -226,6 +289,17 @@ def test_gradient_of_one_argument_alone(unit, impl, wanted) -> None:
     assert torch.allclose(found, torch.autograd.grad(total, made[wanted])[0], rtol=1e-12)
 
 
+def test_second_derivatives_are_right_or_refused(unit) -> None:
+    """A gradient penalty; the tiled form's gradient would be a constant to it, and the penalty without effect."""
+    u, v = unit(6, 3, torch.float64).requires_grad_(), unit(5, 3, torch.float64)
+    (first,) = torch.autograd.grad(pair_lse(u, v, 2.0, impl="naive").row_lse.sum(), u, create_graph=True)
+    (penalty,) = torch.autograd.grad(first.square().sum(), u)
+    assert bool(penalty.any())
+    with pytest.raises(InputError, match="create_graph=True") as error:
+        torch.autograd.grad(pair_lse(u, v, 2.0, impl="torch").row_lse.sum(), u, create_graph=True)
+    assert all(word in str(error.value) for word in ("expected", "likely cause", "impl='naive'"))
+
+
 @pytest.mark.parametrize("grad", [False, True])
 def test_diagonal_survives_cancellation(grad) -> None:
     u = torch.tensor([[1e4, 1.0, -1e4]], requires_grad=grad)
@@ -298,6 +372,7 @@ def test_repeats_bit_for_bit(unit) -> None:
         ({"scale": float("inf")}, ("scale",)),
         ({"scale": None}, ("scale: NoneType", "one finite number")),
         ({"scale": "100"}, ("scale: str '100'",)),
+        ({"scale": 10**400}, ("scale: int 1000", "one finite number")),
         ({"u": torch.full((4, 2), torch.inf)}, ("8 NaN or infinite",)),
         ({"impl": "cuda"}, ("impl='cuda'", "naive")),
         ({"impl": "triton"}, ("impl='triton'",)),

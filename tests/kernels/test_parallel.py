@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
-from crossmodal.kernels import coalition_head, moments, pair_lse, stream_marginals, stream_moments
+from crossmodal.kernels import (
+    coalition_head,
+    moments,
+    pair_lse,
+    parallel,
+    segment_attention,
+    stream_marginals,
+    stream_moments,
+)
+from crossmodal.kernels.ops.segment_attention import torch as segments
 from crossmodal.kernels.parallel import in_shares, workers
 
 
@@ -62,14 +76,20 @@ def test_an_exception_comes_out_after_all_shares_ended(count) -> None:
 
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
-def test_results_under_any_mode_and_repeatable(mode) -> None:
+def test_results_under_any_mode_and_repeatable(monkeypatch, mode) -> None:
+    monkeypatch.setattr(segments, "OUTPUTS", 7 * 16)  # a head a block
     u, v = torch.randn(1500, 24), torch.randn(1300, 24)
     image, weight, labels = torch.randn(2500, 8), torch.randn(130, 8), torch.randint(130, (2500,))
+    q, k = torch.randn(2, 3, 7, 16), torch.randn(2, 3, 9, 16)
     with mode():
         pairs = [pair_lse(u, v, 9.0, impl="torch") for _ in range(2)]
+        attended = [segment_attention(q, k, k, (0, 5, 9), impl="torch") for _ in range(2)]
         heads = [coalition_head(image, image, weight, weight, labels, impl="torch") for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*pairs, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(*heads, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(attended[0][:2], attended[1][:2], strict=True))
+    whole = segment_attention(q.double(), k.double(), k.double(), (0, 5, 9), impl="naive")
+    assert float((attended[0].output - whole.output).abs().max()) <= 1e-6
     expected = pair_lse(u.double(), v.double(), 9.0, impl="naive")
     for a, b in zip(pairs[0], expected, strict=True):
         assert float((a - b).abs().max()) <= 1e-6 * float(expected.row_lse.abs().max())
@@ -92,3 +112,99 @@ def test_streams_on_two_threads() -> None:
         assert abs(float(getattr(found[0], name) / getattr(expected, name)) - 1) <= 1e-6, name
     for name in ("mean", "image", "text"):
         assert abs(float(getattr(marginals, name) / getattr(expected, name)) - 1) <= 1e-5, name
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_progress_that_raises_stops_every_share() -> None:
+    told: list[int] = []
+
+    def progress(done: int, _total: int) -> None:
+        told.append(done)
+        if len(told) == 1:
+            raise RuntimeError("enough")
+        time.sleep(0.002)
+
+    x = np.ones((40000, 64), "float32")
+    with pytest.raises(RuntimeError, match="enough"):
+        stream_moments(x, x, rows=256, progress=progress)
+    assert len(told) <= 4  # of 157: the block of the other share is told as well
+
+
+def in_new_threads(count: int, call: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=call) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_first_callers_make_one_pool_and_change_no_default(monkeypatch) -> None:
+    """Pools of 3 threads, which nothing else makes; torch's own function would change what new threads take over."""
+    made: list[int] = []
+    seen: list[int] = []
+    limited: list[int] = []
+    executor = parallel.ThreadPoolExecutor
+
+    def slow(size: int, *args, **kwargs) -> ThreadPoolExecutor:
+        made.append(size)
+        time.sleep(0.05)
+        return executor(size, *args, **kwargs)
+
+    monkeypatch.setattr(parallel, "ThreadPoolExecutor", slow)
+    monkeypatch.setattr(torch, "set_num_threads", limited.append)
+    if not parallel._limits_of_a_thread():
+        pytest.skip("torch was built with other libraries")
+
+    def call() -> None:
+        in_shares(lambda share, mine: seen.append(torch.get_num_threads()), 3, 3)
+
+    in_new_threads(5, call)
+    assert made == [3]
+    assert seen == [1] * 15
+    assert limited == []
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_without_those_libraries_the_default_is_put_back(monkeypatch) -> None:
+    monkeypatch.setattr(parallel, "_limits_of_a_thread", lambda: ())
+    seen: list[int] = []
+    together = threading.Barrier(4)  # of all threads, or one might still be at it afterwards
+
+    def work(_share: int, _mine: range) -> None:
+        together.wait()
+        seen.append(torch.get_num_threads())
+
+    in_shares(work, 4, 4)
+    assert seen == [1] * 4
+    assert torch.get_num_threads() == 2
+    in_new_threads(1, lambda: seen.append(torch.get_num_threads()))
+    assert seen[4] == 2
+
+
+def test_a_fork_while_a_pool_is_made() -> None:
+    """In a process of its own: a child must not wait for a lock whose owner it does not have."""
+    code = """
+import os, threading, time, torch
+from crossmodal.kernels import parallel
+torch.set_num_threads(2)
+make = parallel.ThreadPoolExecutor
+parallel.ThreadPoolExecutor = lambda *a, **k: (time.sleep(0.3), make(*a, **k))[1]
+call = lambda: parallel.in_shares(lambda share, mine: None, 2, 2)
+thread = threading.Thread(target=call)
+thread.start()
+time.sleep(0.1)
+child = os.fork()
+if not child:
+    call()
+    os._exit(0)
+thread.join()
+for _ in range(100):
+    if os.waitpid(child, os.WNOHANG) != (0, 0):
+        break
+    time.sleep(0.1)
+else:
+    os.kill(child, 9)
+    raise SystemExit("the child waits")
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

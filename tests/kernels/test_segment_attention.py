@@ -53,6 +53,22 @@ def test_float32_against_float64(name, masked, impl) -> None:
     close(segment_attention(q, k, v, bounds, keep=keep, impl=impl), reference(q, k, v, bounds, keep=keep))
 
 
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("outputs", [1, 2 * 40 * 64, 3 * 40 * 64, 5 * 40 * 64, 6 * 40 * 64])
+def test_blocks_of_heads_and_of_samples(monkeypatch, outputs) -> None:
+    """One head, two heads and one left over, one sample, one sample again, both samples."""
+    q, k, v, bounds = problem("vit with text")
+    keep = torch.rand(2, bounds[-1]) > 0.4
+    keep[1, : bounds[1]] = False
+    monkeypatch.setattr(merged, "OUTPUTS", outputs)
+    taken = torch.zeros(q.shape[:2])
+    for block in merged._blocks(q):
+        assert taken[block].numel() * 40 * 64 <= max(outputs, 40 * 64)
+        taken[block] += 1
+    assert bool((taken == 1).all())
+    close(segment_attention(q, k, v, bounds, keep=keep, impl="torch"), reference(q, k, v, bounds, keep=keep))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["vit with text", "head dim 96"])
 def test_half_precision_at_most_twice_the_error_of_torch(dtype, name) -> None:
@@ -165,6 +181,13 @@ def test_gradients_are_refused_or_right() -> None:
         ({"bounds": (0, 2.5, 6)}, ("(0, 2.5, 6)", "whole numbers")),
         ({"bounds": 6}, ("bounds 6",)),
         ({"scale": float("nan")}, ("scale=nan", "finite")),
+        ({"scale": "1.5"}, ("scale='1.5'", "one finite number")),
+        ({"scale": [1.0]}, ("scale=[1.0]", "one finite number")),
+        ({"scale": torch.ones(2)}, ("scale=tensor([1., 1.])", "one finite number")),
+        ({"scale": 10**400}, ("scale=1000", "one finite number")),
+        ({"scale": 1j}, ("scale=1j", "one finite number")),
+        ({"scale": torch.ones((), requires_grad=True)}, ("requires grad", "q * scale")),
+        ({"coalitions": 5}, ("coalitions 5", "at least one")),
         ({"keep": torch.ones(1, 6)}, ("keep", "boolean")),
         ({"k": torch.ones(1, 1, 6, 4).half()}, ("float16",)),
     ],

@@ -47,7 +47,7 @@ def coalition_head(
         text: (N, d_T) text features.
         w_image: (C, d_I) weights.
         w_text: (C, d_T) weights.
-        labels: (N,) int64 in [0, C).
+        labels: (N,) integers in [0, C).
         bias: (C,), or None.
         image_baseline: (d_I,), or None for zero.
         text_baseline: (d_T,), or None for zero.
@@ -61,7 +61,7 @@ def coalition_head(
     """
     floats = {"image": image, "text": text, "w_image": w_image, "w_text": w_text}
     checks.require_float("coalition_head", 2, **floats)
-    _check_label_kind(labels)
+    labels = _whole_labels(labels)
     checks.same_length("coalition_head", image=image, text=text, labels=labels)
     checks.same_length("coalition_head", w_image=w_image, w_text=w_text)
     checks.same_width("coalition_head", image=image, w_image=w_image)
@@ -95,7 +95,8 @@ def coalition_head(
     return CoalitionHead(*run(image, text, w_image, w_text, labels, bias, image_baseline, text_baseline))
 
 
-def _check_label_kind(labels: Tensor) -> None:
+def _whole_labels(labels: Tensor) -> Tensor:
+    """The labels as int64; torch finds neither a minimum nor an element by wide unsigned numbers."""
     if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
         raise checks.InputError(
             f"coalition_head: {checks.describe('labels', labels)}",
@@ -103,6 +104,7 @@ def _check_label_kind(labels: Tensor) -> None:
             causes=["one-hot labels", "labels read as floats", "a list or a numpy array"],
             fix="labels.argmax(1) for one-hot labels, torch.as_tensor(labels).long() otherwise",
         )
+    return labels.long()
 
 
 def _check_label_values(labels: Tensor, classes: int) -> None:

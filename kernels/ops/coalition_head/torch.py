@@ -112,7 +112,8 @@ def _first_maximum(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """Maximum of every row of `x` (rows, groups * width) and the first index where it stands."""
     rows, width = x.shape[0], x.shape[1] // groups
     largest, group = x.view(rows, groups, width).amax(2).max(1)
-    found = x.view(rows * groups, width).index_select(0, torch.arange(0, rows * groups, groups) + group)
+    at = torch.arange(0, rows * groups, groups, device=x.device) + group
+    found = x.view(rows * groups, width).index_select(0, at)
     return largest, group * width + found.argmax(1)
 
 

@@ -8,6 +8,7 @@ import torch
 import triton
 import triton.language as tl
 from crossmodal.kernels.autotune import Config, choose
+from crossmodal.kernels.dispatch import on_device_of
 from torch import Tensor
 
 DEFAULT: Config = {"BLOCK_N": 128, "BLOCK_C": 64, "BLOCK_D": 64, "num_warps": 8, "num_stages": 3}
@@ -137,9 +138,10 @@ def coalition_head_triton(
         default = DEFAULT_FP32 if image.dtype == torch.float32 else DEFAULT
         shape = (n, classes, max(image.shape[1], text.shape[1]))
         config = config or choose("coalition_head", shape, image.dtype, image.device, default)
-        coalition_head_kernel[(triton.cdiv(n, config["BLOCK_N"]),)](
-            image, text, w_image, w_text, labels, a_bias, a0, b0, lse[1:], target[1:], argmax[1:],
-            n, classes, image.shape[1], text.shape[1],
-            *image.stride(), *text.stride(), *w_image.stride(), *w_text.stride(), **config,
-        )  # fmt: skip
+        with on_device_of(image):
+            coalition_head_kernel[(triton.cdiv(n, config["BLOCK_N"]),)](
+                image, text, w_image, w_text, labels, a_bias, a0, b0, lse[1:], target[1:], argmax[1:],
+                n, classes, image.shape[1], text.shape[1],
+                *image.stride(), *text.stride(), *w_image.stride(), *w_text.stride(), **config,
+            )  # fmt: skip
     return lse, target, argmax

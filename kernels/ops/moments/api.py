@@ -35,6 +35,10 @@ def moments(u: Tensor, v: Tensor, *, impl: str = "auto") -> PairMoments:
     Features are centred before they are squared: raw float32 moments of scores with mean 0.99 lose 7 % of a variance
     of 4e-7.  The d x d combination is in float64.  Differentiable by autograd.
 
+    Errors of a part are below 1e-6 of the variance for float32 features, and image and text part are right to 1e-6 of
+    themselves also where they are a thousandth of what surrounds them: in one narrow cone, up to a mean of 0.9999.
+    Spreads from 1e-15 to 1e17 have squares that float32 holds.
+
     Args:
         u: (N, d) image features: float16, bfloat16, float32 or float64.
         v: (M, d) text features of the same dtype, on the same device.  M may differ from N.
@@ -45,7 +49,8 @@ def moments(u: Tensor, v: Tensor, *, impl: str = "auto") -> PairMoments:
         A `PairMoments`.
 
     Raises:
-        InputError: shapes, dtypes or devices do not fit, no sample at all; on the CPU also for NaN and infinity.
+        InputError: shapes, dtypes or devices do not fit, no sample at all; on the CPU also for NaN, infinity and
+            squares that overflow.
     """
     checks.require_float("moments", 2, u=u, v=v)
     checks.same_width("moments", u=u, v=v)

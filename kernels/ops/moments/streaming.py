@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from crossmodal.kernels.checks import InputError, accumulator, describe
+from crossmodal.kernels.checks import InputError, accumulator, describe, no_backward
 from crossmodal.kernels.dispatch import without_autocast
 from crossmodal.kernels.ops.moments.api import PairMoments
 from crossmodal.kernels.ops.moments.torch import FeatureMoments, RunningMoments, combine
@@ -20,6 +20,7 @@ from torch import Tensor
 
 Shard = str | PathLike[str] | np.ndarray | Tensor
 Shards = list[tuple[str, np.ndarray]]
+CPU = torch.device("cpu")  # named, for the default device may be another
 BLOCK = 4096
 LINEAR_BLOCK = 2048  # without products a block should stay in the cache between its conversion and its use
 
@@ -41,13 +42,13 @@ def stream_moments(
     v: Shard | Sequence[Shard],
     *,
     rows: int = BLOCK,
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> PairMoments:
     """`moments` of features that need not fit in memory (K0, S1), in O((N + M) d^2).
 
     At most three blocks of `rows` samples a thread are in memory at a time.  To spread the work over machines, compute
-    `shard_moments` of each shard anywhere and `FeatureMoments.merge` them: the result is the same.
+    `shard_moments` of each shard anywhere and `FeatureMoments.merge` them: the result is the same.  No gradient.
 
     Args:
         u: image features: a ``.npy`` file (it is memory-mapped), an (N, d) array or memory map, or a sequence of
@@ -61,9 +62,11 @@ def stream_moments(
         A `PairMoments`.
 
     Raises:
-        InputError: a missing or pickled file, a wrong shape, dtype or `rows`; NaN or infinity, with shard and row.
+        InputError: a missing or pickled file, a wrong shape, dtype, device or `rows`; NaN or infinity, with shard and
+            row; squares that overflow; a tensor that requires grad while grad is enabled.
     """
     _check_rows(rows)
+    device = _usable(device)
     sides = _open_both("stream_moments", u, v)
     count = _Counter(sum(array.shape[0] for side in sides for _, array in side), progress)
     return PairMoments(*combine(*(_reduce(side, rows, device, count) for side in sides)))
@@ -79,8 +82,8 @@ def stream_marginals(
     """The parts of `stream_moments` that are linear in d, in two passes at the speed of memory (K0, S1).
 
     The first pass gives both means, hence the mean of all scores.  In the second the image part is the variance of
-    ``<u_i, mu_v>`` and the text part that of ``<mu_u, v_j>``.  Arguments and errors are those of `stream_moments`;
-    `progress` counts both passes.
+    ``<u_i - mu_u, mu_v>`` and the text part that of ``<mu_u, v_j - mu_v>``.  Arguments and errors are those of
+    `stream_moments`; `progress` counts both passes.
     """
     sides = _open_both("stream_marginals", u, v)
     count = _Counter(2 * sum(array.shape[0] for side in sides for _, array in side), progress)
@@ -92,9 +95,10 @@ def stream_marginals(
 
 
 @without_autocast
-def shard_moments(shard: Shard, *, rows: int = BLOCK, device: str = "cpu") -> FeatureMoments:
+def shard_moments(shard: Shard, *, rows: int = BLOCK, device: torch.device | str = "cpu") -> FeatureMoments:
     """Moments of one shard, to be merged with others'."""
     _check_rows(rows)
+    device = _usable(device)
     return _reduce(_open_all("shard", shard), rows, device, _Counter(0, None))
 
 
@@ -111,14 +115,15 @@ class _Counter:
                 self.progress(self.done, self.total)
 
 
-def _reduce(shards: Shards, rows: int, device: str, count: _Counter) -> FeatureMoments:
+def _reduce(shards: Shards, rows: int, device: torch.device, count: _Counter) -> FeatureMoments:
     blocks = _blocks(shards, rows)
-    shares = workers(len(blocks), torch.device(device))
-    running = [RunningMoments(shards[0][1].shape[1], device) for _ in range(shares)]
+    shares = workers(len(blocks), device)
+    about = torch.from_numpy(_about(shards)).to(device)
+    running = [RunningMoments(about) for _ in range(shares)]
 
     def add(share: int, x: Tensor) -> Tensor:
         running[share].add(x.to(device))
-        return running[share].mean
+        return torch.cat([running[share].mean, running[share].scatter.diagonal()])  # the squares overflow first
 
     _deal(blocks, shares, add, count)
     total = FeatureMoments.empty(shards[0][1].shape[1], device)
@@ -127,34 +132,46 @@ def _reduce(shards: Shards, rows: int, device: str, count: _Counter) -> FeatureM
     return total
 
 
-def _mean(shards: Shards, count: _Counter) -> Tensor:
-    """(d,) float64."""
-    blocks = _blocks(shards, LINEAR_BLOCK)
-    shares = workers(len(blocks), torch.device("cpu"))
-    sums = torch.zeros(shares, shards[0][1].shape[1], dtype=torch.float64)
+def _about(shards: Shards) -> np.ndarray:
+    """(d,) float64: the mean of some rows, of all parts of the shards; what is not finite is told when it is read."""
+    step = max(1, sum(array.shape[0] for _, array in shards) // 256)
+    some = np.concatenate([np.array(array[::step], dtype=np.float64) for _, array in shards])
+    return np.nan_to_num(some, nan=0.0, posinf=0.0, neginf=0.0).sum(0) / max(1, len(some))
 
-    def add(share: int, x: Tensor) -> Tensor:
-        sums[share] += torch.ones(x.shape[0], dtype=x.dtype) @ x
+
+def _mean(shards: Shards, count: _Counter) -> Tensor:
+    """(d,) float64, measured from a mean of some rows: a sum of differences loses no digits to what all rows share."""
+    blocks = _blocks(shards, LINEAR_BLOCK)
+    shares = workers(len(blocks), CPU)
+    about = torch.from_numpy(_about(shards))
+    sums = torch.zeros(shares, about.shape[0], dtype=torch.float64, device=CPU)
+
+    def add(share: int, x: Tensor, pivot: Tensor) -> Tensor:
+        sums[share] += (x.new_ones(x.shape[0]) @ x).double() + x.shape[0] * pivot.double()
         return sums[share]
 
-    _deal(blocks, shares, _in_cache(blocks, shares, add), count, ahead=False)
+    _deal(blocks, shares, _centred_in_cache(blocks, shares, about, add), count, ahead=False)
     return sums.sum(0) / sum(array.shape[0] for _, array in shards)
 
 
 def _projected_variance(shards: Shards, mean: Tensor, direction: Tensor, count: _Counter) -> Tensor:
-    """Variance of ``<x_i, direction>``; the scores are centred before they are squared, in float64."""
-    blocks = _blocks(shards, LINEAR_BLOCK)
-    shares = workers(len(blocks), torch.device("cpu"))
-    sums = torch.zeros(shares, 2, dtype=torch.float64)
-    pivot = mean @ direction
+    """Variance of ``<x_i, direction>``: of centred rows, for in a narrow cone the scores differ in their last digits.
 
-    def add(share: int, x: Tensor) -> Tensor:
-        scores = (x @ direction.to(x.dtype)).double() - pivot
+    The direction comes as the sum of two float32 vectors; one alone would be off by more than what is measured.
+    """
+    blocks = _blocks(shards, LINEAR_BLOCK)
+    shares = workers(len(blocks), CPU)
+    sums = torch.zeros(shares, 2, dtype=torch.float64, device=CPU)
+
+    def add(share: int, x: Tensor, pivot: Tensor) -> Tensor:
+        high = direction.to(x.dtype)
+        low = (direction - high.double()).to(x.dtype)
+        scores = (x @ high).double() + (x @ low).double() + (pivot.double() - mean) @ direction
         sums[share, 0] += scores.sum()
         sums[share, 1] += scores @ scores
         return sums[share]
 
-    _deal(blocks, shares, _in_cache(blocks, shares, add), count, ahead=False)
+    _deal(blocks, shares, _centred_in_cache(blocks, shares, mean, add), count, ahead=False)
     off, square = sums.sum(0) / sum(array.shape[0] for _, array in shards)
     return (square - off * off).clamp_min(0)  # rounding must not leave a variance below zero
 
@@ -171,12 +188,23 @@ Add = Callable[[int, Tensor], Tensor]
 """Takes the number of a share and rows to add to it; returns a sum of it, where NaN and infinity would show."""
 
 
-def _in_cache(blocks: list[Block], shares: int, add: Add) -> Add:
-    """`add` with rows converted to float32 (float64 stays), into memory that a share keeps and its cache holds."""
+def _centred_in_cache(
+    blocks: list[Block], shares: int, centre: Tensor, add: Callable[[int, Tensor, Tensor], Tensor]
+) -> Add:
+    """`add` with rows less the centre, in float32 (float64 stays), in memory that a share keeps and its cache holds.
+
+    It also gets the centre as it was subtracted, rounded to the rows' numbers.
+    """
     kinds = {torch.from_numpy(_native_copy(rows[:0])).dtype for _, _, rows in blocks}
     size = max((rows.shape for _, _, rows in blocks), default=(0, 0))
-    kept = [{kind: torch.empty(size, dtype=accumulator(kind)) for kind in kinds} for _ in range(shares)]
-    return lambda share, x: add(share, kept[share][x.dtype][: x.shape[0]].copy_(x))
+    kept = [{kind: torch.empty(size, dtype=accumulator(kind), device=CPU) for kind in kinds} for _ in range(shares)]
+
+    def centred(share: int, x: Tensor) -> Tensor:
+        rows = kept[share][x.dtype][: x.shape[0]]
+        pivot = centre.to(rows.dtype)
+        return add(share, rows.copy_(x).sub_(pivot), pivot)
+
+    return centred
 
 
 def _deal(blocks: list[Block], shares: int, add: Add, count: _Counter, ahead: bool = True) -> None:
@@ -187,14 +215,17 @@ def _deal(blocks: list[Block], shares: int, add: Add, count: _Counter, ahead: bo
         with ThreadPoolExecutor(1) as reader:
             # a copy, for the page cache may drop what was mapped
             copied = ((blocks[i][0], blocks[i][1], _native_copy(blocks[i][2])) for i in mine)
-            for name, start, rows in _read_ahead(reader, copied) if ahead else copied:
-                if stop.is_set():
-                    return
-                x = torch.from_numpy(rows)
-                if not torch.isfinite(add(share, x)).all():
-                    stop.set()
-                    raise _not_finite(name, start, x)
-                count(x.shape[0])
+            try:
+                for name, start, rows in _read_ahead(reader, copied) if ahead else copied:
+                    if stop.is_set():
+                        return
+                    x = torch.from_numpy(rows)
+                    if not torch.isfinite(add(share, x)).all():
+                        raise _not_finite(name, start, x)
+                    count(x.shape[0])
+            except BaseException:  # of `progress` too: the other shares need not go on to the end
+                stop.set()
+                raise
 
     in_shares(work, len(blocks), shares)
 
@@ -209,10 +240,10 @@ def _not_finite(name: str, start: int, x: Tensor) -> InputError:
     bad = (~torch.isfinite(x).all(1)).nonzero()
     if not len(bad):
         return InputError(
-            f"{name}: the sum of rows {start} to {start + len(x) - 1} overflows {accumulator(x.dtype)}",
+            f"{name}: the sum of rows {start} to {start + len(x) - 1} overflows {accumulator(x.dtype)}, or that of squares",
             expected=f"features of moderate size, found up to {float(x.abs().max()):.3g}",
             causes=["features that were not normalised", "numbers that are not features"],
-            fix="normalise the features",
+            fix="normalise the features, or divide them by a constant",
         )
     row = start + int(bad[0])
     return InputError(
@@ -239,6 +270,23 @@ def _check_rows(rows: int) -> None:
             causes=["a block size worked out from a memory budget that is below one sample"],
             fix=f"rows={BLOCK}, the default",
         )
+
+
+def _usable(device: torch.device | str) -> torch.device:
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+        problem = "it holds no numbers" if found.type == "meta" else ""
+    except (TypeError, RuntimeError, AssertionError) as error:  # no name of a device, or none of this machine or build
+        problem = str(error).splitlines()[0]
+    if problem:
+        raise InputError(
+            f"device={device!r}: {problem}"[:300],
+            expected="'cpu', or a GPU that this machine and this build of torch have",
+            causes=["a CPU build of torch", "a typing error"],
+            fix="device='cpu', the default",
+        )
+    return found
 
 
 def _open_both(op: str, u: Shard | Sequence[Shard], v: Shard | Sequence[Shard]) -> list[Shards]:
@@ -282,6 +330,7 @@ def _open(name: str, shard: Shard) -> tuple[str, np.ndarray]:
                 fix="np.save(path, features.astype('float16'))",
             ) from error
     array: object = shard
+    no_backward(name, shard, instead="moments")
     if isinstance(shard, Tensor) and shard.dtype in (torch.float16, torch.float32, torch.float64):
         array = shard.detach().cpu().numpy()  # numpy has no bfloat16
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f" or array.dtype.itemsize > 8:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 # Below this many pairs the matrix fits in cache and the plain form wins (measured: see benchmarks/results).
 SMALL = 256 * 256
-DIAGONAL_ROWS = 256  # a float64 copy of so many rows at a time
+DIAGONAL_ROWS = 64  # a float64 copy of so many rows at a time, which stays in the cache
 
 
 class PairLSE(NamedTuple):
@@ -41,7 +41,11 @@ def pair_lse(
 
     Memory is O((N + M) d), not O(N M).  ``((row_lse - diagonal).mean() + (col_lse - diagonal).mean()) / 2`` is the
     CLIP loss of Radford et al., "Learning transferable visual models from natural language supervision" (2021).
-    The gradient with respect to `u`, `v` and `scale` recomputes the products, so it needs little memory too.
+    The gradient with respect to `u`, `v` and `scale` recomputes the products, so it needs little memory too.  Second
+    derivatives are those of ``impl="naive"``; the others refuse ``create_graph=True``.
+
+    float32 must hold what is computed on the way: every feature times `scale`, every logit, and the sum of a row's
+    products without cancellation, each below 1e38.  Where it does not, results may be NaN although the logits are not.
 
     Args:
         u: (N, d) image features: float16, bfloat16, float32 or float64.
@@ -56,7 +60,8 @@ def pair_lse(
         A `PairLSE`.
 
     Raises:
-        InputError: shapes, dtypes, devices or masks do not fit; on the CPU also for NaN and infinity.
+        InputError: shapes, dtypes, devices or masks do not fit; on the CPU also for NaN and infinity; in the backward
+            pass, for second derivatives.
     """
     checks.require_float("pair_lse", 2, u=u, v=v)
     checks.same_width("pair_lse", u=u, v=v)
@@ -85,7 +90,7 @@ def pair_lse(
 def _scale(scale: float | Tensor, like: Tensor) -> Tensor:
     try:
         value = torch.as_tensor(scale, dtype=checks.accumulator(like.dtype), device=like.device)
-    except (TypeError, ValueError, RuntimeError):  # no number at all
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # no number, or one of 400 digits
         value = like.new_empty(0)
     if value.numel() != 1 or (value.device.type == "cpu" and not bool(torch.isfinite(value))):
         raise checks.InputError(
@@ -114,8 +119,10 @@ def _diagonal(u: Tensor, v: Tensor, scale: Tensor, u_keep: Tensor | None, v_keep
     else:
         # written in place: small results kept between large temporaries would fragment the allocator's memory
         exact = u.new_empty(n, dtype=torch.float64)
+        rows = u.new_empty((min(DIAGONAL_ROWS, n), u.shape[1]), dtype=torch.float64)
         for b in blocks:
-            exact[b] = (u[b].double() * v[b].double()).sum(1)
+            products = rows[: b.stop - b.start].copy_(u[b].detach()).mul_(v[b].detach())
+            torch.sum(products, 1, out=exact[b])
     diagonal = exact.mul(scale).to(scale.dtype)
     for keep in (u_keep, v_keep):
         if keep is not None:

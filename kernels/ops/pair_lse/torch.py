@@ -1,31 +1,38 @@
 """K1 in tiles: one product, one exponential a pair, and a certificate that nothing underflowed.
 
-For a tile ``z`` of rows ``i`` and columns ``j``, with row maxima ``m_i`` and ``K = max_i m_i``:
+For a tile ``z`` of rows ``i`` and columns ``j`` with row maxima ``m_i``, a sum of exponentials needs a shift only where
+``exp(z_ij)`` might overflow, or where a row lies so low that all of it would underflow.  Real features are seldom there:
 
-    row sums      r_i = sum_j exp(z_ij - m_i)                    always safe: one term is 1
-    column sums   c_j = sum_i exp(z_ij - m_i) exp(m_i - K)       reuses the exponential, as a matrix-vector product
+    plain      r_i = exp(-m_i) sum_j exp(z_ij)    c_j = exp(-K) sum_i exp(z_ij)               K = max(0, max_i m_i)
+    shifted    r_i = sum_j exp(z_ij - m_i)        c_j = sum_i exp(z_ij - m_i) exp(m_i - K)    K = max_i m_i
 
-The column sum shares the row shift, and that is the well-known trap: a column whose entries all lie far below
-the row maxima underflows to zero, and its log-sum-exp becomes -inf where -17.9 is right.  But every term lost to
+The plain form is a pass over the tile less.  The row sums are safe in both: one term is 1.  The column sum shares the
+rows' shift, and that is the well-known trap: a column whose entries all lie far below the row maxima underflows to zero, and its log-sum-exp becomes -inf where -17.9 is right.  But every term lost to
 underflow is below the smallest normal number `tiny`, so a column sum of at least ``n * tiny / eps`` proves that
 nothing visible was lost.  Columns without this certificate are computed again with their own shift.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
+from crossmodal.kernels.checks import InputError
 from crossmodal.kernels.parallel import in_shares, workers
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 ROWS, COLUMNS = 1024, 512  # a float32 tile of 2 MiB: products at full speed, and the rest finds it in the cache
 
 
 def certificate(dtype: torch.dtype) -> float:
-    """Least column sum that proves that no visible term underflowed, for up to 2^31 rows."""
+    """Least sum that proves that no visible term underflowed, for up to 2^31 terms."""
     return 1e-20 if dtype == torch.float32 else 1e-270
+
+
+def plain_limits(dtype: torch.dtype, terms: int) -> tuple[float, float]:
+    """Between these, row maxima need no shift: a row's sum is certified by its largest term, and so many do not overflow."""
+    return math.log(certificate(dtype)), math.log(torch.finfo(dtype).max) - math.log(terms) - 1
 
 
 def pair_lse_torch(u: Tensor, v: Tensor, scale: float, acc: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -36,6 +43,7 @@ def pair_lse_torch(u: Tensor, v: Tensor, scale: float, acc: torch.dtype) -> tupl
     col_lse = u.new_full((m,), -torch.inf, dtype=acc)
     if not n or not m:
         return row_max, col_lse, row_max.clone()
+    limits = plain_limits(acc, n + m)
     blocks = -(-m // COLUMNS)
     shares = workers(blocks, u.device)
     # the rows' maximum and sum over a share's columns; the first share uses the results' own memory
@@ -45,7 +53,8 @@ def pair_lse_torch(u: Tensor, v: Tensor, scale: float, acc: torch.dtype) -> tupl
 
     def work(share: int, mine: range) -> None:
         for j in (block * COLUMNS for block in mine):
-            col_lse[j : j + COLUMNS] = _columns(u, v[j : j + COLUMNS].to(acc), scale, *partial[share], buffers[share])
+            block = v[j : j + COLUMNS].to(acc)
+            col_lse[j : j + COLUMNS] = _columns(u, block, scale, limits, *partial[share], buffers[share])
 
     in_shares(work, blocks, shares)
     for other in partial[1:]:
@@ -53,16 +62,33 @@ def pair_lse_torch(u: Tensor, v: Tensor, scale: float, acc: torch.dtype) -> tupl
     return row_max + row_sum.log(), col_lse, row_max
 
 
-def _columns(u: Tensor, block: Tensor, scale: float, row_max: Tensor, row_sum: Tensor, buffer: Tensor) -> Tensor:
+def _columns(
+    u: Tensor,
+    block: Tensor,
+    scale: float,
+    limits: tuple[float, float],
+    row_max: Tensor,
+    row_sum: Tensor,
+    buffer: Tensor,
+) -> Tensor:
     """Column log-sum-exp of one block of columns, whose part of the rows is folded into `row_max` and `row_sum`."""
-    col_sum, shift = block.new_zeros(block.shape[0]), row_max.new_full((), -torch.inf)
+    col_sum, shift = block.new_zeros(block.shape[0]), block.new_full((), -torch.inf)
     for i in range(0, u.shape[0], ROWS):
         z = _tile(u[i : i + ROWS], block, scale, buffer)
         largest = z.amax(1)
-        e = z.sub_(largest[:, None]).exp_()
-        _merge_rows(row_max[i : i + ROWS], row_sum[i : i + ROWS], largest, e.sum(1))
-        new_shift = torch.maximum(shift, largest.max())
-        col_sum.mul_((shift - new_shift).exp()).addmv_(e.T, (largest - new_shift).exp())
+        low, top = torch.aminmax(largest)
+        if bool(limits[0] < low) and bool(top < limits[1]):
+            e = z.exp_()
+            row_total = e.sum(1) * (-largest).exp()
+            top = top.clamp_min(0.0)  # terms below `tiny` are lost, so the unit of the certificate must not be below 1
+            col_total = e.sum(0) * (-top).exp()
+        else:
+            e = z.sub_(largest[:, None]).exp_()
+            row_total = e.sum(1)
+            col_total = e.T @ (largest - top).exp()
+        _merge_rows(row_max[i : i + ROWS], row_sum[i : i + ROWS], largest, row_total)
+        new_shift = torch.maximum(shift, top)
+        col_sum.mul_((shift - new_shift).exp()).add_(col_total * (top - new_shift).exp())
         shift = new_shift
     lse = shift + col_sum.log()
     doubtful = (col_sum < certificate(block.dtype)).nonzero()[:, 0]
@@ -134,9 +160,15 @@ class RecomputedPairLSE(torch.autograd.Function):
         return row_lse, col_lse, row_max
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, grad_row: Tensor, grad_col: Tensor, _grad_max: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, None]:
+        if torch.is_grad_enabled():  # under create_graph: the products below would be a constant to a second backward
+            raise InputError(
+                "pair_lse: create_graph=True, and the tiled forms have a first derivative only",
+                expected="create_graph=False, or the naive form, which autograd differentiates as often as one likes",
+                causes=["a gradient penalty or a Hessian", "impl='auto', which is naive for small inputs only"],
+                fix="pair_lse(..., impl='naive')",
+            )
         u, v, row_lse, col_lse = ctx.saved_tensors
         return *pair_lse_backward(u, v, ctx.scale, row_lse, col_lse, grad_row, grad_col), None

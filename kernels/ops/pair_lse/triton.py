@@ -14,6 +14,7 @@ import torch
 import triton
 import triton.language as tl
 from crossmodal.kernels.autotune import Config, choose
+from crossmodal.kernels.dispatch import on_device_of
 from torch import Tensor
 
 LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
@@ -113,9 +114,10 @@ def _stripe(u: Tensor, v: Tensor, scale: float, config: Config) -> tuple[tuple[T
     splits = triton.cdiv(m, per_split)
     row = [u.new_empty((splits, n), dtype=torch.float32) for _ in range(2)]
     col = [u.new_empty((row_blocks, m), dtype=torch.float32) for _ in range(2)]
-    pair_lse_kernel[(row_blocks, splits)](
-        u, v, *row, *col, n, m, d, scale * LOG2E.value, *u.stride(), *v.stride(), per_split, **config
-    )
+    with on_device_of(u):
+        pair_lse_kernel[(row_blocks, splits)](
+            u, v, *row, *col, n, m, d, scale * LOG2E.value, *u.stride(), *v.stride(), per_split, **config
+        )
     return _reduce(*row), _reduce(*col)
 
 

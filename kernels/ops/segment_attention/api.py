@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, combinations, pairwise
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ def segment_attention(
     coalitions: Sequence[Sequence[int]] | None = None,
     *,
     keep: Tensor | None = None,
-    scale: float | None = None,
+    scale: float | Tensor | None = None,
     impl: str = "auto",
 ) -> SegmentAttention:
     """Attention output of every coalition of key segments, each segment attended to once (K3).
@@ -113,11 +113,11 @@ def _check_coalitions(coalitions: Sequence[Sequence[int]] | None, groups: int) -
                 fix="name the coalitions that are needed",
             )
         return tuple(chain.from_iterable(combinations(range(groups), size) for size in range(groups + 1)))
-    read = [(s, _whole_numbers(s)) for s in coalitions]
+    read = [(s, _whole_numbers(s)) for s in coalitions] if isinstance(coalitions, Iterable) else []
     bad = [s for s, found in read if found is None or any(not 0 <= g < groups for g in found)]
     if bad or not read:
         raise checks.InputError(
-            f"segment_attention: coalitions {bad} with {groups} segments",
+            f"segment_attention: coalitions {bad or coalitions!r} with {groups} segments",
             expected=f"at least one coalition: tuples of segments, numbered 0 to {groups - 1}",
             causes=["segments numbered from 1", "a number where a tuple was meant: 0 is not (0,)"],
             fix="coalitions=[(), (0,), (1,), (0, 1)]",
@@ -133,12 +133,17 @@ def _whole_numbers(values: Sequence[int]) -> tuple[int, ...] | None:
         return None
 
 
-def _check_scale(scale: float) -> float:
-    if not math.isfinite(scale):
+def _check_scale(scale: float | Tensor) -> float:
+    checks.no_backward("segment_attention", scale, instead="q * scale and scale=1.0 with impl='naive'")
+    try:
+        value = math.nan if isinstance(scale, str) else float(scale)  # float() reads texts as well
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # no number, several, or one of 400 digits
+        value = math.nan
+    if not math.isfinite(value):
         raise checks.InputError(
-            f"segment_attention: scale={scale!r}",
-            expected="a finite number",
-            causes=["a division by a head dimension of zero", "a learnt temperature that overflowed"],
-            fix="scale=None, which is D ** -0.5",
+            f"segment_attention: {f'scale={scale!r}'[:100]}",
+            expected="one finite number",
+            causes=["a division by a head dimension of zero", "a learnt temperature that overflowed, or one a head"],
+            fix="scale=None, which is D ** -0.5; q * scales and scale=1.0 for a temperature a head",
         )
-    return float(scale)
+    return value

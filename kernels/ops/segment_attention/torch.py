@@ -1,12 +1,16 @@
-"""K3 with one attention call a segment and an exact merge."""
+"""K3 with one attention call a segment and an exact merge, for as many heads at a time as the cache holds outputs of."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from crossmodal.kernels.checks import accumulator
+from crossmodal.kernels.parallel import in_shares, workers
 from torch import Tensor
 
 QUERIES = 512
+OUTPUTS = 2**18  # numbers in a block's output: what one segment's attention wrote, the merge finds in the cache
 
 
 def segment_attention_torch(
@@ -19,17 +23,38 @@ def segment_attention_torch(
     scale: float,
 ) -> tuple[Tensor, Tensor]:
     """Output (S, B, H, Nq, D) and log-sum-exp (S, B, H, Nq) of every coalition."""
-    acc = accumulator(q.dtype)
-    q, k, values = q.to(acc), k.to(acc), v.to(acc)  # a rounded segment output would be rounded again by the merge
-    segments = {}
-    for g in sorted({g for coalition in coalitions for g in coalition}):
-        at = slice(bounds[g], bounds[g + 1])
-        segments[g] = _attend(q, k[:, :, at], values[:, :, at], None if keep is None else keep[:, at], scale)
+    acc, wanted = accumulator(q.dtype), sorted({g for coalition in coalitions for g in coalition})
     shape = (len(coalitions), *q.shape)
-    output, lse = q.new_empty(shape, dtype=v.dtype), q.new_empty(shape[:-1])
-    for index, coalition in enumerate(coalitions):
-        merge([segments[g] for g in coalition], output[index], lse[index])
+    output, lse = q.new_empty(shape, dtype=v.dtype), q.new_empty(shape[:-1], dtype=acc)
+    blocks = list(_blocks(q))
+    shares = workers(len(blocks), q.device)
+
+    def work(_: int, mine: range) -> None:
+        for at in (blocks[i] for i in mine):
+            # in `acc`, for a rounded segment output would be rounded again by the merge
+            queries, keys, values = (x[at].to(acc) for x in (q, k, v))
+            kept = None if keep is None else keep[at[0]]
+            segments = {}
+            for g in wanted:
+                part = slice(bounds[g], bounds[g + 1])
+                of_part = None if kept is None else kept[:, part]
+                segments[g] = _attend(queries, keys[:, :, part], values[:, :, part], of_part, scale)
+            for index, coalition in enumerate(coalitions):
+                merge([segments[g] for g in coalition], output[index][at], lse[index][at])
+
+    in_shares(work, len(blocks), shares)
     return output, lse
+
+
+def _blocks(q: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Samples and heads of each block; a GPU takes everything at once."""
+    batch, heads = q.shape[:2]
+    fit = max(1, OUTPUTS // max(1, q.shape[2] * q.shape[3])) if q.device.type == "cpu" else max(1, batch * heads)
+    by_head = max(1, min(heads, fit))
+    by_sample = max(1, fit // max(1, heads))
+    for b in range(0, batch, by_sample):
+        for h in range(0, heads, by_head):
+            yield slice(b, b + by_sample), slice(h, h + by_head)
 
 
 def merge(parts: list[tuple[Tensor, Tensor]], output: Tensor, lse: Tensor) -> None:
@@ -47,10 +72,12 @@ def merge(parts: list[tuple[Tensor, Tensor]], output: Tensor, lse: Tensor) -> No
         total = weights.sum(0)
         lse.copy_(largest + total.log())
         weights /= torch.where(total > 0, total, 1.0)
-        mixed = parts[0][0] * weights[0].unsqueeze(-1)
+        mixed = output if output.dtype == weights.dtype else torch.empty_like(parts[0][0])
+        torch.mul(parts[0][0], weights[0].unsqueeze(-1), out=mixed)
         for (part, _), weight in zip(parts[1:], weights[1:], strict=True):
             mixed.addcmul_(part, weight.unsqueeze(-1))
-        output.copy_(mixed)
+        if mixed is not output:
+            output.copy_(mixed)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
@@ -61,7 +88,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None, scale: float) 
     if q.device.type == "cpu" and flash is not None and q.dtype == torch.float32:
         mask = None
         if keep is not None:
-            mask = torch.zeros(keep.shape, dtype=q.dtype).masked_fill_(~keep, -torch.inf)
+            mask = torch.zeros(keep.shape, dtype=q.dtype, device=q.device).masked_fill_(~keep, -torch.inf)
             mask = mask[:, None, None, :].expand(-1, 1, q.shape[2], -1)
         q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))  # it assumes this
         output, lse = flash(q, k, v, attn_mask=mask, scale=scale)

@@ -8,6 +8,7 @@ import torch
 import triton
 import triton.language as tl
 from crossmodal.kernels.autotune import Config, choose
+from crossmodal.kernels.dispatch import on_device_of
 from crossmodal.kernels.ops.segment_attention.torch import merge, segment_attention_torch
 from torch import Tensor
 
@@ -185,8 +186,9 @@ def _launch(
 ) -> None:
     batch, heads, queries, d = q.shape
     grid = (triton.cdiv(queries, config["BLOCK_Q"]) * batch * heads,)
-    segment_attention_kernel[grid](
-        q, k, v, keep, *outputs, *lses, heads, queries, k.shape[2], d, *bounds, scale * LOG2E.value,
-        *q.stride(), *k.stride(), *v.stride(),
-        BLOCK_D=max(16, triton.next_power_of_2(d)), HAS_KEEP=keep.numel() > 0, **config,
-    )  # fmt: skip
+    with on_device_of(q):
+        segment_attention_kernel[grid](
+            q, k, v, keep, *outputs, *lses, heads, queries, k.shape[2], d, *bounds, scale * LOG2E.value,
+            *q.stride(), *k.stride(), *v.stride(),
+            BLOCK_D=max(16, triton.next_power_of_2(d)), HAS_KEEP=keep.numel() > 0, **config,
+        )  # fmt: skip
