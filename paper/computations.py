@@ -9,19 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from ..synthetic.orders import stages
 from ..vlm_validation import metrics
 from ..vlm_validation.features import Features
 from ..vlm_validation.ood_protocol import pairwise_ood
 from ..vlm_validation.order_oracle import judge_predictors, recommend_order
-from ..vlm_validation.orders import OrderRuns, all_orders, progress_bar
+from ..vlm_validation.orders import OrderRuns, all_orders, progress_bar, ratio
 from ..vlm_validation.predictors import consecutive_cost
 from ..vlm_validation.scores import score_matrices
-from ..vlm_validation.similarity_sweep import sweep_similarity
+from ..vlm_validation.similarity_sweep import scenes_hash, sweep_similarity
 from ..vlm_validation.sweeps.cells import MEASURED, Store
 from ..vlm_validation.sweeps.runner import Sweep, run_sweep
 from ..vlm_validation.training import drift
 from ..vlm_validation.training.data import Choice, Environments, load_environments
-from ..vlm_validation.training.loop import Measurement, Trainer, run_order
+from ..vlm_validation.training.loop import Measurement, Trainer, batch_count, run_order
 from ..vlm_validation.training.protocol import Protocol
 from .experiment import Experiment
 
@@ -114,7 +115,7 @@ def all_order_runs(experiment: Experiment, title: str) -> dict[str, OrderRuns]:
     return {
         scenes: OrderRuns(
             orders, matrices(scenes, "ce"), matrices(scenes, "accuracy"), experiment.seeds, experiment.choice.names, 1.0, 1.0,
-            len(sweep.cells()), {},
+            stages(experiment.choice.environments), {},
         )
         for scenes in MEASURED
     }  # fmt: skip
@@ -122,7 +123,7 @@ def all_order_runs(experiment: Experiment, title: str) -> dict[str, OrderRuns]:
 
 def steps_of(choice: Choice, protocol: Protocol) -> tuple[int, float]:
     """Gradient steps of the head on an environment, and their size: what a predictor of training has to know."""
-    return protocol.epochs * (round(choice.train / protocol.batch) if protocol.batch else 1), protocol.head_rate
+    return protocol.epochs * batch_count(choice.train, protocol.batch), protocol.head_rate
 
 
 def adaptive_orders(experiment: Experiment) -> dict[str, Any]:
@@ -133,19 +134,23 @@ def adaptive_orders(experiment: Experiment) -> dict[str, Any]:
     }
     for title in experiment.protocols:
         for scenes, runs in all_order_runs(experiment, title).items():
-            forgetting = runs.forgetting()
-            mean, end = forgetting.mean(axis=0), SCENES[scenes]
+            forgetting, end = runs.forgetting(), SCENES[scenes]
             values["forgetting" + end][title] = forgetting
             values["bwt_accuracy" + end][title] = [
                 [metrics.bwt(R, convention="gem", kind="accuracy").value for R in seed] for seed in runs.accuracy
             ]
             values["predictors" + end][title] = judged(experiment, title, features, forgetting)
-            values["summary" + end][title] = {
-                "best": mean.min(), "worst": mean.max(), "ratio": mean.max() / mean.min(),
-                "best_order": runs.orders[mean.argmin()], "worst_order": runs.orders[mean.argmax()],
-                "stages": runs.stages, "between_seeds": agreement(forgetting),
-            }  # fmt: skip
+            values["summary" + end][title] = summary(runs.orders, forgetting, runs.stages)
     return {"environments": experiment.choice.names, "orders": all_orders(experiment.choice.environments), **values}
+
+
+def summary(orders: np.ndarray, forgetting: np.ndarray, trained: int) -> dict[str, Any]:
+    """Forgetting (S, M) of all orders in short, averaged over seeds; `trained` stages a seed."""
+    mean = forgetting.mean(axis=0)
+    return {
+        "best": mean.min(), "worst": mean.max(), "ratio": ratio(mean), "best_order": orders[mean.argmin()],
+        "worst_order": orders[mean.argmax()], "stages": trained, "between_seeds": agreement(forgetting),
+    }  # fmt: skip
 
 
 def judged(experiment: Experiment, title: str, features: Features, forgetting: np.ndarray) -> dict[str, Any]:
@@ -217,6 +222,12 @@ def adapted(experiment: Experiment) -> dict[str, Any]:
                 start = trainer.features(states[0])
                 advance(1)
     return {"lambda": lambdas, "start_auroc": pairwise_ood(start).mean_auroc["MCM"], **found}
+
+
+def similarity_scenes(experiment: Experiment) -> str:
+    """Hash of what E7 draws."""
+    settings = experiment.settings
+    return scenes_hash(tuple(settings["similarity"]), settings["scenes"], experiment.seeds)
 
 
 def similarity(experiment: Experiment) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class Experiment:
         settings: whatever else decides the result, ready for JSON.
         fields: value -> what it means: shape, unit, convention.
         compute: from this experiment to the values.
+        drawn: from this experiment to a hash of the scenes it draws beside those of `choice`; None: it draws none.
     """
 
     name: str
@@ -37,12 +38,14 @@ class Experiment:
     settings: dict[str, Any]
     fields: dict[str, str]
     compute: Callable[[Experiment], dict[str, Any]]
+    drawn: Callable[[Experiment], str] | None = None
 
     def config(self) -> dict[str, Any]:
-        """Everything that decides the result besides scenes and checkpoint."""
+        """Everything that decides the result besides scenes and the checkpoint's weights."""
         return {
             "experiment": self.name,
             "training_version": VERSION,
+            "model_settings": self.choice.settings_hash(),
             "scenes": asdict(self.choice),
             "protocols": {title: protocol.to_dict() for title, protocol in self.protocols.items()},
             "seeds": list(self.seeds),
@@ -50,6 +53,12 @@ class Experiment:
         }
 
     def inputs(self) -> dict[str, str]:
-        """The three hashes by which a stored file is known to be current."""
-        hashes = (config_hash(self.config()), self.choice.data_hash(), self.choice.model_hash())
-        return dict(zip(INPUTS, hashes, strict=True))
+        """The three hashes by which a stored file is known to be current.
+
+        Versions of the libraries are not among them but in the file's provenance: every update would have hours of training
+        repeated.  That numbers are still those of the installed versions is what the tests of stored numbers look at.
+        """
+        data = self.choice.data_hash()
+        if self.drawn is not None:  # with those of the choice, whose pixels tell how scenes are rendered
+            data = config_hash({"choice": data, "drawn": self.drawn(self)})
+        return dict(zip(INPUTS, (config_hash(self.config()), data, self.choice.model_hash()), strict=True))

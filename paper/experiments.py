@@ -14,6 +14,7 @@ from .computations import (
     lambda_sweep,
     recommended_transfer,
     similarity,
+    similarity_scenes,
 )
 from .experiment import Experiment
 
@@ -66,20 +67,20 @@ EXPERIMENTS = (
         settings={
             "orders": "balanced: every ordered pair consecutive twice",
             "averaged": "over seeds, before regression",
-            "clusters": "unordered pairs of environments",
+            "intervals": "leave out one environment at a time, with every transition from and to it",
         },
         fields={
             "environments": "names; positions below refer to them",
             "orders": "orders trained, (10, 5) positions",
             "coefficients": "names of the three entries of coefficients, low and high in `regression`",
             "regression": (
-                "protocol -> reading -> term -> one regression an epoch (ordinary least squares; 95 % intervals low, high by leaving out one unordered pair of environments at a time; "
+                "protocol -> reading -> term -> one regression an epoch (ordinary least squares; 95 % intervals low, high by leaving out one environment at a time; "
                 "r2 None where the drift does not vary).  Readings: transition: L_t after e epochs on t less L_s after e epochs "
                 "on s; step: L_s after e epochs on t less L_s before t.  Terms: ce, clip, total = ce + lambda clip; nats, unseen pairs"
             ),
             "table": (
                 "protocol -> pairs (n, 2) of (s, t); con_it, con_ti (n,) when training on t begins; reading -> term -> "
-                "[epoch][n] drift averaged over seeds; seed_sd: reading -> term -> (n,) deviation over seeds after the last epoch"
+                "[epoch][n] drift averaged over seeds; seed_sd: reading -> term -> (n,) standard deviation over seeds (n - 1 degrees of freedom) after the last epoch"
             ),
         },
         compute=drift_regression,
@@ -105,7 +106,7 @@ EXPERIMENTS = (
             "bwt_accuracy_training": "the same as bwt_accuracy, judged on the training pairs",
             "predictors": "protocol -> predictor -> spearman, kendall, regret against the mean over seeds, each (value, low, high), 90 % bootstrap over orders",
             "predictors_training": "the same as predictors, judged on the training pairs",
-            "summary": "protocol -> forgetting averaged over seeds of the best and the worst order, their ratio, which they are, training stages, and between_seeds: mean Spearman correlation of two seeds",
+            "summary": "protocol -> forgetting averaged over seeds of the best and the worst order, their ratio, which they are, training stages of one seed, and between_seeds: mean Spearman correlation of two seeds",
             "summary_training": "the same as summary, judged on the training pairs",
         },
         compute=adaptive_orders,
@@ -153,6 +154,7 @@ EXPERIMENTS = (
             "spearman": f"of the recommendation's prediction with forgetting over all orders, {_EACH}",
         },
         compute=similarity,
+        drawn=similarity_scenes,
     ),
     *(
         Experiment(

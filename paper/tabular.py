@@ -53,7 +53,7 @@ class BuiltTable:
 
 
 def cell(value: Any) -> str:
-    """A cell as printed: three significant digits, an en dash between the ends of a range, nothing for None."""
+    """A cell as printed: three significant digits, `0.1 to 0.2` for the ends of a range, nothing for None."""
     if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, bool):

@@ -1,7 +1,8 @@
-"""Every order of a set of features, trained once a build and shared by the figures and tables that show it."""
+"""Every order of a set of features, trained once a build and shared by the figures and tables that show it; their words."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..vlm_validation.orders import OrderRuns, train_orders
@@ -19,3 +20,17 @@ def frozen_orders(features: Any) -> OrderRuns:
     if key not in _runs:
         _runs[key] = train_orders(features, progress=False)
     return _runs[key]
+
+
+def ratio_in_words(value: float | None) -> str:
+    """Worst over best (`orders.ratio`; None where it came from JSON and there is none), for a caption."""
+    if value is None or math.isnan(value):
+        return "undefined, for the best order forgets nothing"
+    return f"{value:.2f}"
+
+
+def regret_in_words(least: float) -> str:
+    """What `orders.excess` is a share of where the best order forgets `least`, for a caption."""
+    if least > 0:
+        return "forgetting of the order it prefers over that of the best, less one"
+    return "what the order it prefers forgets more than the best, over the largest amount that any order loses or gains"

@@ -9,9 +9,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,7 @@ class Checkpoint:
 
     def sha256(self) -> str:
         """Hex hash of the weights: of the file where there is one, else of the files' names and hashes."""
-        hashes = [(path.name, _file_hash(path)) for path in self.weights]
-        if len(hashes) == 1:
-            return hashes[0][1]
-        return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes).encode()).hexdigest()
+        return file_hash(self.weights[0]) if len(self.weights) == 1 else _together(self.weights)
 
 
 def find_checkpoint(name: str) -> Checkpoint:
@@ -261,9 +259,20 @@ def _weights(folder: Path) -> tuple[Path, ...]:
     return found
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """Hex sha256 of a file's content."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def settings_hash(folder: Path) -> str:
+    """Hex sha256 of what a checkpoint's folder holds beside weights and decides what they compute: configuration, tokenizer, preprocessing."""
+    read = [pattern for pattern in _WANTED if ".safetensors" not in pattern]
+    return _together(sorted(path for path in folder.iterdir() if any(fnmatch(path.name, pattern) for pattern in read)))
+
+
+def _together(paths: Sequence[Path]) -> str:
+    return hashlib.sha256("".join(f"{path.name} {file_hash(path)}\n" for path in paths).encode()).hexdigest()
 
 
 def _first_line(error: BaseException) -> str:

@@ -49,12 +49,6 @@ class CoalitionRun:
         """(T+1, T) f(IT) - f(I) - f(T) + f() (C1)."""
         return np.asarray(c1.interaction(*np.moveaxis(getattr(self, value), -1, 0)))
 
-    def reliance_drift(self) -> np.ndarray:
-        """(T, 2) how far each environment's contributions moved from the moment it was learned to the end."""
-        phi = self.shapley()
-        learned = np.stack([phi[k + 1, k] for k in range(len(self.names))])
-        return np.asarray(phi[-1] - learned)
-
 
 def split(values: np.ndarray) -> np.ndarray:
     """(..., 2) contributions of image and text from coalition values (..., 4) in the order of `COALITIONS` (C1)."""

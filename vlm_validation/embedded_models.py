@@ -125,7 +125,9 @@ def load_fused(world: str) -> tuple[Any, Any, Any]:
 
     folder = model_folder("fused", world)
     config = ViltConfig.from_pretrained(folder, local_files_only=True)
-    matcher, answerer = ViltForImageAndTextRetrieval(config), ViltForQuestionAnswering(config)
+    # Both begin with random weights, all replaced below: the caller's generator must not notice.
+    with torch.random.fork_rng(devices=[]):
+        matcher, answerer = ViltForImageAndTextRetrieval(config), ViltForQuestionAnswering(config)
     state = load_file(folder / "model.safetensors")
     heads = ("rank_output.", "classifier.")
     matcher.load_state_dict({k: v for k, v in state.items() if not k.startswith(heads[1])})

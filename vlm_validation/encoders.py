@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ..theory.errors import InputError
-from .checkpoints import Checkpoint, find_checkpoint, load_model, load_processing, quiet
+from .checkpoints import Checkpoint, find_checkpoint, load_model, load_processing, quiet, settings_hash
 from .embedded_models import MAX_WORDS, SIZE, pixel_tensor
 
 Tensors = dict[str, torch.Tensor]
@@ -41,8 +41,9 @@ class Encoder:
         tokenizer: its tokenizer.
         processor: its image processor, or None for the shipped models, which have their own.
         longest: tokens kept of a caption.
-        metadata: `encoder`, `architecture`, `checkpoint` ("sha256:<hex>"), `normalised`, `features`, `activation`,
-            `preprocessing`, `tokens`, `versions`; JSON-serialisable.
+        metadata: `encoder`, `architecture`, `checkpoint` ("sha256:<hex>" of the weights), `settings` (the same of configuration,
+            tokenizer and preprocessing files), `normalised`, `features`, `activation`, `preprocessing`, `tokens`, `versions`;
+            JSON-serialisable.
     """
 
     name: str
@@ -235,6 +236,7 @@ def _metadata(found: Checkpoint, model: Any, tokenizer: Any, processor: Any, lon
     padding = "to full length, seen by the model" if found.kind == "siglip" else "masked out"
     return {
         "encoder": found.title, "architecture": type(model).__name__, "checkpoint": f"sha256:{found.sha256()}",
+        "settings": f"sha256:{settings_hash(found.folder)}",
         "normalised": True, "normalisation": "each row divided by its Euclidean norm, in float64",
         "features": _FEATURES[found.kind], "activation": sorted({str(part.hidden_act) for part in parts}),
         "preprocessing": preprocessing,

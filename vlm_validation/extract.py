@@ -83,8 +83,10 @@ def extract_features(
     processes = running_processes()
     check_output(output, batch)
     parts = _Parts(output.with_name(output.name + ".parts"), encoder, pairs, batch)
-    done = None if overwrite else _finished(output, parts.configuration)
+    done = None if overwrite else _finished(output, parts)
     if done is not None:
+        if processes.main and parts.folder.is_dir():
+            parts.clean(say)  # a run that was killed after it had written its output left them
         return Extraction(output, len(pairs), encoder.dimension, 0, len(parts), (*done.notes, "it was there already"))
     if processes.main:
         parts.sort_out(say)
@@ -114,9 +116,20 @@ class _Parts:
         self._common = json.dumps(common, sort_keys=True)
         self._keys: dict[int, str] = {}
         digest = hashlib.sha256(self._common.encode())
-        for names in (pairs.environment_names, pairs.label_names, pairs.ids.tolist(), list(pairs.captions)):
+        # The configuration is in the output, whose bytes must not depend on when the pictures were copied to where they lie.
+        stamps = [_parted(pairs.stamp(i)) for i in range(len(pairs))]
+        sizes, times = [size for size, _ in stamps], [time for _, time in stamps]
+        for names in (
+            pairs.environment_names,
+            pairs.label_names,
+            pairs.prompts(),
+            pairs.ids.tolist(),
+            pairs.captions,
+            sizes,
+        ):
             digest.update(json.dumps(list(names)).encode())
         digest.update(pairs.environment.tobytes() + pairs.label.tobytes())
+        self.newest = max(times)
         self.configuration = digest.hexdigest()
 
     def __len__(self) -> int:
@@ -255,7 +268,13 @@ def check_output(output: Path, batch: int) -> None:
         )
 
 
-def _finished(output: Path, configuration: str) -> Features | None:
+def _parted(stamp: str) -> tuple[str, int]:
+    """A stamp's name and size, and its time; 0 where it has none."""
+    rest, _, time = stamp.rpartition(" ")
+    return (rest, int(time)) if time.isdigit() else (stamp, 0)
+
+
+def _finished(output: Path, parts: _Parts) -> Features | None:
     """The features of an earlier run with this configuration, or None where there is no file yet."""
     if not output.exists():
         return None
@@ -264,12 +283,18 @@ def _finished(output: Path, configuration: str) -> Features | None:
     except InputError as error:
         there = f"something else ({error.found})"
     else:
-        if found.metadata.get("configuration") == configuration:
+        if found.metadata.get("configuration") != parts.configuration:
+            there = f"features of another configuration ({found.metadata.get('encoder', 'unknown encoder')})"
+        elif parts.newest < output.stat().st_mtime_ns:
             return found
-        there = f"features of another configuration ({found.metadata.get('encoder', 'unknown encoder')})"
+        else:
+            there = "a file that is older than some of the pictures"
     raise InputError(
-        f"{output}: there is {there}", expected="a new file, or one of this very configuration",
-        causes=("another model, data set, limit or batch size", "another version of torch or transformers"),
+        f"{output}: there is {there}", expected="a new file, or one of this very configuration and later than the pictures",
+        causes=(
+            "another model, data set, limit or batch size", "another version of torch or transformers",
+            "pictures that were changed, or copied without their times, since",
+        ),
         fix="--overwrite, or another --output",
     )  # fmt: skip
 

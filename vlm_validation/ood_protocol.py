@@ -107,8 +107,8 @@ def pairwise_ood(features: Features, *, temperature: float = 1.0) -> OodTable:
         tuple(pairs),
         origin,
         temperature,
-        _pearson(scores, [pair.mcm.auroc for pair in pairs]),
-        _pearson(scores, [pair.concept.auroc for pair in pairs]),
+        pearson(scores, [pair.mcm.auroc for pair in pairs]),
+        pearson(scores, [pair.concept.auroc for pair in pairs]),
     )
 
 
@@ -186,7 +186,39 @@ def _solved(claim: Claim, name: str) -> Callable[[float, float], float]:
     return found
 
 
-def _pearson(x: Sequence[float], y: Sequence[float]) -> float:
+def pearson_interval(x: np.ndarray, y: np.ndarray, pairs: np.ndarray, level: float) -> tuple[float, float]:
+    """Interval of Pearson's correlation over ordered pairs of environments, which are not independent: pairs share environments.
+
+    The environments are the observations, and one is left out at a time with all its pairs: the jackknife over vertices of
+    Snijders & Borgatti (Connections 1999), but with the factor (T-1)/T, right where environments have effects, for their
+    (T-2)/(2T), right where pairs are independent (there the interval is wider than need be).  Fisher's z, on which the
+    interval is symmetric, and Student's t with T-1 degrees of freedom.
+
+    Args:
+        x, y: (n,) one value a pair.
+        pairs: (n, 2) the environments of each.
+        level: probability of covering.
+
+    Returns:
+        Low and high.  NaN where there are fewer than four environments, two of three being one pair in its two directions, or
+        where x or y is constant over the pairs that are left.
+    """
+    from scipy.stats import t
+
+    names = np.unique(pairs)
+    count = len(names)
+    rest = [(pairs != g).all(axis=1) for g in names]
+    found = np.array([pearson(x, y), *(pearson(x[rows], y[rows]) for rows in rest)])
+    if count < 4 or np.isnan(found).any():
+        return float("nan"), float("nan")
+    edge = 1 - np.finfo(np.float64).eps  # z of a perfect correlation is infinite
+    z, *without = np.arctanh(found.clip(-edge, edge)).tolist()
+    half = t.ppf((1 + level) / 2, count - 1) * np.sqrt((count - 1) / count * ((np.array(without) - z) ** 2).sum())
+    return float(np.tanh(z - half)), float(np.tanh(z + half))
+
+
+def pearson(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float:
+    """Pearson's correlation; NaN where x or y is constant."""
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])

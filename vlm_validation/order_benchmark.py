@@ -7,7 +7,6 @@ largest of `ROUNDS` are recorded.
 
 from __future__ import annotations
 
-import csv
 import os
 import platform
 import sys
@@ -25,7 +24,6 @@ from .order_oracle import compare_predictors, predict, refined, refinement
 from .orders import train_orders
 
 STEPS, STEP, ROUNDS, GROUPS = 200, 5.0, 11, 5
-RECORD = Path(__file__).parent / "benchmark_results" / "order_oracle.csv"
 Grouping = None | int | Sequence[Sequence[str]]
 GROUPINGS: dict[str, Grouping] = {
     "shipped": None,
@@ -77,11 +75,6 @@ def measure(name: str, features: Features, data: str) -> dict[str, Any]:
         "numpy": np.__version__, "torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads(),
         "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1),
     }  # fmt: skip
-
-
-def read_record(path: Path = RECORD) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def main(source: Path, path: Path) -> None:

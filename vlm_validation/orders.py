@@ -127,15 +127,12 @@ def train_orders(
         progress: show a bar on a terminal.
 
     Raises:
-        InputError: fewer than two environments, or more orders than can be enumerated; other environments in `evaluate_on`.
+        InputError: fewer than two environments, or more orders than can be enumerated; other environments or classes in
+            `evaluate_on`.
     """
     features.require_environments(2, "an order needs something to order")
-    if evaluate_on is not None and evaluate_on.environments != features.environments:
-        raise InputError(
-            f"{evaluate_on.source}: environments {evaluate_on.environments}",
-            expected=f"{features.environments}, those of the training features",
-            fix="split one features file: features.split()",
-        )
+    if evaluate_on is not None:
+        _check_judged(features, evaluate_on)
     tasks = tasks_of(features, dtype=dtype)
     judged = tasks if evaluate_on is None else tasks_of(evaluate_on, dtype=dtype)
     orders = all_orders(len(tasks))
@@ -160,6 +157,50 @@ def train_orders(
             "evaluated on": "training features" if evaluate_on is None else "held-out features",
         },
     )  # fmt: skip
+
+
+def excess(value: float, forgetting: np.ndarray, among: np.ndarray | None = None) -> float:
+    """How much more is forgotten than by the best order, as a share; 0 is as little as the best, whatever the signs.
+
+    The share is of what the best order forgets, which gives F / F(best) - 1.  Where the best order forgets nothing or gains,
+    that says nothing; there the share is of the largest amount, lost or gained, over all orders.
+
+    Args:
+        value: forgetting of an order, or a mean of several.
+        forgetting: (M,) of the orders that it is compared with.
+        among: of all orders, where `forgetting` holds some of them, drawn again; it decides what the share is of.
+    """
+    every = forgetting if among is None else among
+    least = float(forgetting.min())
+    if every.min() > 0:
+        return value / least - 1
+    return (value - least) / (float(np.abs(every).max()) or 1.0)
+
+
+def ratio(forgetting: np.ndarray) -> float:
+    """Forgetting of the worst order over that of the best; NaN where the best order forgets nothing or gains."""
+    least = float(forgetting.min())
+    return float(forgetting.max()) / least if least > 0 else float("nan")
+
+
+def _check_judged(features: Features, judged: Features) -> None:
+    split = "split one features file: features.split()"
+    if judged.environments != features.environments:
+        raise InputError(
+            f"{judged.source}: environments {judged.environments}",
+            expected=f"{features.environments}, those of the training features", fix=split,
+        )  # fmt: skip
+    if (largest := int(judged.label.max())) >= features.classes:
+        raise InputError(
+            f"{judged.source}: label {largest}", expected=f"labels below {features.classes}, the classes of the training features",
+            causes=("a class that was never trained", "files with other lists of classes"), fix=split,
+        )  # fmt: skip
+    names = features.label_names, judged.label_names
+    if None not in names and names[0] != names[1]:
+        raise InputError(
+            f"{judged.source}: other names of classes than in {features.source}", expected="the same classes in the same order",
+            causes=("files with other lists of classes",), fix=split,
+        )  # fmt: skip
 
 
 Heads = dict[tuple[int, ...], torch.Tensor]

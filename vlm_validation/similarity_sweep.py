@@ -6,8 +6,10 @@ and a head is trained along every order.  Claims T3.4, T3.7 and O speak about wh
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,8 @@ import numpy as np
 from ..theory.errors import InputError
 from . import embedded_models as models
 from .order_oracle import predict
-from .orders import progress_bar, train_orders
-from .scenes import draw_scenes
+from .orders import progress_bar, ratio, train_orders
+from .scenes import Scene, draw_scenes
 from .scores import score_matrices
 from .train_embedded import embed
 
@@ -30,7 +32,7 @@ class SweepPoint:
         con_II, con_IT: mean off-diagonal scores: the similarity that came out, in cosine.
         sigma_I: standard deviation of the off-diagonal Con_IT.
         best, mean, worst: trained forgetting over all orders, nats (mean loss increase of the first T-1 environments).
-        spread: worst / best.
+        spread: worst / best; NaN where the best order forgets nothing or gains.
         spearman: of the refined T3.10 prediction with trained forgetting.
     """
 
@@ -72,16 +74,30 @@ def sweep_similarity(
     points = []
     with progress_bar(len(similarities), "similarity sweep", progress) as advance:
         for similarity in similarities:
-            drawn = draw_scenes("high", scenes, split="unseen", similarity=similarity, seed=seed)
-            features = embed("high", model, tokenizer, drawn, {"similarity": similarity})
+            features = embed("high", model, tokenizer, drawn(similarity, scenes, seed), {"similarity": similarity})
             runs = train_orders(features, steps=steps, step=step, progress=False)
             truth = runs.forgetting()[0]
             predicted = predict(features, runs.orders, steps=steps, step=step)
             con, off = score_matrices(features), ~np.eye(len(features.environments), dtype=bool)
             points.append(SweepPoint(
                 similarity, float(con["II"][off].mean()), float(con["IT"][off].mean()), float(con["IT"][off].std()),
-                float(truth.min()), float(truth.mean()), float(truth.max()), float(truth.max() / truth.min()),
+                float(truth.min()), float(truth.mean()), float(truth.max()), ratio(truth),
                 float(spearmanr(predicted, truth).statistic),
             ))  # fmt: skip
             advance(1)
     return points
+
+
+def drawn(similarity: float, scenes: int, seed: int) -> list[Scene]:
+    """The scenes of one value of the knob."""
+    return draw_scenes("high", scenes, split="unseen", similarity=similarity, seed=seed)
+
+
+@cache
+def scenes_hash(similarities: tuple[float, ...], scenes: int, seeds: tuple[int, ...]) -> str:
+    """sha256 of the description of every scene of these sweeps: all that is visible and the caption, but no pixels."""
+    digest = hashlib.sha256()
+    for seed in seeds:
+        for similarity in similarities:
+            digest.update(repr(drawn(similarity, scenes, seed)).encode())
+    return digest.hexdigest()

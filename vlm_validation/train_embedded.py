@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from ..theory.files import atomic_writer
 from . import embedded_models as models
+from .checkpoints import file_hash
 from .features import Features, save_features
 from .processes import one_thread
 from .scenes import VERSION, WORLDS, Scene, brief_caption, draw_scenes, render
@@ -252,7 +253,7 @@ def train_world(
     fused_seconds = time.perf_counter() - started - clip_seconds
     state = fused.state_dict() | {f"classifier.{key}": value for key, value in classifier.state_dict().items()}
     _save(fused, state, tokenizer, out / f"fused_{world}")
-    hashes = {kind: _file_hash(out / f"{kind}_{world}" / "model.safetensors") for kind in ("clip", "fused")}
+    hashes = {kind: file_hash(out / f"{kind}_{world}" / "model.safetensors") for kind in ("clip", "fused")}
     metadata = {
         "encoder": f"crossmodal embedded CLIP, world {world}", "checkpoint": f"sha256:{hashes['clip']}",
         "normalised": True, "template": "a {}", "scenes": f"{world}-{VERSION}/unseen",
@@ -320,10 +321,6 @@ def _save(model: Any, state: dict[str, torch.Tensor], tokenizer: Any, folder: Pa
     kept = {key: value.contiguous() for key, value in state.items() if not key.endswith("position_ids")}
     with atomic_writer(folder / "model.safetensors") as handle:
         handle.write(save(kept, metadata={"format": "pt"}))
-
-
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _row(value: Any, chance: float, count: int) -> dict[str, float]:

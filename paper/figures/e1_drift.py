@@ -22,7 +22,7 @@ CAPTION = (
     "Right: share of the variance explained, R², epoch by epoch.  After the last one, transition: {transition_full_r2:.2f} trained in full, "
     "{transition_lora_r2:.2f} low rank, {transition_frozen_r2:.2f} frozen; step: {step_full_r2:.2f}, {step_lora_r2:.2f} and {step_frozen_r2:.2f}; of CLIP "
     "trained in full {clip_transition:.2f} and {clip_step:.2f}.  Published, adaptive: {published_low:.2f} to {published_high:.2f}; frozen: {published_frozen}.  "
-    "Of {slopes} slopes of CE, {clear} have a {level:.0%} interval without zero; intervals leave out one of {clusters} pairs of environments at a time."
+    "Of {slopes} slopes of CE, {clear} have a {level:.0%} interval without zero; intervals leave out one of {clusters} environments at a time, with every transition from and to it, for transitions that share one are not independent (jackknife, Student's t with {freedom} degrees of freedom)."
 )
 MODES = (("frozen", style.RED, "s"), ("full", style.BLUE, "o"), ("lora", style.GREEN, "^"))
 
@@ -51,7 +51,7 @@ def compute(features: Any, seed: int) -> Data:
             **out, "environments": len(values["environments"]), "orders": len(values["orders"]), "seeds": len(origin["seeds"]),
             "transitions": len(out["con_full"]), "epochs": len(out["r2_step_full"]), "weight": protocol["weight"],
             "published_low": min(published.values()), "published_high": max(published.values()),
-            "published_frozen": told["ols_r2_frozen"], "clusters": fits[0]["clusters"], "level": 0.95,
+            "published_frozen": told["ols_r2_frozen"], "clusters": fits[0]["clusters"], "freedom": fits[0]["clusters"] - 1, "level": 0.95,
             "slopes": sum(len(fit["low"]) - 1 for fit in fits),
             "clear": sum(low > 0 or high < 0 for fit in fits for low, high in zip(fit["low"][1:], fit["high"][1:], strict=True)),
         },

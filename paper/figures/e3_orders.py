@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 
 from ...vlm_validation.order_oracle import compare_predictors, predictor_functions, refined, refinement
+from ...vlm_validation.orders import ratio
 from .. import style
 from ..results import Data, provenance
-from ..trained import frozen_orders
+from ..trained import frozen_orders, ratio_in_words, regret_in_words
 
 RULE = "cumulative Con_IT"
 CAPTION = (
     "All {orders} orders of {environments} environments (E3): a shared linear head on frozen image features, {steps:g} full-batch "
     "gradient steps of size {step:g} with cross entropy on each environment, starting at zero.  Forgetting: mean increase of the "
     "training loss of all environments but the last since each was learnt, in nats; from {best:.2f} to {worst:.2f}, a ratio of "
-    "{ratio:.2f}.  Left: against the cumulative cost of the paper's rule.  Middle: against the prediction from {prototypes} prototypes "
+    "{ratio}.  Left: against the cumulative cost of the paper's rule.  Middle: against the prediction from {prototypes} prototypes "
     "(T3.10).  Crosses: the order each would choose.  Right: rank correlation of every predictor with trained "
-    "forgetting, bars: {level:.0%} bootstrap intervals over orders; beside it the regret, forgetting of the order it prefers "
-    "over that of the best, less one.  The rule: Spearman {rule_spearman:.2f}, regret {rule_regret:.1%}; prototypes: "
+    "forgetting, bars: {level:.0%} bootstrap intervals over orders; beside it the regret, {means}.  The rule: Spearman {rule_spearman:.2f}, regret {rule_regret:.1%}; prototypes: "
     "{span_spearman:.3f} and {span_regret:.1%}."
 )
 
@@ -36,7 +36,7 @@ def compute(features: Any, seed: int) -> Data:
         values={
             "orders": len(runs.orders), "environments": len(runs.names), "names": list(runs.names), "order": runs.orders,
             "steps": runs.protocol["steps"], "step": runs.protocol["step"], "trained": truth, "best": float(truth.min()),
-            "worst": float(truth.max()), "ratio": float(truth.max() / truth.min()), "rule": predict[RULE](runs.orders),
+            "worst": float(truth.max()), "ratio": ratio_in_words(ratio(truth)), "means": regret_in_words(float(truth.min())), "rule": predict[RULE](runs.orders),
             "span": predict[chosen](runs.orders), "predictors": [r.name for r in rows], "level": 0.9,
             "spearman": np.array([r.spearman for r in rows]), "regret": np.array([r.regret for r in rows]),
             "rule_spearman": by_name[RULE].spearman[0], "rule_regret": by_name[RULE].regret[0],

@@ -9,17 +9,17 @@ import numpy as np
 
 from ...synthetic.orders import cheapest_path
 from ...vlm_validation.ood import OodReport
-from ...vlm_validation.ood_protocol import cumulative_ood, pairwise_ood
+from ...vlm_validation.ood_protocol import cumulative_ood, pairwise_ood, pearson_interval
 from ...vlm_validation.orders import all_orders
 from ...vlm_validation.scores import score_matrices
 from .. import style
 from ..results import Data, provenance
 
-RESAMPLES, LEVEL = 2000, 0.95
+LEVEL = 0.95
 CAPTION = (
     "Out-of-distribution detection by MCM (temperature {temperature:g}; {prompts}).  Left (E5): AUROC and false positive rate (share of "
     "out-images accepted where {recall:.0%} of in-images are) of all {pairs} ordered pairs of environments against Con$_{{IT}}$; mean AUROC "
-    "{mean:.2f}, Pearson correlation {pearson:.2f} ({level:.0%} bootstrap over pairs: {pearson_low:.2f} to {pearson_high:.2f}).  "
+    "{mean:.2f}, Pearson correlation {pearson:.2f} ({interval}).  "
     "Right (E6): AUROC of the classes seen against environments to come.  Band: all {orders} orders; the order of least cumulative "
     "contribution averages {rule:.3f}, the neutral order {neutral:.3f}, the median order {median:.3f}, and {better:.0%} of the orders "
     "do better than that rule."
@@ -30,8 +30,8 @@ def compute(features: Any, seed: int) -> Data:
     """Every pair and every order; an order's mean AUROC is over its T-1 stages."""
     table = pairwise_ood(features)
     con, auroc = (np.array([f(p) for p in table.pairs]) for f in (lambda p: p.con_IT, lambda p: p.mcm.auroc))
-    low, high = interval(con, auroc, np.random.default_rng([5, seed]))
     ids = list(features.environments)
+    low, high = pearson_interval(con, auroc, np.array([(p.inside, p.outside) for p in table.pairs]), LEVEL)
     orders = all_orders(len(ids)) if factorial(len(ids)) <= factorial(6) else np.arange(len(ids))[None]
     seen: dict[frozenset[int], OodReport] = {}
     curves = np.array([curve(features, [ids[k] for k in order], seen) for order in orders.tolist()])
@@ -41,7 +41,8 @@ def compute(features: Any, seed: int) -> Data:
     return Data(
         values={
             "con": con, "auroc": auroc, "fpr95": np.array([p.mcm.fpr95_in for p in table.pairs]), "pairs": len(con),
-            "mean": float(auroc.mean()), "pearson": table.pearson_mcm, "pearson_low": low, "pearson_high": high, "level": LEVEL, "recall": 0.95,
+            "mean": float(auroc.mean()), "pearson": table.pearson_mcm, "pearson_low": low, "pearson_high": high, "interval": said(low, high, len(ids)),
+            "recall": 0.95,
             "temperature": table.temperature, "prompts": table.prompts, "curves": curves, "rule_curve": rule, "neutral_curve": neutral,
             "rule_order": list(path), "orders": len(orders), "rule": float(rule.mean()), "neutral": float(neutral.mean()),
             "median": float(np.median(means)), "better": float((means > rule.mean()).mean()),
@@ -58,16 +59,14 @@ def curve(features: Any, order: list[int], seen: dict[frozenset[int], OodReport]
     return [seen[key].auroc for key in keys]
 
 
-def interval(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """Percentile interval of Pearson's correlation over resampled pairs."""
-    rows = rng.integers(len(x), size=(RESAMPLES, len(x)))
-    a, b = x[rows] - x[rows].mean(axis=1, keepdims=True), y[rows] - y[rows].mean(axis=1, keepdims=True)
-    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    found = (a * b).sum(axis=1)[scale > 0] / scale[scale > 0]
-    if not len(found):
-        return float("nan"), float("nan")
-    low, high = np.quantile(found, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return float(low), float(high)
+def said(low: float, high: float, environments: int) -> str:
+    """The interval in words."""
+    if np.isnan(low):
+        return f"no interval from {environments} environments"
+    return (
+        f"{LEVEL:.0%} interval {low:.2f} to {high:.2f}, the {environments} environments left out one at a time with all their pairs, for pairs "
+        f"that share one are not independent; jackknife of Fisher's z, Student's t with {environments - 1} degrees of freedom"
+    )
 
 
 def draw(data: Data) -> Any:

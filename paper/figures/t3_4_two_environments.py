@@ -30,7 +30,7 @@ CAPTION = (
     "least-norm learner has fitted the second, as a share of the squared norm of the target, against the cosine $c$ of the "
     "principal angles.  Curve: the claim, largest eigenvalue of $C - C^2$.  Dots: learners run on generated image-text "
     "environments of rank {rank}, worst target; band: the middle {coverage:.0%} of {targets} random targets, line inside: "
-    "their mean.  No learner exceeded the bound {bound:g}; the largest residual seen was {worst:.6f}, at $c$ = {worst_at:.2f}.  "
+    "their mean.  {exceeded} of {learners} learners exceeded the bound {bound:g}; the largest residual seen was {worst:.6f}, at $c$ = {worst_at:.2f}.  "
     "Ticks: principal cosines between class means of {pairs} ordered pairs of environments of the features; diamonds: the "
     "worst target for each pair, at most {features_worst:.3f}."
 )
@@ -51,10 +51,12 @@ def compute(features: Any, seed: int) -> Data:
     worst, drawn = simulate(at, rng)
     low, high = np.quantile(drawn, (0.05, 0.95), axis=1)
     where, found, ticks = on_features(claim, features)
+    limit = float(bound.max())
     return Data(
         values={
-            "cosine": cosine, "theory": theory, "bound": float(bound.max()), "similarity": at, "worst_target": worst,
+            "cosine": cosine, "theory": theory, "bound": limit, "similarity": at, "worst_target": worst,
             "random_low": low, "random_high": high, "random_mean": drawn.mean(axis=1), "coverage": 0.9, "targets": TARGETS,
+            "exceeded": int((worst > limit).sum() + (drawn > limit).sum()), "learners": worst.size + drawn.size,
             "rank": RANK, "worst": float(worst.max()), "worst_at": float(at[worst.argmax()]),
             "features_cosine": where, "features_forgetting": found, "features_ticks": ticks, "pairs": len(where),
             "features_worst": float(found.max(initial=0.0)),

@@ -8,6 +8,7 @@ from ... import __version__
 from ...vlm_validation.order_oracle import refined, refinement
 from ..results import Data, Provenance
 from ..stored import load_stored
+from ..trained import ratio_in_words
 
 CAPTION = (
     "E3 beyond full batches: all {orders} orders of {environments} environments of the embedded world, {seeds} seeds, minibatches, "
@@ -38,12 +39,12 @@ def compute(features: Any, seed: int) -> Data:
     ranks = {(row[0], row[1], k): row[i] for row in rows for k, i in (("unseen", 2), ("training", 5))}
     costs = [value for (_, name, _), value in ranks.items() if name == "cumulative Con_IT"]
     agree = [values["summary"][mode]["between_seeds"] for mode in values["summary"]]
-    ratios = ", ".join(f"{mode} {values['summary'][mode]['ratio']:.2f}" for mode in values["summary"])
+    ratios = ", ".join(f"{mode} {ratio_in_words(values['summary'][mode]['ratio'])}" for mode in values["summary"])
     return Data(
         values={
             "columns": ["mode", "predictor", "Spearman, unseen", "interval", "regret, unseen", "Spearman, training", "interval, training", "regret, training"],
             "rows": rows, "orders": len(values["orders"]), "environments": len(values["environments"]), "seeds": len(origin["seeds"]), "level": 0.9,
-            "steps": sum(s["stages"] for s in values["summary"].values()), "agree_low": min(agree), "agree_high": max(agree), "ratios": ratios,
+            "steps": len(origin["seeds"]) * sum(s["stages"] for s in values["summary"].values()), "agree_low": min(agree), "agree_high": max(agree), "ratios": ratios,
             "prototypes": prototypes, "frozen_training": ranks["frozen", oracle, "training"], "frozen_unseen": ranks["frozen", oracle, "unseen"],
             "full_training": ranks["full", oracle, "training"], "cost_low": min(costs), "cost_high": max(costs),
         },

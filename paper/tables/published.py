@@ -17,18 +17,18 @@ from ...vlm_validation import metrics
 from ...vlm_validation import predictors as pre
 from ...vlm_validation.embedded import default_features
 from ...vlm_validation.ood_protocol import cumulative_ood, pairwise_ood
-from ...vlm_validation.orders import OrderRuns
+from ...vlm_validation.orders import OrderRuns, excess, ratio
 from ...vlm_validation.scores import estimate_scores
 from ..results import Data, provenance
 from ..stored import load_stored
-from ..trained import frozen_orders
+from ..trained import frozen_orders, ratio_in_words, regret_in_words
 
 FILE = Path(__file__).parent.parent / "published.json"
 CAPTION = (
     "Published (arXiv preprint, as given in a digest: {encoder}, frozen) beside ours, with the same head and no number fitted: {features_source} as "
     "given, and the embedded sets 'high' in the role of COCO and 'low' in the role of CUB ({protocol}).  The published totals are set beside means and "
-    "sums, for a digest does not say which they are.  On the features given the worst order forgets {ratio:.2f} times what the best does (published: "
-    "{published_ratio:.2f}); the order of least cumulative Con$_{{IT}}$ forgets {regret:.1%} more than the best one, and its cost correlates with "
+    "sums, for a digest does not say which they are.  On the features given worst over best order is {ratio} (published: "
+    "{published_ratio:.2f}); the order of least cumulative Con$_{{IT}}$ has a regret of {regret:.1%} ({means}), and its cost correlates with "
     "forgetting at {pearson:+.2f}: {conclusion}.  The last {trained} rows need an encoder trained with the contrastive loss: they are stored results of the embedded "
     "worlds, {seeds} seeds, neutral order unless said."
 )
@@ -75,8 +75,8 @@ def measure(features: Any) -> tuple[Measured, OrderRuns]:
     bwt = [float(metrics.bwt(runs.loss[0][k], convention="paper", kind="loss")) for k in (chosen, plain)]
     found = Measured(
         dispersion=scores.dispersion["IT"], best=float(mean.min()), worst=float(mean.max()), best_sum=float(total.min()),
-        worst_sum=float(total.max()), ratio=float(total.max() / total.min()), spared=float(total.max() / total[chosen]),
-        pearson=float(pearsonr(cost, total).statistic), regret=float(total[chosen] / total.min() - 1), rule_bwt=-bwt[0], neutral_bwt=-bwt[1],
+        worst_sum=float(total.max()), ratio=ratio(total), spared=ratio(total[[chosen, int(total.argmax())]]),
+        pearson=float(pearsonr(cost, total).statistic), regret=excess(float(total[chosen]), total), rule_bwt=-bwt[0], neutral_bwt=-bwt[1],
         auroc=pairs.mean_auroc["MCM"], auroc_pearson=pairs.pearson_mcm, rule_ood=ood[rule], neutral_ood=ood[neutral],
     )  # fmt: skip
     return found, runs
@@ -128,7 +128,7 @@ def compute(features: Any, seed: int) -> Data:
         values={
             "columns": ["quantity", "convention", "published COCO", "published CUB", "these features", "embedded high", "embedded low"],
             "rows": rows, "encoder": encoder, "features_source": PurePath(features.source).name, "protocol": protocol,
-            "regret": mine.regret, "pearson": mine.pearson, "source": told["source"], "ratio": mine.ratio, "published_ratio": coco["ratio"],
+            "regret": mine.regret, "pearson": mine.pearson, "source": told["source"], "ratio": ratio_in_words(mine.ratio), "means": regret_in_words(mine.best), "published_ratio": coco["ratio"],
             "conclusion": conclusion(mine), "trained": len(trained), "seeds": len(load_stored("adapted_high")["provenance"]["seeds"]),
         },
         provenance=provenance(("E3", "E4", "E5", "E6", "P7", "P8", "P9"), features, seed),

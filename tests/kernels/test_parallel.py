@@ -21,7 +21,6 @@ from crossmodal.kernels import (
     stream_marginals,
     stream_moments,
 )
-from crossmodal.kernels.ops.segment_attention import torch as segments
 from crossmodal.kernels.parallel import in_shares, workers
 
 
@@ -76,8 +75,7 @@ def test_an_exception_comes_out_after_all_shares_ended(count) -> None:
 
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
-def test_results_under_any_mode_and_repeatable(monkeypatch, mode) -> None:
-    monkeypatch.setattr(segments, "OUTPUTS", 7 * 16)  # a head a block
+def test_results_under_any_mode_and_repeatable(mode) -> None:
     u, v = torch.randn(1500, 24), torch.randn(1300, 24)
     image, weight, labels = torch.randn(2500, 8), torch.randn(130, 8), torch.randint(130, (2500,))
     q, k = torch.randn(2, 3, 7, 16), torch.randn(2, 3, 9, 16)

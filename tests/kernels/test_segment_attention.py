@@ -54,18 +54,18 @@ def test_float32_against_float64(name, masked, impl) -> None:
 
 
 @pytest.mark.usefixtures("poisoned")
-@pytest.mark.parametrize("outputs", [1, 2 * 40 * 64, 3 * 40 * 64, 5 * 40 * 64, 6 * 40 * 64])
-def test_blocks_of_heads_and_of_samples(monkeypatch, outputs) -> None:
-    """One head, two heads and one left over, one sample, one sample again, both samples."""
+@pytest.mark.parametrize("shares", range(1, 8))
+def test_blocks_of_heads_and_of_samples(monkeypatch, shares) -> None:
+    """Both samples, one sample, two heads and one left over, one head."""
     q, k, v, bounds = problem("vit with text")
     keep = torch.rand(2, bounds[-1]) > 0.4
     keep[1, : bounds[1]] = False
-    monkeypatch.setattr(merged, "OUTPUTS", outputs)
-    taken = torch.zeros(q.shape[:2])
-    for block in merged._blocks(q):
-        assert taken[block].numel() * 40 * 64 <= max(outputs, 40 * 64)
+    blocks, taken = list(merged._blocks(q, shares)), torch.zeros(q.shape[:2])
+    for block in blocks:
         taken[block] += 1
     assert bool((taken == 1).all())
+    assert max(taken[block].numel() for block in blocks) <= -(-taken.numel() // shares)
+    monkeypatch.setattr(merged, "_blocks", lambda *_: blocks)
     close(segment_attention(q, k, v, bounds, keep=keep, impl="torch"), reference(q, k, v, bounds, keep=keep))
 
 

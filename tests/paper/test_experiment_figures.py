@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from crossmodal.kernels.benchmarks import recorded
 from crossmodal.paper import tabular
 from crossmodal.paper.figures import e5_ood_mcm, e8_coalitions, t2_4_alignment
-from crossmodal.paper.results import Data
+from crossmodal.paper.results import Data, caption
 from crossmodal.paper.stored import load_stored
 from crossmodal.theory.errors import InputError
 
@@ -54,6 +57,21 @@ def test_a_loss_that_rises_and_an_alignment_that_moves_when_frozen_are_noticed(c
             keeps_the_theorem(mutated(data, **changes))
 
 
+def test_the_caption_counts_rises(compute: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = compute("t2_4_alignment")
+    assert f"rises at 0 of {data['steps']} steps" in caption(t2_4_alignment.CAPTION, data)
+    right = t2_4_alignment.train
+
+    def upside_down(*args: Any, **options: Any) -> Any:
+        path = right(*args, **options)
+        return replace(path, contrastive=path.contrastive.flip(0))
+
+    monkeypatch.setattr(t2_4_alignment, "train", upside_down)
+    mutant = t2_4_alignment.compute(None, 0)
+    assert mutant["rises"] == (np.diff(data["loss"], axis=0) < 0).sum() > 0
+    assert f"rises at {mutant['rises']} of" in caption(t2_4_alignment.CAPTION, mutant)
+
+
 def test_the_bound_is_the_claims() -> None:
     assert t2_4_alignment.transferred()(0.5, 2.0, 0.4) == pytest.approx(0.5 - 0.4 / 2.0)
 
@@ -93,9 +111,24 @@ def test_the_rule_is_the_cheapest_order(compute: Any, features: Any) -> None:
     assert compute("e5_ood_mcm")["rule_order"] == list(cheapest)
 
 
-def test_interval_of_a_perfect_line_is_a_point() -> None:
-    x = np.linspace(0, 1, 20)
-    assert e5_ood_mcm.interval(x, 3 * x, np.random.default_rng(0)) == pytest.approx((1, 1))
+def test_interval_leaves_environments_out(compute: Any, features: Any) -> None:
+    """By hand; mutant: one pair at a time."""
+    from scipy.stats import t
+
+    data, ids = compute("e5_ood_mcm"), features.environments
+    pairs = np.array([(a, b) for a in ids for b in ids if a != b])
+    rows = [slice(None), *((pairs != g).all(axis=1) for g in ids)]
+    z, *rest = (np.arctanh(np.corrcoef(data["con"][k], data["auroc"][k])[0, 1]) for k in rows)
+    count = len(ids)
+    half = t.ppf(0.975, count - 1) * np.sqrt((count - 1) / count * sum((other - z) ** 2 for other in rest))
+    assert (data["pearson_low"], data["pearson_high"]) == pytest.approx((np.tanh(z - half), np.tanh(z + half)))
+    text = caption(e5_ood_mcm.CAPTION, data)
+    assert f"{data['pearson_low']:.2f} to {data['pearson_high']:.2f}, the {count} environments left out" in text
+
+
+def test_too_few_environments_for_an_interval_are_said(features: Any) -> None:
+    three = replace(features.select(features.environment < 3), environment_names=features.environment_names[:3])
+    assert "(no interval from 3 environments)" in caption(e5_ood_mcm.CAPTION, e5_ood_mcm.compute(three, 0))
 
 
 # -- E8 --------------------------------------------------------------------------------------------------------
@@ -120,10 +153,43 @@ def test_hidden_forgetting_is_counted() -> None:
     run = e8_coalitions.CoalitionRun(
         ("a", "b"), np.ones((3, 2, 4)), stays.mean(1)[:, None].repeat(2, 1), "", (stays, stays), (np.ones((3, 40)),) * 2
     )
-    (image, text) = e8_coalitions.moves(run, "x", np.random.default_rng(0))
+    (image, text) = e8_coalitions.moves(run, "x", np.random.default_rng(0), 1)
+    assert e8_coalitions.hidden(image)
+    assert e8_coalitions.hidden(text)
     assert (image["contribution"], text["contribution"]) == (pytest.approx(-0.4), pytest.approx(0.4))
     assert image["accuracy_low"] == image["accuracy_high"] == 0
     assert image["high"] < 0 < text["low"]
+
+
+def test_nothing_is_hidden_where_nothing_moves() -> None:
+    """Sixteen changes by chance alone: intervals of each its own would find one in most figures, these in one of twenty."""
+    rng, figures, found, alone = np.random.default_rng(0), 40, 0, 0
+    hits = (np.ones((3, 80)),) * 2
+    for _ in range(figures):
+        rows: list[dict[str, Any]] = []
+        for _ in range(8):
+            values = rng.normal(0.5, 0.1, size=(3, 80, 4))
+            run = e8_coalitions.CoalitionRun(
+                ("a", "b"), np.ones((3, 2, 4)), np.ones((3, 2, 4)), "", (values, values), hits
+            )
+            rows += e8_coalitions.moves(run, "x", rng, 8)
+            change = e8_coalitions.split(values[2] - values[1])
+            alone += bool((np.abs(change.mean(axis=0)) > 1.96 * change.std(axis=0, ddof=1) / np.sqrt(80)).any())
+        found += any(map(e8_coalitions.hidden, rows))
+    assert found <= 8, "binomial with 1 of 20: more than 8 of 40 has probability 1e-4"
+    assert alone > figures / 2, "the check can fail"
+
+
+def test_coalitions_neither_use_nor_move_the_generator() -> None:
+    """ViLT draws the order of its patches; mutants: from whatever the caller has drawn before, or from a seed that stays set."""
+    found = []
+    with torch.random.fork_rng(devices=[]):
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            before = torch.get_rng_state()
+            found.append(e8_coalitions.fused_run.__wrapped__(0).confidence)
+            assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(*found)
 
 
 # -- kernels ---------------------------------------------------------------------------------------------------
@@ -182,6 +248,28 @@ def test_similarity_caption_says_what_is_drawn(compute: Any) -> None:
     assert (data["narrowest"], data["widest"]) == (knob[middle.index(min(middle))], knob[middle.index(max(middle))])
 
 
+# -- E3 --------------------------------------------------------------------------------------------------------
+
+
+def test_orders_that_forget_nothing_have_no_ratio(features: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses turned around: every order gains, the best one most."""
+    from crossmodal.paper.figures import e3_orders
+    from crossmodal.paper.trained import frozen_orders
+
+    small = replace(features.select(features.environment < 3), environment_names=features.environment_names[:3])
+    runs = frozen_orders(small)
+    monkeypatch.setattr(e3_orders, "compare_predictors", partial(e3_orders.compare_predictors, resamples=5))
+    for sign, words in (
+        (1, f"a ratio of {runs.forgetting().max() / runs.forgetting().min():.2f}"),
+        (-1, "a ratio of undefined"),
+    ):
+        monkeypatch.setattr(e3_orders, "frozen_orders", lambda _, sign=sign: replace(runs, loss=sign * runs.loss))
+        data = e3_orders.compute(small, 0)
+        assert words in caption(e3_orders.CAPTION, data)
+        assert ("over the largest amount" in caption(e3_orders.CAPTION, data)) == (sign < 0)
+        assert (data["regret"] >= 0).all()
+
+
 # -- E1 and E4 -------------------------------------------------------------------------------------------------
 
 
@@ -224,3 +312,6 @@ def test_adaptive_orders_are_the_stored_ones(features: Any) -> None:
     for mode, forgetting in values["forgetting"].items():  # the summary by hand
         mean = np.array(forgetting).mean(axis=0)
         assert values["summary"][mode]["ratio"] == pytest.approx(mean.max() / mean.min())
+    prefixes = 5 + 5 * 4 + 5 * 4 * 3 + 2 * math.factorial(5)
+    assert {s["stages"] for end in ("", "_training") for s in values["summary" + end].values()} == {prefixes}
+    assert built.data["steps"] == prefixes * built.data["seeds"] * len(values["forgetting"]) == 3900

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from crossmodal.paper import build
 from crossmodal.paper.figures import t3_4_two_environments as two
-from crossmodal.paper.results import Data
+from crossmodal.paper.results import Data, caption
 
 ROUNDING = 64 * 2.0**-53  # some dozens of operations on numbers of size one
 
@@ -70,6 +70,23 @@ def test_a_learner_that_does_not_fit_is_noticed(compute: Any, monkeypatch: pytes
     data = compute("t3_4_two_environments")
     step = (len(data["similarity"]) - 1) // 4
     assert np.abs(worst - data["worst_target"][::step]).max() > 1e-3
+
+
+def test_the_caption_counts_learners_beyond_the_bound(
+    compute: Any, features: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = compute("t3_4_two_environments")
+    learners = len(data["similarity"]) * (1 + data["targets"])
+    assert f"0 of {learners} learners exceeded" in caption(two.CAPTION, data)
+    right = two.simulate
+
+    def worse(cosines: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        worst, drawn = right(cosines, rng)
+        worst[3], drawn[5, :2] = 0.3, 0.26
+        return worst, drawn
+
+    monkeypatch.setattr(two, "simulate", worse)
+    assert f"3 of {learners} learners exceeded" in caption(two.CAPTION, two.compute(features, 0))
 
 
 def test_the_drawing_shows_the_data(compute: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from click.testing import CliRunner
 from crossmodal.paper import experiment, stored
 from crossmodal.paper.stored import FOLDER, MOST_BYTES, experiments, load_stored
 from crossmodal.theory.errors import InputError
-from crossmodal.vlm_validation import metrics
+from crossmodal.vlm_validation import embedded_models, metrics, similarity_sweep
+from crossmodal.vlm_validation.training.data import Choice
+from crossmodal.vlm_validation.training.protocol import Protocol
 
 names = pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.json")))
 
@@ -75,6 +78,64 @@ def test_any_change_of_the_configuration_makes_it_stale(monkeypatch: pytest.Monk
     monkeypatch.setattr(experiment, "VERSION", experiment.VERSION + 1)
     with pytest.raises(InputError, match="config_hash"):
         load_stored("e2_lambda")
+
+
+@pytest.mark.parametrize("name", ["e2_lambda", "e7_similarity"])
+def test_another_configuration_of_the_checkpoint_makes_it_stale(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights stay and another activation reads them."""
+    folder = shutil.copytree(embedded_models.EMBEDDED, tmp_path / "embedded")
+    path = folder / "clip_high" / "config.json"
+    path.write_text(path.read_text().replace("quick_gelu", "relu"))
+    monkeypatch.setattr(embedded_models, "EMBEDDED", folder)
+    with pytest.raises(InputError, match="stale: config_hash no longer"):
+        load_stored(name)
+
+
+def test_other_scenes_of_the_similarity_sweep_make_it_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutant: the hash of scenes that the sweep never draws."""
+    right = similarity_sweep.draw_scenes
+
+    def differently(*args: Any, **options: Any) -> Any:
+        scenes = right(*args, **options)
+        return [*scenes[:-1], replace(scenes[-1], count=scenes[-1].count % 3 + 1)]
+
+    monkeypatch.setattr(similarity_sweep, "draw_scenes", differently)
+    similarity_sweep.scenes_hash.cache_clear()
+    with pytest.raises(InputError, match="stale: data_hash no longer"):
+        load_stored("e7_similarity")
+    similarity_sweep.scenes_hash.cache_clear()
+
+
+def test_stages_of_all_orders_are_those_of_one_seed() -> None:
+    pytest.importorskip("transformers", reason="the extra 'vlm' is not installed, so nothing was trained")
+    from crossmodal.paper.computations import all_order_runs
+
+    small = replace(
+        experiments()["e3_adaptive"], choice=Choice(environments=2, train=6, judged=6), seeds=(0, 1),
+        protocols={"frozen": Protocol(epochs=1)},
+    )  # fmt: skip
+    for runs in all_order_runs(small, "frozen").values():
+        assert runs.loss.shape == (2, 2, 3, 2)
+        assert runs.stages == 2 + 2
+
+
+def test_predictors_know_the_steps_that_are_made() -> None:
+    from crossmodal.paper.computations import steps_of
+
+    choice = Choice(train=30)
+    assert steps_of(choice, Protocol(epochs=5, batch=100, head_rate=2.0)) == (5, 2.0), (
+        "no batch is larger than the data"
+    )
+    assert [steps_of(choice, Protocol(epochs=5, batch=batch))[0] for batch in (0, 7, 15, 30, 60, 61)] == [
+        5,
+        20,
+        10,
+        5,
+        5,
+        5,
+    ]
 
 
 def test_storing_is_atomic_described_and_the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

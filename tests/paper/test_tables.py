@@ -123,11 +123,17 @@ def test_the_conclusion_follows_the_numbers(pearson: float, regret: float, words
 
 def test_conventions_are_those_of_the_metrics(table: Any) -> None:
     built = table("metric_conventions")
-    assert [row[0] for row in built.rows] == list(metrics.CONVENTIONS)
+    assert [row[0] for row in built.rows] == [*metrics.CONVENTIONS, "zscl"]
     R = np.array(built.data["R"])
     column = built.columns.index("forgetting")
-    for row in built.rows:
+    for row in built.rows[:-1]:
         assert row[column] == float(metrics.forgetting(R, convention=row[0]))
+    *_, transfer, avg, last = built.rows[-1]
+    assert built.columns[-3:] == ["transfer", "avg", "last"]
+    T = R.shape[1]
+    assert transfer == pytest.approx(np.mean([R[1 : j + 1, j].mean() for j in range(1, T)]))
+    assert (avg, last) == pytest.approx((R[1:].mean(), R[T].mean()))
+    assert built.rows[-1][1:-3] == [None] * (len(built.columns) - 4)
 
 
 def test_an_uneven_table_is_refused(monkeypatch: pytest.MonkeyPatch, features: Any) -> None:

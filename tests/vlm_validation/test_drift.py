@@ -72,6 +72,41 @@ def test_grouped_intervals_by_hand() -> None:
     assert (found.rows, found.clusters) == (30, 5)
 
 
+def test_intervals_cover_where_rows_share_environments() -> None:
+    """Every ordered pair of five environments twice, environments with effects: mutant: pairs of environments as clusters."""
+    rng, draws = np.random.default_rng(5), 400
+    pairs = np.array([(s, t) for s in range(5) for t in range(5) if s != t] * 2)
+    s, t = pairs.T
+
+    def values() -> np.ndarray:
+        return (rng.normal(size=5)[:, None] + rng.normal(size=5) + 0.3 * rng.normal(size=(5, 5)))[s, t]
+
+    by_pair = np.unique(np.sort(pairs, axis=1), axis=0, return_inverse=True)[1].ravel()
+    missed = {"pairs": 0, "environments": 0}
+    for _ in range(draws):
+        x = np.column_stack([values(), values()])
+        y = values() + 0.1 * rng.normal(size=len(pairs))
+        for name, clusters in (("pairs", by_pair), ("environments", pairs)):
+            fit = ols(y, x, clusters)
+            missed[name] += not fit.low[1] <= 0 <= fit.high[1]
+    assert missed["environments"] <= 0.05 * draws + 4 * np.sqrt(0.05 * 0.95 * draws)
+    assert missed["pairs"] > 0.15 * draws
+
+
+def test_rows_of_two_groups_by_hand() -> None:
+    """Leaving a group out leaves out every row it is in."""
+    from scipy.stats import t
+
+    rng = np.random.default_rng(6)
+    pairs = np.array([(s, t) for s in range(4) for t in range(4) if s != t])
+    x, y = rng.normal(size=(12, 1)), rng.normal(size=12)
+    slope = [np.polyfit(x[k, 0], y[k], 1)[0] for k in [slice(None), *((pairs != g).all(axis=1) for g in range(4))]]
+    half = t.ppf(0.975, 3) * np.sqrt(3 / 4 * sum((other - slope[0]) ** 2 for other in slope[1:]))
+    found = ols(y, x, pairs)
+    assert (found.low[1], found.high[1]) == pytest.approx((slope[0] - half, slope[0] + half))
+    assert (found.rows, found.clusters) == (12, 4)
+
+
 def test_ols_refuses_what_has_no_answer() -> None:
     x = np.random.default_rng(0).normal(size=(10, 2))
     with pytest.raises(InputError, match="3 rows"):
@@ -114,6 +149,20 @@ def test_drifts_are_read_where_they_should_be() -> None:
         assert not table["seed_sd"][reading]["ce"].any()
 
 
+def test_deviation_over_seeds_by_hand() -> None:
+    """Two seeds whose last drifts differ by d: their standard deviation is d / sqrt 2, and one seed has none."""
+    runs = [OrderRun((0, 1, 2), tuple(moment(k) for k in (0, 1, 2, last)), ((), (), ()), ()) for last in (3, 7)]
+    table = drift_table(runs, weight=0.5)
+    # the last moments are 40 apart in every loss; the first transition ends before them
+    assert table["seed_sd"]["step"]["ce"] == pytest.approx([0, 40 / np.sqrt(2)])
+    for weight in (
+        np.arange(1, 100) / 100
+    ):  # seeds that agree: the mean of three equal numbers may be off by a rounding error
+        alike = drift_table([runs[0]] * 3, weight=weight)["seed_sd"]
+        assert not any(alike[reading]["total"].any() for reading in ("transition", "step"))
+    assert np.isnan(drift_table(runs[:1], weight=0.5)["seed_sd"]["step"]["ce"]).all()
+
+
 def test_regression_of_every_term_and_epoch() -> None:
     rng = np.random.default_rng(0)
     scores = rng.normal(size=(8, 2))
@@ -126,5 +175,6 @@ def test_regression_of_every_term_and_epoch() -> None:
     found = regress({"pairs": pairs, "con_it": scores[:, 0], "con_ti": scores[:, 1], **drift})
     assert [len(fits) for terms in found.values() for fits in terms.values()] == [3] * 6
     assert found["step"]["clip"][0].r2 is None
-    clusters = np.array([0, 0, 1, 1, 2, 2, 3, 4])  # both directions are one pair
-    assert found["transition"]["ce"][2] == ols(drift["transition"]["ce"][2], scores, clusters)
+    fit = found["transition"]["ce"][2]
+    assert fit == ols(drift["transition"]["ce"][2], scores, pairs)
+    assert fit.clusters == 4, "environments, not pairs of them"

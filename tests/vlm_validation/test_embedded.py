@@ -50,6 +50,14 @@ def test_training_scenes_are_those_of_the_card(world: str) -> None:
     assert training.data_hash(scenes) == card["data_sha256"]
 
 
+def test_loading_a_model_leaves_the_generator_alone() -> None:
+    """A figure that loads one must not change what is drawn at random after it."""
+    before = torch.get_rng_state()
+    models.load_clip("high")
+    models.load_fused("high")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @worlds
 def test_the_card_shows_learning(world: str) -> None:
     table = model_card(world)["accuracy"]

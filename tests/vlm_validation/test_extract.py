@@ -282,6 +282,54 @@ def test_what_a_shard_depends_on(
     assert (tmp_path / "f.npz").read_bytes() == (tmp_path / "again.npz").read_bytes()
 
 
+@pytest.mark.parametrize("change", ["picture", "picture of another size", "template", "tokenizer", "nothing"])
+def test_what_a_finished_file_depends_on(change: str, folders: dict[str, Path], pairs: Pairs, tmp_path: Path) -> None:
+    """Mutants of the configuration: old features served for new pictures, prompts or words."""
+    folder = shutil.copytree(folders["clip"], tmp_path / "clip")
+    output = tmp_path / "f.npz"
+    extract_features(load_encoder(str(folder)), pairs, output, batch=3, say=silent)
+    before = output.read_bytes()
+    file = tmp_path / "data" / "pictures" / "0.png"
+    if change == "picture":
+        picture(file, 999)
+    elif change == "picture of another size":  # unpacked from an archive, with the time it had there
+        picture(file, 999, (31, 31))
+        os.utime(file, (1, 1))
+        pairs = open_pairs(str(tmp_path / "data"))
+    elif change == "template":
+        pairs = replace(pairs, template="a drawing of a {}.")
+    elif change == "tokenizer":
+        words = json.loads((folder / "tokenizer.json").read_text())
+        vocabulary = words["model"]["vocab"]
+        vocabulary["red"], vocabulary["star"] = vocabulary["star"], vocabulary["red"]
+        (folder / "tokenizer.json").write_text(json.dumps(words))
+    encoder = load_encoder(str(folder))
+    if change == "nothing":
+        assert "it was there already" in extract_features(encoder, pairs, output, batch=3, say=silent).notes
+        return
+    word = "older than some of the pictures" if change == "picture" else "another configuration"
+    with pytest.raises(InputError, match=rf"{word}(.|\n)*pictures that were changed"):
+        extract_features(encoder, pairs, output, batch=3, say=silent)
+    assert output.read_bytes() == before, "it is the user who says --overwrite"
+    extract_features(encoder, pairs, output, batch=3, overwrite=True, say=silent)
+    assert output.read_bytes() != before
+
+
+def test_shards_left_behind_the_output_are_removed(
+    encoder: Encoder, pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the features file and the removal of the shards."""
+    output = tmp_path / "f.npz"
+    with monkeypatch.context() as patch:
+        patch.setattr(job._Parts, "clean", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            extract_features(encoder, pairs, output, batch=3, say=silent)
+    assert output.is_file()
+    assert any((tmp_path / "f.npz.parts").iterdir())
+    assert "it was there already" in extract_features(encoder, pairs, output, batch=3, say=silent).notes
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "f.npz"]
+
+
 def test_a_picture_of_the_same_size_is_another_one(encoder: Encoder, pairs: Pairs, tmp_path: Path) -> None:
     """Limited pairs too; mutants: a stamp of name and size alone, or of the row number before the limit."""
     half = pairs.limited(3)

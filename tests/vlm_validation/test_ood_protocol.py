@@ -99,3 +99,54 @@ def test_real_ood_goes_against_contribution(coco500: Features) -> None:
     for pair in table.pairs:
         assert pair.bound_D2 <= pair.bound_D1 + 1e-12
         assert pair.bound_D1 <= pair.concept.auroc
+
+
+FIVE = np.array([(s, t) for s in range(5) for t in range(5) if s != t])
+
+
+def unrelated(rng: np.random.Generator, effects: float, noise: float) -> np.ndarray:
+    """(20,) values of the pairs of five environments, each environment with an effect of its own in either role."""
+    s, t = FIVE.T
+    return effects * (rng.normal(size=5)[s] + rng.normal(size=5)[t]) + noise * rng.normal(size=20)
+
+
+@pytest.mark.parametrize(("effects", "noise"), [(1.0, 0.3), (0.0, 1.0)], ids=["environments", "pairs alone"])
+def test_correlations_of_pairs_that_share_environments(effects: float, noise: float) -> None:
+    """No relation, but effects of environments: an interval for independent pairs excludes 0 in over a quarter of the draws."""
+    rng, draws = np.random.default_rng(0), 600
+    missed, naive = 0, 0
+    for _ in range(draws):
+        x, y = unrelated(rng, effects, noise), unrelated(rng, effects, noise)
+        low, high = protocol.pearson_interval(x, y, FIVE, 0.95)
+        missed += not low <= 0 <= high
+        naive += abs(np.arctanh(protocol.pearson(x, y))) > 1.96 / np.sqrt(20 - 3)
+    assert missed <= 0.05 * draws + 4 * np.sqrt(0.05 * 0.95 * draws)
+    assert (naive > 0.2 * draws) == (effects > 0), "the check can fail"
+
+
+def test_a_relation_is_found_and_a_perfect_one_is_a_point() -> None:
+    rng = np.random.default_rng(1)
+    x = unrelated(rng, 1.0, 0.3)
+    low, high = protocol.pearson_interval(x, x + 0.1 * rng.normal(size=20), FIVE, 0.95)
+    assert 0 < low < high < 1
+    assert protocol.pearson_interval(x, -3 * x, FIVE, 0.95) == pytest.approx((-1, -1))
+
+
+def test_interval_of_a_correlation_by_hand() -> None:
+    from scipy.stats import t
+
+    rng = np.random.default_rng(2)
+    x, y = unrelated(rng, 1.0, 0.3), unrelated(rng, 1.0, 0.3)
+    z = [np.arctanh(np.corrcoef(x[k], y[k])[0, 1]) for k in [slice(None), *((FIVE != g).all(axis=1) for g in range(5))]]
+    half = t.ppf(0.95, 4) * np.sqrt(4 / 5 * sum((other - z[0]) ** 2 for other in z[1:]))
+    assert protocol.pearson_interval(x, y, FIVE, 0.9) == pytest.approx((np.tanh(z[0] - half), np.tanh(z[0] + half)))
+
+
+def test_no_interval_where_there_is_none() -> None:
+    three = FIVE[(FIVE < 3).all(axis=1)]
+    x = np.random.default_rng(3).normal(size=20)
+    assert np.isnan(protocol.pearson_interval(x[:6], x[6:12], three, 0.95)).all(), (
+        "two of three environments are one pair"
+    )
+    saturated = np.where((FIVE == 0).any(axis=1), x, 1.0)  # constant where environment 0 is left out
+    assert np.isnan(protocol.pearson_interval(x, saturated, FIVE, 0.95)).all()

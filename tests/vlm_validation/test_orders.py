@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import math
 import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from crossmodal.theory.errors import InputError
-from crossmodal.vlm_validation import metrics, span
+from crossmodal.vlm_validation import metrics, order_benchmark, order_oracle, span
 from crossmodal.vlm_validation import predictors as pre
 from crossmodal.vlm_validation.features import Features
-from crossmodal.vlm_validation.order_benchmark import GROUPINGS, read_record, regrouped
-from crossmodal.vlm_validation.order_oracle import compare_predictors, recommend_order, refined, refinement
-from crossmodal.vlm_validation.orders import all_orders, train_orders
+from crossmodal.vlm_validation.order_benchmark import GROUPINGS, regrouped
+from crossmodal.vlm_validation.order_oracle import (
+    compare_predictors,
+    judge_predictors,
+    recommend_order,
+    refined,
+    refinement,
+)
+from crossmodal.vlm_validation.orders import all_orders, excess, ratio, train_orders
 from crossmodal.vlm_validation.prototypes import Prototypes, class_prototypes
 from scipy.stats import spearmanr
 
@@ -81,6 +89,20 @@ def test_held_out_evaluation(features: Features) -> None:
     assert np.abs(runs.loss - train_orders(train, steps=20).loss).max() > 1e-3
     with pytest.raises(InputError, match="those of the training features"):
         train_orders(features, evaluate_on=features.select(features.environment < 2))
+
+
+def test_held_out_samples_of_other_classes_are_refused(features: Features) -> None:
+    def judged(**changes: object) -> Features:
+        return Features(**{"image": features.image, "text": features.text, "environment": features.environment,
+                           "label": features.label, **changes})  # fmt: skip
+
+    with pytest.raises(InputError, match=r"label 6(.|\n)*labels below 6"):
+        train_orders(features, steps=1, evaluate_on=judged(label=features.label + 1))
+    names = tuple("abcdef")
+    trained = judged(label_names=names)
+    with pytest.raises(InputError, match="other names of classes"):
+        train_orders(trained, steps=1, evaluate_on=judged(label_names=names[::-1]))
+    train_orders(trained, steps=1, evaluate_on=judged())  # without names there is nothing to compare
 
 
 def test_what_cannot_be_ordered_is_refused(features: Features) -> None:
@@ -283,7 +305,8 @@ def test_comparison_ranks_the_exact_predictor_first() -> None:
 
 def test_record_of_the_oracle_supports_what_is_said_of_it() -> None:
     """Rank, regret and cost on real features, every grouping, as the README says: at least 0.98, at most 1 %, about a fiftieth."""
-    rows = read_record()
+    record = Path(order_benchmark.__file__).parent / "benchmark_results" / "order_oracle.csv"
+    rows = list(csv.DictReader(record.read_text(encoding="utf-8").splitlines()))
     assert [row["grouping"] for row in rows] == list(GROUPINGS)
     assert all(float(row["spearman"]) >= 0.98 and float(row["regret"]) <= 0.01 for row in rows)
     assert all(int(row["prototypes"]) == refinement(int(row["samples"])) for row in rows)
@@ -413,3 +436,64 @@ def test_classes_of_one_sample_leave_the_prediction_uncertain() -> None:
     features = Features(image=x, text=x, environment=np.array([0, 0, 1, 1]), label=np.array([0, 1, 0, 1]))
     report = recommend_order(features, resamples=20)
     assert report.interval[1] - report.interval[0] > 0.01  # class by class it would be exactly zero
+
+
+# -- where the best order forgets nothing ----------------------------------------------------------------------
+
+
+def alike() -> Features:
+    """Three environments of the same classes, which training on one improves on the others."""
+    rng = np.random.default_rng(0)
+    kinds = rng.standard_normal((3, 16))
+    label = np.tile(np.arange(21) % 3, 3)
+    x = kinds[label] + 0.3 * rng.standard_normal((63, 16))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    return Features(image=x, text=x, environment=np.repeat(np.arange(3), 21), label=label)
+
+
+def test_excess_and_ratio_by_hand() -> None:
+    lost, gained, mixed = np.array([2.0, 3, 4]), np.array([-4.0, -3, -2]), np.array([-1.0, 3, 9])
+    assert [excess(x, lost) for x in lost] == [0, 0.5, 1]
+    assert [excess(x, gained) for x in gained] == [0, 0.25, 0.5], (
+        "of what is gained, not F / F(best) - 1, which is negative"
+    )
+    assert [excess(x, mixed) for x in mixed] == pytest.approx([0, 4 / 9, 10 / 9])
+    assert excess(0.0, np.zeros(3)) == 0
+    # a resample without the best order, which happens to be small and positive, must not change the unit
+    assert excess(9.0, np.array([1e-9, 9.0]), mixed) == pytest.approx(1)
+    assert ratio(lost) == 2
+    assert math.isnan(ratio(gained))
+    assert math.isnan(ratio(mixed))
+    assert math.isnan(ratio(np.array([0.0, 1.0])))
+
+
+def test_predictors_are_judged_where_training_gains() -> None:
+    """Mutant: F / F(best) - 1, which falls below zero as predictors get worse."""
+    features = alike()
+    runs = train_orders(features, steps=3, step=0.5)
+    truth = runs.forgetting()[0]
+    assert truth.max() < 0
+    for f in (truth, truth - truth.min(), truth - truth.mean()):
+        rows = judge_predictors(features, runs.orders, f, steps=3, step=0.5, resamples=30)
+        assert all(0 <= end < 3 for row in rows for end in row.regret)
+        assert max(row.regret[0] for row in rows) > 0
+
+
+def test_stability_and_interval_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recommended order wins in one resample and is within one percent in another, whether orders lose or gain."""
+    draws = np.array([[-4.0, -3.0], [-3.97, -4.0], [-3.0, -4.0], [-3.9, -4.0]])
+    features = alike()
+    for sign in (0.0, 10.0):
+        monkeypatch.setattr(order_oracle, "_resampled", lambda *_, sign=sign: draws + sign)
+        report = recommend_order(features, steps=3, step=0.5, resamples=4, progress=False)
+        assert report.stability == 0.5
+        assert report.predicted < 0
+        half = 1.645 * statistics.stdev(draws[:, 0])
+        assert report.interval == pytest.approx((report.predicted - half, report.predicted + half))
+
+
+def test_one_resample_has_no_spread() -> None:
+    for count in (1, -2):
+        with pytest.raises(InputError, match=rf"{count} resamples(.|\n)*at least 2"):
+            recommend_order(alike(), steps=1, resamples=count)
+    assert math.isnan(recommend_order(alike(), steps=1, resamples=0).interval[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from crossmodal.theory.errors import InputError
+from crossmodal.vlm_validation import embedded_models
+from crossmodal.vlm_validation.sweeps import cells as store_of
 from crossmodal.vlm_validation.sweeps import runner
 from crossmodal.vlm_validation.sweeps.cells import Cell, Store, prefixes
 from crossmodal.vlm_validation.sweeps.merge import merge
@@ -87,6 +90,53 @@ def test_every_part_of_the_configuration_names_another_cell() -> None:
         Cell(CHOICE, Protocol(), 0, (1, 0)),
     ]
     assert len({c.name for c in (cell, *others)}) == 6
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_every_file_of_the_checkpoint_names_another_cell(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutant: weights alone, so that another activation or vocabulary gets the old one's numbers."""
+    cell = Cell(CHOICE, Protocol(), 0, (0, 1))
+    names = {cell.name}
+    for k, change in enumerate((b"", b" ")):
+        folder = shutil.copytree(embedded_models.EMBEDDED, tmp_path / str(k))
+        with (folder / "clip_high" / file).open("ab") as handle:
+            handle.write(change)
+        monkeypatch.setattr(embedded_models, "EMBEDDED", folder)
+        names.add(cell.name)
+    assert len(names) == 2, "a copy is the same, a change another one"
+
+
+@pytest.mark.parametrize("mode", ["frozen", "lora"])
+def test_versions_of_what_computes_name_another_cell(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without low-rank updates nobody asks for peft."""
+    cell, right = Cell(CHOICE, Protocol(mode=mode), 0, (0,)), store_of._version
+    names = [cell.name]
+    for package in ("numpy", "torch", "transformers", "peft"):
+        monkeypatch.setattr(store_of, "_version", lambda name, package=package: right(name) + "+" * (name == package))
+        names.append(cell.name)
+    assert len(set(names)) == (5 if mode == "lora" else 4)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="nosuch is not installed"):
+        store_of._version("nosuch")
+
+
+def test_a_torn_cell_that_another_run_has_just_set_aside(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    store, cell, free = Store(tmp_path, said.append), SWEEP.cells()[3], store_of._free
+    store.path(cell).write_text("{torn")
+
+    def late(path: Path) -> Path:
+        os.replace(path, tmp_path / "by another run")
+        return free(path)
+
+    monkeypatch.setattr(store_of, "_free", late)
+    assert store.read(cell) is None
+    assert said == []
+    assert [path.name for path in tmp_path.iterdir()] == ["by another run"]
 
 
 def test_finished_cells_are_skipped(undisturbed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,3 +208,11 @@ def test_hashes_and_generators_tell_things_apart() -> None:
     ]
     assert len(set(draws)) == 4
     assert Choice().data_hash() != Choice(seed=1).data_hash()
+
+
+@pytest.mark.parametrize("count", [2, 6, 30, 45])
+def test_steps_of_an_epoch_are_counted_as_they_are_made(count: int) -> None:
+    for batch in (0, *range(2, 3 * count)):
+        made = list(loop._batches(count, batch, np.random.default_rng(0)))
+        assert loop.batch_count(count, batch) == len(made)
+        assert sorted(row for rows in made for row in rows.tolist()) == list(range(count))

@@ -24,7 +24,8 @@ class Pairs:
         ids: (N,) integers or unicode.
         environment_names, label_names: a name for every id.
         load: i -> PIL image in RGB.  It may be called from several threads.
-        stamp: i -> a text that changes when the picture may have changed (file name, size, time), or "".
+        stamp: i -> a text that changes when the picture may have changed: file name, size, and last the time it was written, in
+            nanoseconds; or "".
         template: of class prompts, with one `{}`.
         class_prompts: a prompt for every class, where the template alone does not give it.
         metadata: which split, which caption, which list of environments; JSON-serialisable.

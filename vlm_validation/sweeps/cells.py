@@ -1,6 +1,6 @@
 """Cells of a sweep: one training stage each, one JSON file each, named by the hash of what decides its content.
 
-A cell is (checkpoint, scenes, seed, prefix of an order, protocol, what is measured); its file holds the measurements after
+A cell is (checkpoint, scenes, seed, prefix of an order, protocol, what is measured, versions of the libraries); its file holds the measurements after
 the prefix, on unseen and on training scenes, and beside it, in safetensors, lie the weights that longer prefixes go on from.  Both are written whole or
 not at all, weights first, so that a JSON file is the sign of a finished cell, and an existing one is never computed again.
 
@@ -17,12 +17,14 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ...theory.errors import InputError
 from ...theory.files import atomic_writer
-from ..training.data import Choice
+from ..training.data import Choice, missing_extra
 from ..training.loop import Measurement, State
 from ..training.protocol import VERSION, Protocol, config_hash
 
@@ -48,11 +50,18 @@ class Cell:
     prefix: tuple[int, ...]
 
     def config(self) -> dict[str, Any]:
-        """Everything that decides the result, hashes of scenes and checkpoint instead of their names alone."""
+        """Everything that decides the result, hashes of scenes and checkpoint instead of their names alone.
+
+        Raises:
+            InputError: a library that training needs is not installed.
+        """
+        packages = ("numpy", "torch", "transformers", *(("peft",) if self.protocol.mode == "lora" else ()))
         return {
             "format": FORMAT,
             "training_version": VERSION,
+            "versions": {package: _version(package) for package in packages},
             "model": self.choice.model_hash(),
+            "model_settings": self.choice.settings_hash(),
             "data": self.choice.data_hash(),
             "scenes": asdict(self.choice),
             "protocol": self.protocol.to_dict(),
@@ -130,7 +139,10 @@ class Store:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"torn or foreign ({type(error).__name__})"
         aside = _free(path)
-        os.replace(path, aside)
+        try:
+            os.replace(path, aside)
+        except FileNotFoundError:  # another run of the same sweep was faster, and has said so
+            return None
         self._say(f"{path}: {reason}; set aside as {aside.name} and computed again")
         return None
 
@@ -164,6 +176,14 @@ class Store:
             self._say(f"{self.weights_path(cell)}: not the weights its cell was measured with; trained again")
             return None
         return dict(load(content))
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        raise missing_extra(package) from None
 
 
 def _safetensors(state: State) -> bytes:

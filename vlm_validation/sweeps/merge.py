@@ -39,7 +39,7 @@ def merge(sweep: Sweep, folder: Path, output: Path | None = None, say: Any = pri
     if absent := missing(cells, store):
         raise InputError(
             f"{folder}: {len(absent)} of {len(cells)} cells are missing", expected="a finished sweep",
-            causes=("it was interrupted",), fix="run the same sweep again; finished cells are not repeated",
+            causes=("it was interrupted", "another version of numpy, torch, transformers or peft has been installed since"), fix="run the same sweep again; finished cells are not repeated",
         )  # fmt: skip
     rows, pairs = [], []
     for cell in cells:

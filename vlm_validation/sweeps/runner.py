@@ -180,7 +180,8 @@ def run_sweep(
         raise InputError(
             f"{folder}: {len(unseen)} cells that the cluster finished are not here",
             expected="a folder that the driver and all workers see under one path",
-            causes=("workers on machines with a disk of their own",), fix="name a folder of a shared file system",
+            causes=("workers on machines with a disk of their own", "workers with other versions of numpy, torch, transformers or peft"),
+            fix="name a folder of a shared file system; install the same versions everywhere",
         )  # fmt: skip
     if failed:
         raise InputError(

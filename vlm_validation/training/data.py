@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ import torch
 
 from ...theory.errors import InputError
 from .. import embedded_models as models
+from ..checkpoints import file_hash, settings_hash
 from ..features import Features
 from ..scenes import WORLDS, Scene, draw_scenes, render
 from ..train_embedded import data_hash
@@ -126,7 +126,15 @@ class Choice:
         Raises:
             InputError: it is not installed.
         """
-        return _file_hash(models.model_folder("clip", self.world) / "model.safetensors")
+        return _weights_hash(models.model_folder("clip", self.world))
+
+    def settings_hash(self) -> str:
+        """sha256 of that encoder's configuration and tokenizer, which decide what the weights compute.
+
+        Raises:
+            InputError: it is not installed.
+        """
+        return _settings_hash(models.model_folder("clip", self.world))
 
 
 def load_environments(choice: Choice) -> Environments:
@@ -195,5 +203,8 @@ def _scenes_hash(choice: Choice) -> str:
 
 
 @cache
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _weights_hash(folder: Path) -> str:
+    return file_hash(folder / "model.safetensors")
+
+
+_settings_hash = cache(settings_hash)

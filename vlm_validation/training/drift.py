@@ -7,9 +7,9 @@ Two readings of drift from environment s to the next one, t, after each epoch e 
 - `step`: L_s after e epochs on t, less L_s before t: what training on t did to s (T1.2 to T1.4).
 
 The regressors are Con_IT(s, t) and Con_TI(s, t) when training on t begins.  Rows are averaged over seeds first: runs that
-differ in their minibatches alone are not independent observations of a pair.  Nor are the transitions between the same two
-environments, in several orders and in both directions (Con_IT(s, t) is Con_TI(t, s), claim S2): the intervals take
-each unordered pair of environments as one observation.
+differ in their minibatches alone are not independent observations of a pair.  Nor are two transitions that share an
+environment: what is peculiar to it is in both.  So the intervals take the environments as the observations, and leave out
+one at a time with every transition from and to it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Regression:
         r2: share of the variance explained; None where the response does not vary.
         adjusted_r2: the same, less what as many random regressors would explain.
         rows: n.
-        clusters: independent groups of rows.
+        clusters: groups of rows that were left out in turn; rows without one, n.
         condition: of the standardised regressors; large where the two scores say the same.
     """
 
@@ -55,9 +55,10 @@ def ols(response: np.ndarray, regressors: np.ndarray, clusters: np.ndarray | Non
     """Regress (n,) on the columns of (n, p), n > p + 1.
 
     Args:
-        clusters: (n,) which group each row belongs to, rows of different groups being independent.  The intervals come from
-            leaving out one group at a time (the jackknife, CR3; Bell & McCaffrey, Survey Methodology 2002) and Student's t with
-            one degree of freedom less than there are groups.  None: errors independent and of one variance, the textbook's.
+        clusters: (n,) the group of each row, or (n, k) its k groups; rows without a common group are independent.  The
+            intervals come from leaving out one group at a time (the jackknife, CR3; Bell & McCaffrey, Survey Methodology
+            2002) and Student's t with one degree of freedom less than there are groups.  None: errors independent and of
+            one variance, the textbook's.
 
     Raises:
         InputError: too few rows, or regressors of which one is constant or a combination of the others, without one group even.
@@ -77,7 +78,8 @@ def ols(response: np.ndarray, regressors: np.ndarray, clusters: np.ndarray | Non
     else:
         names = np.unique(clusters)
         groups, freedom = len(names), len(names) - 1
-        without = np.stack([_coefficients(design[clusters != g], response[clusters != g]) for g in names])
+        rest = [(clusters.reshape(n, -1) != g).all(axis=1) for g in names]
+        without = np.stack([_coefficients(design[rows], response[rows]) for rows in rest])
         spread = np.sqrt(freedom / groups * ((without - beta) ** 2).sum(axis=0))
     half = t.ppf(0.975, freedom) * spread
     r2 = None if np.ptp(response) == 0 else 1 - squares / total
@@ -89,7 +91,10 @@ def ols(response: np.ndarray, regressors: np.ndarray, clusters: np.ndarray | Non
 
 def _coefficients(design: np.ndarray, response: np.ndarray) -> np.ndarray:
     if np.linalg.matrix_rank(design) < design.shape[1]:
-        raise InputError("regressors that are constant or dependent", expected="scores that differ among transitions")
+        raise InputError(
+            "regressors that are constant or dependent", expected="scores that differ among transitions",
+            causes=("fewer than four environments, of which one is left out",),
+        )  # fmt: skip
     return np.asarray(np.linalg.lstsq(design, response, rcond=None)[0])
 
 
@@ -112,7 +117,8 @@ def drift_table(runs: Sequence[OrderRun], weight: float) -> dict[str, Any]:
 
     Returns:
         `pairs` (n, 2) positions (s, t); `con_it`, `con_ti` (n,); and reading -> term -> (epochs, n) drift in nats, all
-        averaged over seeds; `seed_sd`: reading -> term -> (n,) standard deviation over seeds after the last epoch.
+        averaged over seeds; `seed_sd`: reading -> term -> (n,) standard deviation over seeds after the last epoch, with one
+        degree of freedom less than there are seeds; NaN where there is one.
     """
     transitions: dict[tuple[tuple[int, ...], int], list[dict[Any, Any]]] = {}
     for run in runs:
@@ -132,7 +138,9 @@ def drift_table(runs: Sequence[OrderRun], weight: float) -> dict[str, Any]:
         return np.array([np.mean([row[key] for row in transitions[k]], axis=0) for k in keys])
 
     def deviation(key: Any) -> np.ndarray:
-        return np.array([np.std([row[key][-1] for row in transitions[k]]) for k in keys])
+        last = [np.array([row[key][-1] for row in transitions[k]]) for k in keys]
+        # less the first seed's: seeds that agree to the last bit, as where nothing is trained, deviate by exactly nothing
+        return np.array([np.std(seeds - seeds[0], ddof=1) if len(seeds) > 1 else np.nan for seeds in last])
 
     return {
         "pairs": np.array([order[k : k + 2] for order, k in keys]),
@@ -144,11 +152,10 @@ def drift_table(runs: Sequence[OrderRun], weight: float) -> dict[str, Any]:
 
 
 def regress(table: dict[str, Any]) -> dict[str, dict[str, list[Regression]]]:
-    """Reading -> term -> the regression after each epoch, each unordered pair of environments one cluster."""
+    """Reading -> term -> the regression after each epoch, each transition belonging to both its environments."""
     scores = np.column_stack([table["con_it"], table["con_ti"]])
-    pairs = np.unique(np.sort(table["pairs"], axis=1), axis=0, return_inverse=True)[1].ravel()
     return {
-        reading: {term: [ols(drift, scores, pairs) for drift in table[reading][term]] for term in TERMS}
+        reading: {term: [ols(drift, scores, table["pairs"]) for drift in table[reading][term]] for term in TERMS}
         for reading in READINGS
     }
 

@@ -270,13 +270,18 @@ def _add_lora(model: Any, rank: int, seed: int) -> None:
     model.eval()
 
 
+def batch_count(count: int, batch: int) -> int:
+    """Steps of one epoch over `count` samples; batch 0, or one of at least as many samples, is the full batch."""
+    return 1 if batch == 0 or batch >= count else round(count / batch)
+
+
 def _batches(count: int, batch: int, generator: np.random.Generator) -> Iterator[torch.Tensor]:
     """One epoch: rows in random order, in equal parts as near to `batch` as there are; full batch: in their own order."""
     if batch == 0 or batch >= count:
         yield torch.arange(count)
         return
     rows = torch.from_numpy(generator.permutation(count))
-    yield from torch.tensor_split(rows, round(count / batch))
+    yield from torch.tensor_split(rows, batch_count(count, batch))
 
 
 def _restore(optimiser: torch.optim.Optimizer, parameters: list[Any], names: list[str], state: State) -> None:

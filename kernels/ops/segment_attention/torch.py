@@ -1,4 +1,4 @@
-"""K3 with one attention call a segment and an exact merge, for as many heads at a time as the cache holds outputs of."""
+"""K3 with one attention call a segment and an exact merge, for a share of the heads a thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from crossmodal.kernels.parallel import in_shares, workers
 from torch import Tensor
 
 QUERIES = 512
-OUTPUTS = 2**18  # numbers in a block's output: what one segment's attention wrote, the merge finds in the cache
 
 
 def segment_attention_torch(
@@ -26,7 +25,7 @@ def segment_attention_torch(
     acc, wanted = accumulator(q.dtype), sorted({g for coalition in coalitions for g in coalition})
     shape = (len(coalitions), *q.shape)
     output, lse = q.new_empty(shape, dtype=v.dtype), q.new_empty(shape[:-1], dtype=acc)
-    blocks = list(_blocks(q))
+    blocks = list(_blocks(q, workers(q.shape[0] * q.shape[1], q.device)))
     shares = workers(len(blocks), q.device)
 
     def work(_: int, mine: range) -> None:
@@ -46,12 +45,11 @@ def segment_attention_torch(
     return output, lse
 
 
-def _blocks(q: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Samples and heads of each block; a GPU takes everything at once."""
+def _blocks(q: Tensor, shares: int) -> Iterator[tuple[slice, slice]]:
+    """Samples and heads of each block: about one block a thread, because a fused attention call costs the less the larger it is."""
     batch, heads = q.shape[:2]
-    fit = max(1, OUTPUTS // max(1, q.shape[2] * q.shape[3])) if q.device.type == "cpu" else max(1, batch * heads)
-    by_head = max(1, min(heads, fit))
-    by_sample = max(1, fit // max(1, heads))
+    fit = max(1, -(-batch * heads // shares))
+    by_head, by_sample = max(1, min(heads, fit)), max(1, fit // max(1, heads))
     for b in range(0, batch, by_sample):
         for h in range(0, heads, by_head):
             yield slice(b, b + by_sample), slice(h, h + by_head)
@@ -73,9 +71,13 @@ def merge(parts: list[tuple[Tensor, Tensor]], output: Tensor, lse: Tensor) -> No
         lse.copy_(largest + total.log())
         weights /= torch.where(total > 0, total, 1.0)
         mixed = output if output.dtype == weights.dtype else torch.empty_like(parts[0][0])
-        torch.mul(parts[0][0], weights[0].unsqueeze(-1), out=mixed)
-        for (part, _), weight in zip(parts[1:], weights[1:], strict=True):
-            mixed.addcmul_(part, weight.unsqueeze(-1))
+        shares = weights.unsqueeze(-1)
+        if len(parts) == 2:  # one pass instead of two
+            torch.lerp(parts[0][0], parts[1][0], shares[1], out=mixed)
+        else:
+            torch.mul(parts[0][0], shares[0], out=mixed)
+            for (part, _), share in zip(parts[1:], shares[1:], strict=True):
+                mixed.addcmul_(part, share)
         if mixed is not output:
             output.copy_(mixed)
 
