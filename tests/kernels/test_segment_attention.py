@@ -69,6 +69,20 @@ def test_blocks_of_heads_and_of_samples(monkeypatch, shares) -> None:
     close(segment_attention(q, k, v, bounds, keep=keep, impl="torch"), reference(q, k, v, bounds, keep=keep))
 
 
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("keys", [15, 16, 17, 19, 20, 31, 77])
+def test_keys_that_fill_vectors_up_are_not_seen(keys, masked) -> None:
+    """All scores far below zero: a key of zeros that was seen would win."""
+    q = torch.rand(2, 3, 11, 8) + 5
+    k, v = -torch.rand(2, 3, keys + 3, 8) - 5, torch.randn(2, 3, keys + 3, 8)
+    keep = torch.rand(2, keys + 3) > 0.4 if masked else None
+    if masked:
+        keep[1, :keys] = False
+    bounds = (0, keys, keys + 3)
+    close(segment_attention(q, k, v, bounds, keep=keep, impl="torch"), reference(q, k, v, bounds, keep=keep))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["vit with text", "head dim 96"])
 def test_half_precision_at_most_twice_the_error_of_torch(dtype, name) -> None:
