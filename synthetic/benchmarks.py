@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from ..kernels.benchmarks.measure import processor
 from ..theory import registry
 from ..theory.claim import Claim
 from ..theory.files import write_table
@@ -32,7 +33,7 @@ ENVIRONMENTS, DIMENSION, SAMPLES = 5, 5, 3
 TARGETS = {"scalars": 10**6, "environments": 10**5}
 FIELDS = (
     "claim", "kind", "sizes", "models", "ours_per_s", "two_workers_per_s", "loop_per_s", "ratio", "ratio_two_workers",
-    "ours_per_cpu_s", "loop_per_cpu_s", "ratio_cpu", "relations", "torch", "python", "cores", "load",
+    "ours_per_cpu_s", "loop_per_cpu_s", "ratio_cpu", "relations", "processor", "torch", "python", "cores", "load",
 )  # fmt: skip
 ROUNDS = 5
 
@@ -99,7 +100,7 @@ def main(path: Path, claims: Sequence[str] = (), models: int = 1 << 17, loop_mod
         rows.append({
             "claim": claim_id, "kind": kind_of(claim), "sizes": " ".join(f"{k}={v}" for k, v in fixed.items()), "models": models,
             **measure(claim, models, loop_models, fixed),
-            "relations": len(claim.statement.relations), "torch": torch.__version__, "python": platform.python_version(),
+            "relations": len(claim.statement.relations), "processor": processor(), "torch": torch.__version__, "python": platform.python_version(),
             "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1),
         })  # fmt: skip
         print(rows[-1], flush=True)

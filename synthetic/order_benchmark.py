@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..kernels.benchmarks.measure import processor
 from ..theory.files import write_table
 from .order_bounds import LONGEST_SUBSETS, faint_bound, subset_bounds
 from .order_search import branch_and_bound, local_search
@@ -27,7 +28,7 @@ CASES = (  # environments, dimension, weight of what they share
 )  # fmt: skip
 FIELDS = (
     "environments", "dimension", "common", "mean_score", "orders", "forgetting", "faint_share", "subset_share", "proved_share",
-    "optimal", "endings", "seconds", "torch", "python", "cores", "load",
+    "optimal", "endings", "seconds", "processor", "torch", "python", "cores", "load",
 )  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def measure(count: int, dimension: int, common: float, parts: int) -> dict[str, 
         "forgetting": f"{found.forgetting:.6g}", "faint_share": round(faint_bound(gram) / found.forgetting, 4),
         "subset_share": round(subset, 4) if isinstance(subset, float) else subset,
         "proved_share": round(found.bound / found.forgetting, 4), "optimal": found.optimal, "endings": found.evaluated,
-        "seconds": round(seconds, 1), "torch": torch.__version__, "python": platform.python_version(), "cores": os.cpu_count(),
+        "seconds": round(seconds, 1), "processor": processor(), "torch": torch.__version__, "python": platform.python_version(), "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),
     }  # fmt: skip
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from crossmodal.kernels import moments, pair_lse, stream_moments
+from crossmodal.kernels import moments, pair_lse, stream_marginals, stream_moments
 from crossmodal.kernels.benchmarks.cpu_items import features
-from crossmodal.kernels.benchmarks.measure import PeakAnonymous, limits, once, peak_memory
+from crossmodal.kernels.benchmarks.measure import PeakAnonymous, Run, limits, once, peak_memory
 
 PATTERN = 65536  # rows of random features; longer files repeat them, which changes neither time nor memory
 
@@ -39,34 +40,52 @@ def k1_curve(quick: bool) -> Iterator[dict[str, object]]:
 
 def k0_curve(quick: bool, rows: int | None = None) -> Iterator[dict[str, object]]:
     """`stream_moments` of two memory-mapped float16 files, up to 10^7 pairs of 512 dimensions."""
+    rate, bandwidth = limits("cpu", torch.float32)
+    for n, d, paths in _files(stream_moments, ("mean", "variance"), quick, rows):
+        row = _streamed(lambda paths=paths: stream_moments(*paths), n, d, 1, bandwidth)  # type: ignore[misc]
+        yield {**row, "floor_seconds_products": 2.0 * n * d * (d + 1) / rate}
+
+
+def k0_marginals_curve(quick: bool, rows: int | None = None) -> Iterator[dict[str, object]]:
+    """`stream_marginals` of the same files: linear in d, and two passes over each."""
+    _, bandwidth = limits("cpu", torch.float32)
+    for n, d, paths in _files(stream_marginals, ("mean", "image", "text"), quick, rows):
+        yield _streamed(lambda paths=paths: stream_marginals(*paths), n, d, 2, bandwidth)  # type: ignore[misc]
+
+
+def _streamed(run: Run, n: int, d: int, passes: int, bandwidth: float) -> dict[str, object]:
+    with PeakAnonymous() as peak:
+        start = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - start
+    size = 2.0 * n * d * 2
+    return {
+        "n": n,
+        "d": d,
+        "seconds": seconds,
+        "file_gib": size / 2**30,
+        "passes": passes,
+        "gib_per_s": passes * size / 2**30 / seconds,
+        "peak_anonymous_mib": peak.mib,
+        "copy_gib_per_s": bandwidth / 2**30,
+        "floor_seconds_bytes": passes * size / bandwidth,
+    }
+
+
+def _files(
+    stream: Callable[..., Any], names: tuple[str, ...], quick: bool, rows: int | None
+) -> Iterator[tuple[int, int, list[Path]]]:
+    """Files of growing size, image and text, after the stream has been right on a few of their rows."""
     d = 32 if quick else 512
     sizes = [20_000, 40_000] if quick else [100_000, 1_000_000, 10_000_000]
-    sizes = [n for n in sizes if rows is None or n <= rows]
-    rate, bandwidth = limits("cpu", torch.float32)
     pattern = [features(PATTERN, d).half().numpy() for _ in range(2)]
     few = [torch.from_numpy(p[:1000]) for p in pattern]
-    found, expected = stream_moments(*few), moments(*few, impl="naive")
-    if not abs(float(found.variance / expected.variance) - 1) <= 1e-5:
-        raise ArithmeticError("stream_moments is wrong; no curve is drawn")
+    found, expected = stream(*few), moments(*few, impl="naive")
+    if not all(abs(float(getattr(found, name) / getattr(expected, name)) - 1) <= 1e-5 for name in names):
+        raise ArithmeticError(f"{stream.__name__} is wrong; no curve is drawn")
     with tempfile.TemporaryDirectory(dir=os.environ.get("CROSSMODAL_BENCH_TMP")) as folder:
-        for n in sizes:
-            paths = [_write(Path(folder) / f"{side}.npy", p, n) for side, p in zip("uv", pattern, strict=True)]
-            with PeakAnonymous() as peak:
-                start = time.perf_counter()
-                stream_moments(*paths)
-                seconds = time.perf_counter() - start
-            flops, size = 2.0 * n * d * (d + 1), 2.0 * n * d * 2
-            yield {
-                "n": n,
-                "d": d,
-                "seconds": seconds,
-                "file_gib": size / 2**30,
-                "gib_per_s": size / 2**30 / seconds,
-                "peak_anonymous_mib": peak.mib,
-                "copy_gib_per_s": bandwidth / 2**30,
-                "floor_seconds_products": flops / rate,
-                "floor_seconds_bytes": size / bandwidth,
-            }
+        for n in (n for n in sizes if rows is None or n <= rows):
+            yield n, d, [_write(Path(folder) / f"{side}.npy", p, n) for side, p in zip("uv", pattern, strict=True)]
 
 
 def _write(path: Path, pattern: np.ndarray, n: int) -> Path:
@@ -78,4 +97,4 @@ def _write(path: Path, pattern: np.ndarray, n: int) -> Path:
     return path
 
 
-CURVES = {"k0-curve": k0_curve, "k1-curve": k1_curve}
+CURVES = {"k0-curve": k0_curve, "k0-marginals-curve": k0_marginals_curve, "k1-curve": k1_curve}

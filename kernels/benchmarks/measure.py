@@ -159,7 +159,7 @@ def machine(device: str) -> dict[str, Any]:
     """Device, date, load of the machine (a minute's mean) and versions, for every row of a result."""
     versions = {name: _version(name) for name in ("torch", "triton", "transformers", "numpy")}
     return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else processor(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "load": f"{os.getloadavg()[0]:.1f}",
         "python": platform.python_version(),
@@ -174,7 +174,8 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of the processor, on which figures depend as much as on the code."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 from crossmodal.kernels import benchmarks
-from crossmodal.kernels.benchmarks import cpu_items, measure, suite, worker
+from crossmodal.kernels.benchmarks import cpu_items, curves, measure, suite, worker
 from crossmodal.theory.errors import InputError
 
 
@@ -115,7 +115,7 @@ def test_bad_choices_are_explained(tmp_path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="not available"):
             benchmarks.main(tmp_path, device="cuda")
-    assert set(suite.CPU) == set(cpu_items.ITEMS) | {"k0-curve", "k1-curve"}
+    assert set(suite.CPU) == set(cpu_items.ITEMS) | set(curves.CURVES)
 
 
 def test_an_item_that_dies_is_reported(tmp_path, monkeypatch) -> None:
