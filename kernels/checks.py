@@ -152,6 +152,15 @@ def require_finite(op: str, **tensors: Tensor) -> None:
         )
 
 
+def require_finite_results(op: str, *results: Tensor, **inputs: Tensor) -> None:
+    """As `require_finite`, after the work: for inputs whose NaN and infinities cannot but reach the results.
+
+    Those are small, while a pass over the features costs what a maximum over all products does.
+    """
+    if not all(r.device.type != "cpu" or bool(torch.isfinite(r.detach()).all()) for r in results):
+        require_finite(op, **inputs)  # finite inputs may overflow
+
+
 def no_backward(op: str, *tensors: object, instead: str = "") -> None:
     """Refuse to cut a gradient silently; `instead` is what autograd understands, by default the naive form."""
     instead = instead or f"{op}(..., impl='naive')"

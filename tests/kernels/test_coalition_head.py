@@ -243,3 +243,19 @@ def test_bad_input_is_explained(change, words) -> None:
     with pytest.raises(InputError) as error:
         coalition_head(**made)
     assert all(word in str(error.value) for word in (*words, "expected", "likely cause", "fix"))
+
+
+@pytest.mark.parametrize("impl", ["torch", "naive"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("name", ["image", "text", "w_image", "w_text", "image_baseline", "text_baseline", "bias"])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_one_bad_number_anywhere_is_found(impl, value, name, sign) -> None:
+    """Whatever the signs of the weights, all the same or mixed."""
+    for weight in (torch.ones(7, 3) * sign, torch.randn(7, 3), torch.zeros(7, 3)):
+        given = {
+            "image": torch.rand(9, 3), "text": torch.rand(9, 3), "w_image": weight.clone(), "w_text": weight.clone(),
+            "image_baseline": torch.rand(3), "text_baseline": torch.rand(3), "bias": torch.rand(7),
+        }  # fmt: skip
+        given[name].view(-1)[1] = value
+        with pytest.raises(InputError, match=rf"{name}: .* 1 NaN or infinite values"):
+            coalition_head(**given, labels=torch.zeros(9, dtype=torch.int64), impl=impl)

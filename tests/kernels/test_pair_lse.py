@@ -383,3 +383,26 @@ def test_bad_input_is_explained(change, words) -> None:
     with pytest.raises(InputError) as error:
         pair_lse(**arguments)
     assert all(word in str(error.value) for word in (*words, "expected", "likely cause", "fix"))
+
+
+@pytest.mark.parametrize("impl", ["torch", "naive"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("side", ["u", "v"])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("kept", [False, True])
+def test_one_bad_feature_anywhere_is_found(impl, value, side, sign, kept) -> None:
+    """Whatever the signs on the other side, all the same or mixed; in a dropped row as well."""
+    for other in (torch.ones(40, 3) * sign, torch.randn(40, 3), torch.zeros(40, 3)):
+        for row in (0, 39):
+            bad = torch.randn(40, 3)
+            bad[row, 1] = value
+            u, v = (bad, other) if side == "u" else (other, bad)
+            keep = {f"{side}_keep": torch.arange(40) != row} if kept else {}
+            with pytest.raises(InputError, match=rf"{side}: .* 1 NaN or infinite values, the first at \({row}, 1\)"):
+                pair_lse(u, v, 2.0, impl=impl, **keep)
+
+
+def test_finite_features_may_overflow() -> None:
+    u = torch.full((70, 2), 1e30)
+    for impl in ("torch", "naive"):
+        assert not torch.isfinite(pair_lse(u, u, impl=impl).row_lse).any()

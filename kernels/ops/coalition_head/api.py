@@ -82,7 +82,8 @@ def coalition_head(
             )
     checks.same_device("coalition_head", **floats, **vectors, labels=labels)
     _check_label_values(labels, classes)
-    checks.require_finite("coalition_head", **floats, **vectors)
+    # a class whose weight is infinite may drop out of a sum unseen; a feature that is not finite spoils every class
+    checks.require_finite("coalition_head", w_image=w_image, w_text=w_text, **vectors)
     chosen = resolve("coalition_head", impl, image.device)
     if chosen == "naive":
         from crossmodal.kernels.ops.coalition_head.naive import coalition_head_naive as run
@@ -92,7 +93,9 @@ def coalition_head(
             from crossmodal.kernels.ops.coalition_head.triton import coalition_head_triton as run
         else:
             from crossmodal.kernels.ops.coalition_head.torch import coalition_head_torch as run
-    return CoalitionHead(*run(image, text, w_image, w_text, labels, bias, image_baseline, text_baseline))
+    found = CoalitionHead(*run(image, text, w_image, w_text, labels, bias, image_baseline, text_baseline))
+    checks.require_finite_results("coalition_head", found.lse, image=image, text=text)
+    return found
 
 
 def _whole_labels(labels: Tensor) -> Tensor:

@@ -67,7 +67,9 @@ def pair_lse(
     checks.same_width("pair_lse", u=u, v=v)
     checks.require_mask("pair_lse", "u_keep", u_keep, (u.shape[0],), u.device)
     checks.require_mask("pair_lse", "v_keep", v_keep, (v.shape[0],), v.device)
-    checks.require_finite("pair_lse", u=u, v=v)
+    whole = u_keep is None and v_keep is None
+    if not whole:  # a row that is dropped does not reach the results
+        checks.require_finite("pair_lse", u=u, v=v)
     scale = _scale(scale, u)
     chosen = resolve("pair_lse", impl, u.device)
     if impl == "auto" and chosen == "torch" and u.shape[0] * v.shape[0] <= SMALL:
@@ -75,7 +77,10 @@ def pair_lse(
     if chosen == "naive":
         from crossmodal.kernels.ops.pair_lse.naive import pair_lse_naive
 
-        return PairLSE(*pair_lse_naive(u, v, scale, u_keep, v_keep))
+        found = PairLSE(*pair_lse_naive(u, v, scale, u_keep, v_keep))
+        if whole:
+            checks.require_finite_results("pair_lse", found.row_lse, found.col_lse, u=u, v=v)
+        return found
 
     from crossmodal.kernels.ops.pair_lse.torch import RecomputedPairLSE
 
@@ -83,6 +88,8 @@ def pair_lse(
     kept_u = u if u_keep is None else u[u_keep]
     kept_v = v if v_keep is None else v[v_keep]
     row_lse, col_lse, row_max = RecomputedPairLSE.apply(kept_u, kept_v, scale, chosen)
+    if whole:
+        checks.require_finite_results("pair_lse", row_lse, col_lse, u=u, v=v)
     row_lse, row_max = _spread(row_lse, u_keep), _spread(row_max, u_keep)
     return PairLSE(row_lse, _spread(col_lse, v_keep), row_max, _diagonal(u, v, scale, u_keep, v_keep))
 

@@ -50,11 +50,13 @@ def pair_lse_torch(u: Tensor, v: Tensor, scale: float, acc: torch.dtype) -> tupl
     partial = [(row_max, row_sum), *((row_max.clone(), row_sum.clone()) for _ in range(shares - 1))]
     # made here, for what a thread allocates stays with that thread's part of the allocator
     buffers = [u.new_empty(min(ROWS, n) * min(COLUMNS, m), dtype=acc) for _ in range(shares)]
+    of_block = [(torch.empty_like(row_max), torch.empty_like(row_max)) for _ in range(shares)]
 
     def work(share: int, mine: range) -> None:
         for j in (block * COLUMNS for block in mine):
             block = v[j : j + COLUMNS].to(acc)
-            col_lse[j : j + COLUMNS] = _columns(u, block, scale, limits, *partial[share], buffers[share])
+            col_lse[j : j + COLUMNS] = _columns(u, block, scale, limits, *of_block[share], buffers[share])
+            _merge_rows(*partial[share], *of_block[share])
 
     in_shares(work, blocks, shares)
     for other in partial[1:]:
@@ -71,22 +73,22 @@ def _columns(
     row_sum: Tensor,
     buffer: Tensor,
 ) -> Tensor:
-    """Column log-sum-exp of one block of columns, whose part of the rows is folded into `row_max` and `row_sum`."""
+    """Column log-sum-exp of one block of columns; its rows' maxima and sums are written to `row_max` and `row_sum`."""
     col_sum, shift = block.new_zeros(block.shape[0]), block.new_full((), -torch.inf)
     for i in range(0, u.shape[0], ROWS):
         z = _tile(u[i : i + ROWS], block, scale, buffer)
-        largest = z.amax(1)
+        rows = slice(i, i + ROWS)
+        largest = torch.amax(z, 1, out=row_max[rows])
         low, top = torch.aminmax(largest)
         if bool(limits[0] < low) and bool(top < limits[1]):
             e = z.exp_()
-            row_total = e.sum(1) * (-largest).exp()
+            torch.sum(e, 1, out=row_sum[rows]).mul_((-largest).exp())
             top = top.clamp_min(0.0)  # terms below `tiny` are lost, so the unit of the certificate must not be below 1
             col_total = e.sum(0) * (-top).exp()
         else:
             e = z.sub_(largest[:, None]).exp_()
-            row_total = e.sum(1)
+            torch.sum(e, 1, out=row_sum[rows])
             col_total = e.T @ (largest - top).exp()
-        _merge_rows(row_max[i : i + ROWS], row_sum[i : i + ROWS], largest, row_total)
         new_shift = torch.maximum(shift, top)
         col_sum.mul_((shift - new_shift).exp()).add_(col_total * (top - new_shift).exp())
         shift = new_shift
