@@ -24,7 +24,7 @@ exact = arithmetic("exact")
 CLAIMS = registry.all_claims()
 TRUE = [c.id for c in CLAIMS if c.verdict != "REFUTED"]
 QUICK = Effort(rounds=1, restarts=16, steps=30)
-AS_FOUND = Effort(shrinks=0)  # most of the time goes into making a witness small; `test_witnesses_are_small` looks at that
+AS_FOUND = Effort(shrinks=0)  # making a witness small takes most of the time: `test_witnesses_are_small` looks at that
 TIGHT = [
     (c.id, r.name)
     for c in CLAIMS
