@@ -14,7 +14,9 @@ from crossmodal.theory import registry
 from crossmodal.theory.claim import Claim
 from crossmodal.theory.language import Relation
 from crossmodal.vlm_validation.features import Features
+from crossmodal.vlm_validation.generated import generated_features
 from crossmodal.vlm_validation.measure import measure
+from crossmodal.vlm_validation.view import FeaturesView
 
 LOOSE = Relation("loose", 0, "<=", sympy.Symbol("p", real=True))
 WHERE = {"a square": "square", "a huge one": "huge", "the usual": ""}
@@ -69,3 +71,13 @@ def test_what_holds_holds(features: Features) -> None:
     assert measure(claim, features).summary == "holds on 2"
     loose = replace(claim, statement=replace(claim.statement, relations=(LOOSE,)))
     assert measure(loose, features).summary == "holds on 2, least slack 0.5"
+
+
+def test_the_rule_is_measured_in_both_directions() -> None:
+    """A cheapest order and its reverse cost the same: five environments hold five sets of four, and ten such orders."""
+    claim = registry.get("P7")
+    for seed in range(4):
+        labels = [label for label, _ in claim.on_features(FeaturesView(generated_features(seed)))]
+        orders = [tuple(label.removeprefix("cheapest order ").split(", ")) for label in labels]
+        assert len(orders) == 10
+        assert {order[::-1] for order in orders} == set(orders)
