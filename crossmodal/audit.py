@@ -79,13 +79,8 @@ def check_options(
             f"--folder {folder} without --demo or --data",
             expected="something to keep there: features files stay where they are",
         )
-    for path in (folder, json_path.parent if json_path is not None else None):
-        if path is not None and path.exists() and not path.is_dir():
-            raise InputError(f"{path}: is a file", expected="a folder, there or to be created")
-    if json_path is not None and json_path.is_dir():
-        raise InputError(
-            f"{json_path}: is a folder", expected="the name of a JSON file", fix=f"--json {json_path / 'audit.json'}"
-        )
+    if json_path is not None and json_path.parent.exists() and not json_path.parent.is_dir():
+        raise InputError(f"{json_path.parent}: is a file", expected="a folder, there or to be created")
     for path in files if data is None else ():
         if path.is_dir() or str(path).startswith("embedded:"):
             raise InputError(

@@ -12,14 +12,13 @@ from typing import Any
 import click
 
 from crossmodal import __version__
+from crossmodal.theory.errors import InputError  # light: the standard library alone
 
 
 class Group(click.Group):
     """Turns a user's mistake into one message and exit status 2, an interrupt into status 130."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from crossmodal.theory.errors import InputError
-
         for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is escaped
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -43,8 +42,6 @@ class Group(click.Group):
 
 def _of_the_system(error: OSError) -> Exception:
     """What a file system refuses, as one of our own messages; anything else stays what it is."""
-    from crossmodal.theory.errors import InputError
-
     where = error.filename or "the output"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return InputError(
@@ -61,8 +58,6 @@ def _of_the_system(error: OSError) -> Exception:
 
 def _file(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     """An output file, refused before any work where it is a folder or would replace a features file."""
-    from crossmodal.theory.errors import InputError
-
     if value is not None and str(value) != "-":
         if value.is_dir():
             raise InputError(
@@ -78,8 +73,6 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: Path | None) ->
 
 def _folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     """An output folder, refused before any work where it is a file."""
-    from crossmodal.theory.errors import InputError
-
     if value is not None and value.exists() and not value.is_dir():
         raise InputError(f"{parameter.opts[0]} {value}: is a file", expected="a folder, which is made where it is missing",
                          fix="name another place")  # fmt: skip
@@ -87,8 +80,6 @@ def _folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) 
 
 
 def _address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    from crossmodal.theory.errors import InputError
-
     if value is not None and not re.fullmatch(r"[a-z+]+://[^\s/]+:[0-9]+", value):
         raise InputError(f"{parameter.opts[0]} {value}: is no address", expected="tcp://HOST:PORT of a running Dask scheduler",
                          causes=("the scheme or the port is missing",), fix="`dask scheduler` prints its address")  # fmt: skip
@@ -142,7 +133,6 @@ def verify(claims: tuple[str, ...], features: Path | None, normalise: bool, seed
     Exit status 0 only when every verdict is as registered.
     """
     from crossmodal import verify as job
-    from crossmodal.theory.errors import InputError
 
     alone = {"--certificates": certificates is not None, "--rewrite": rewrite}
     others = {
@@ -318,8 +308,6 @@ def paper(
     """Draw the paper's figures, tables and pages from computed results."""
     if number is not None:
         if names or features or full:
-            from crossmodal.theory.errors import InputError
-
             raise InputError("--trace together with what to build", expected="--trace NUMBER, with --output where it was built",
                              causes=("--trace reads a paper that is built",), fix="build it first, then trace")  # fmt: skip
         from crossmodal.paper.trace import line, trace

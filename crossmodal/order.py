@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crossmodal.theory.errors import InputError
 from crossmodal.vlm_validation.features import load_features
 from crossmodal.vlm_validation.order_oracle import recommend_order
 
 from . import terminal
 
-MOST = 2**28  # numbers in a prototype a class: 2 GiB
-
 
 def order(file: Path, normalise: bool, seed: int, json_path: Path | None) -> None:
     """Print the recommended order, what it is predicted to forget, and why; write JSON where asked."""
     features = load_features(file, normalise=normalise)
-    if features.classes > len(features) and features.classes * features.dimension > MOST:
-        raise InputError(
-            f"{file}: labels up to {features.classes - 1} in {len(features)} pairs", expected="classes numbered from 0 upwards",
-            causes=("ids of a database, or hashes, instead of class numbers",),
-            fix="label = numpy.unique(label, return_inverse=True)[1]",
-        )  # fmt: skip
     found = recommend_order(features, seed=seed)
     if json_path is not None:
         terminal.write_json(json_path, found.to_dict())

@@ -70,10 +70,6 @@ def read_config(path: Path) -> Sweep:
         _known(values, TOP, "the file")
         scenes = _table(values.get("scenes", {}), "[scenes]")
         _known(scenes, [field.name for field in fields(Choice)], "[scenes]")
-        whole = [field.name for field in fields(Choice) if field.type == "int"]
-        for name in whole:
-            if name in scenes and type(scenes[name]) is not int:
-                raise InputError(f"[scenes] {name} = {scenes[name]!r}", expected="a whole number")
         choice = Choice(**scenes)
         keep = values.get("keep_weights", True)
         if not isinstance(keep, bool):

@@ -137,9 +137,14 @@ class Scope:
         return [n for n, f in self.facts.items() if n in own or not mentions(f, moving)]
 
 
+def moved(recursion: Mapping[str, Any]) -> set[str]:
+    """The symbols for which a recursion says how they move."""
+    return {*recursion["start"], *recursion.get("grow", ())}
+
+
 def state_of(recursion: Mapping[str, Any], context: Context) -> set[str]:
     """The symbols that a recursion moves; for blocks also every letter with a growing side."""
-    moving = {*recursion["start"], *recursion.get("grow", ())}
+    moving = moved(recursion)
     if recursion["kind"] == "blocks":
         moving |= {n for n, sides in context.matrices.items() if recursion["dim"] in sides}
     return moving
@@ -156,7 +161,7 @@ def declare_recursions(recursions: Mapping[str, Any], context: Context) -> None:
             r, "kind", "fresh", "start", "update", "given", *(("dim", "by", "grow") if r["kind"] == "blocks" else ())
         )
         known_keys(r["fresh"], "scalars", "vectors", "matrices")
-        moving = {*r["start"], *r.get("grow", ())}
+        moving = moved(r)
         if (
             set(r["start"]) != set(r["update"])
             or moving & seen
@@ -165,7 +170,7 @@ def declare_recursions(recursions: Mapping[str, Any], context: Context) -> None:
             raise Rejected(f"recursion {name!r}: start and update name different symbols, or a symbol moves twice")
         seen |= moving
     for name, r in recursions.items():
-        moving = {*r["start"], *r.get("grow", ())}
+        moving = moved(r)
         if r["kind"] == "blocks":
             if size_name(r["by"]) == size_name(r["dim"]) or any(r["dim"] not in context.matrices[n] for n in r["grow"]):
                 raise Rejected(f"recursion {name!r}: only a letter with side {r['dim']!r} grows")

@@ -41,11 +41,12 @@ def test_features_are_not_overwritten_by_a_result(features: Path, option: str) -
     assert features.read_bytes() == before
 
 
-@pytest.mark.parametrize("command", [["order"], ["scores"], ["scores", "--figure"], ["verify", "S1", "--features"]])
-def test_a_folder_is_no_output_file(features: Path, command: list[str], tmp_path: Path) -> None:
-    option = [] if command[-1] == "--figure" else ["--json"]
-    refused(*command[:1], *([features] if command[0] != "verify" else ["S1"]), *command[1:2][-1:] * (command[-1] == "--figure"), *option,
-            tmp_path, words="is a folder")  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    ["order my.npz --json", "scores my.npz --json", "scores my.npz --figure", "verify S1 --json", "audit --json"],
+)
+def test_a_folder_is_no_output_file(features: Path, command: str, tmp_path: Path) -> None:
+    refused(*command.replace("my.npz", str(features)).split(), tmp_path, words="is a folder")
     with pytest.raises(InputError, match="is a folder"):
         write_whole(tmp_path, "text")
     with pytest.raises(InputError, match="is a folder"):

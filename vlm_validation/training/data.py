@@ -84,15 +84,16 @@ class Choice:
             raise InputError(f"world {self.world!r}", expected=f"one of {', '.join(WORLDS)}")
         most = len(WORLDS[self.world].environments)
         each = len(WORLDS[self.world].label_names) // most
-        if self.environments not in range(2, most + 1):
+        if type(self.environments) is not int or self.environments not in range(2, most + 1):
             raise InputError(
-                f"{self.environments} environments", expected=f"from 2 to {most}, those of the world {self.world!r}"
+                f"{self.environments!r} environments",
+                expected=f"a whole number from 2 to {most}, those of the world {self.world!r}",
             )
         for name in ("train", "judged"):
             count = getattr(self, name)
-            if not isinstance(count, int) or count < each or count % each:
+            if type(count) is not int or count < each or count % each:
                 raise InputError(
-                    f"{name} = {count} scenes of each environment",
+                    f"{name} = {count!r} scenes of each environment",
                     expected=f"a positive multiple of {each}, the classes of an environment",
                 )
         if not isinstance(self.seed, int) or self.seed < 0:
