@@ -20,9 +20,11 @@ from typing import Any
 import torch
 from crossmodal.kernels.checks import InputError
 from crossmodal.kernels.parallel import in_shares, workers
+from crossmodal.kernels.products import Left, Right, left, product, right, worthwhile
 from torch import Tensor
 
 ROWS, COLUMNS = 1024, 512  # a float32 tile of 2 MiB: products at full speed, and the rest finds it in the cache
+DIGIT_ROWS, PANEL = 2048, 2**21  # rows of a tile where products are of digits, and numbers whose digits are kept: 6 MiB
 
 
 def certificate(dtype: torch.dtype) -> float:
@@ -37,36 +39,63 @@ def plain_limits(dtype: torch.dtype, terms: int) -> tuple[float, float]:
 
 def pair_lse_torch(u: Tensor, v: Tensor, scale: float, acc: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Row log-sum-exp (N,), column log-sum-exp (M,), row maximum (N,), in `acc`."""
-    n, m = u.shape[0], v.shape[0]
+    (n, d), m = u.shape, v.shape[0]
     row_max = u.new_full((n,), -torch.inf, dtype=acc)
     row_sum = u.new_zeros(n, dtype=acc)
-    col_lse = u.new_full((m,), -torch.inf, dtype=acc)
+    col_lse = u.new_full((m,), -torch.inf, dtype=torch.float64)  # not rounded with every panel
     if not n or not m:
-        return row_max, col_lse, row_max.clone()
+        return row_max, col_lse.to(acc), row_max.clone()
+    height, panel, digits = ROWS, n, None
+    if worthwhile(u, v, scale, acc):
+        height, panel = DIGIT_ROWS, DIGIT_ROWS * max(1, PANEL // (DIGIT_ROWS * d))
+        digits = u.new_empty((3, min(panel, n), d), dtype=torch.int8)
+    for start in range(0, n, panel):
+        rows = slice(start, start + panel)
+        _panel(u[rows].split(height), v, scale, digits, row_max[rows], row_sum[rows], col_lse)
+    return row_max + row_sum.log(), col_lse.to(acc), row_max
+
+
+def _panel(
+    stripes: tuple[Tensor, ...],
+    v: Tensor,
+    scale: float,
+    digits: Tensor | None,
+    row_max: Tensor,
+    row_sum: Tensor,
+    col_lse: Tensor,
+) -> None:
+    """Maxima and sums of some rows, which come in stripes; `col_lse` grows by theirs."""
+    height, n, m, acc = stripes[0].shape[0], row_max.shape[0], v.shape[0], row_max.dtype
     limits = plain_limits(acc, n + m)
     blocks = -(-m // COLUMNS)
-    shares = workers(blocks, u.device)
+    shares = workers(blocks, v.device)
     # the rows' maximum and sum over a share's columns; the first share uses the results' own memory
     partial = [(row_max, row_sum), *((row_max.clone(), row_sum.clone()) for _ in range(shares - 1))]
     # made here, for what a thread allocates stays with that thread's part of the allocator
-    buffers = [u.new_empty(min(ROWS, n) * min(COLUMNS, m), dtype=acc) for _ in range(shares)]
+    buffers = [v.new_empty(height * min(COLUMNS, m), dtype=acc) for _ in range(shares)]
     of_block = [(torch.empty_like(row_max), torch.empty_like(row_max)) for _ in range(shares)]
+    rows = [Left(stripe) for stripe in stripes]
+
+    def write_digits(_: int, mine: range) -> None:
+        for i in mine:
+            rows[i] = left(stripes[i], None if digits is None else digits[:, i * height : i * height + len(stripes[i])])
 
     def work(share: int, mine: range) -> None:
         for j in (block * COLUMNS for block in mine):
-            block = v[j : j + COLUMNS].to(acc)
-            col_lse[j : j + COLUMNS] = _columns(u, block, scale, limits, *of_block[share], buffers[share])
+            columns = right(v[j : j + COLUMNS].to(acc), digits is not None)
+            total = col_lse[j : j + COLUMNS]
+            torch.logaddexp(total, _columns(rows, columns, scale, limits, *of_block[share], buffers[share]), out=total)
             _merge_rows(*partial[share], *of_block[share])
 
+    in_shares(write_digits, len(stripes), min(shares, len(stripes)))
     in_shares(work, blocks, shares)
     for other in partial[1:]:
         _merge_rows(row_max, row_sum, *other)
-    return row_max + row_sum.log(), col_lse, row_max
 
 
 def _columns(
-    u: Tensor,
-    block: Tensor,
+    stripes: list[Left],
+    columns: Right,
     scale: float,
     limits: tuple[float, float],
     row_max: Tensor,
@@ -74,10 +103,11 @@ def _columns(
     buffer: Tensor,
 ) -> Tensor:
     """Column log-sum-exp of one block of columns; its rows' maxima and sums are written to `row_max` and `row_sum`."""
-    col_sum, shift = block.new_zeros(block.shape[0]), block.new_full((), -torch.inf)
-    for i in range(0, u.shape[0], ROWS):
-        z = _tile(u[i : i + ROWS], block, scale, buffer)
-        rows = slice(i, i + ROWS)
+    col_sum, shift = row_max.new_zeros(len(columns.values)), row_max.new_full((), -torch.inf)
+    stop = 0
+    for stripe in stripes:
+        z = _tile(stripe, columns, scale, buffer)
+        rows = slice(stop, stop := stop + len(z))
         largest = torch.amax(z, 1, out=row_max[rows])
         low, top = torch.aminmax(largest)
         if bool(limits[0] < low) and bool(top < limits[1]):
@@ -92,16 +122,17 @@ def _columns(
         new_shift = torch.maximum(shift, top)
         col_sum.mul_((shift - new_shift).exp()).add_(col_total * (top - new_shift).exp())
         shift = new_shift
+        del z, e  # before there is another
     lse = shift + col_sum.log()
-    doubtful = (col_sum < certificate(block.dtype)).nonzero()[:, 0]
+    doubtful = (col_sum < certificate(col_sum.dtype)).nonzero()[:, 0]
     if len(doubtful):
-        lse[doubtful] = _columns_with_own_shift(u, block[doubtful], scale, buffer)
+        lse[doubtful] = _columns_with_own_shift(stripes, Right(columns.values[doubtful]), scale, buffer)
     return lse
 
 
-def _tile(rows: Tensor, block: Tensor, scale: float, buffer: Tensor) -> Tensor:
-    z = buffer[: rows.shape[0] * block.shape[0]].view(rows.shape[0], block.shape[0])
-    return torch.addmm(z, rows.to(block.dtype), block.T, beta=0, alpha=scale, out=z)
+def _tile(rows: Left, columns: Right, scale: float, buffer: Tensor) -> Tensor:
+    shape = len(rows.values), len(columns.values)
+    return product(rows, columns, scale, buffer[: shape[0] * shape[1]].view(shape))
 
 
 def _merge_rows(row_max: Tensor, row_sum: Tensor, largest: Tensor, total: Tensor) -> None:
@@ -111,12 +142,12 @@ def _merge_rows(row_max: Tensor, row_sum: Tensor, largest: Tensor, total: Tensor
     row_max.copy_(new)
 
 
-def _columns_with_own_shift(u: Tensor, block: Tensor, scale: float, buffer: Tensor) -> Tensor:
+def _columns_with_own_shift(stripes: list[Left], columns: Right, scale: float, buffer: Tensor) -> Tensor:
     """The textbook online log-sum-exp down the columns, for the few (or, adversarially, all) doubtful ones."""
-    shift = block.new_full((block.shape[0],), -torch.inf)
+    shift = columns.values.new_full((len(columns.values),), -torch.inf)
     total = torch.zeros_like(shift)
-    for i in range(0, u.shape[0], ROWS):
-        z = _tile(u[i : i + ROWS], block, scale, buffer)
+    for stripe in stripes:
+        z = _tile(stripe, columns, scale, buffer)
         new = torch.maximum(shift, z.amax(0))
         total.mul_((shift - new).exp()).add_(z.sub_(new).exp_().sum(0))
         shift = new
@@ -135,7 +166,7 @@ def pair_lse_backward(
         block = v[cols].to(acc)
         for i in range(0, u.shape[0], ROWS):
             rows = slice(i, i + ROWS)
-            z = _tile(u[rows], block, scale, buffer)
+            z = _tile(Left(u[rows]), Right(block), scale, buffer)
             dz = (z - row_lse[rows, None]).exp_().mul_(grad_row[rows, None])
             dz += z.sub_(col_lse[cols]).exp_().mul_(grad_col[cols])
             du[rows].addmm_(dz, block)
