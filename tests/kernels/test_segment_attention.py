@@ -83,6 +83,28 @@ def test_keys_that_fill_vectors_up_are_not_seen(keys, masked) -> None:
     close(segment_attention(q, k, v, bounds, keep=keep, impl="torch"), reference(q, k, v, bounds, keep=keep))
 
 
+@pytest.mark.parametrize("place", ["before", "after", "nowhere"])
+@pytest.mark.parametrize("beside", ["as others", torch.nan, torch.inf, -torch.inf, 3e38])
+@pytest.mark.parametrize("of", ["keys", "values"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_keys_beside_a_segment_do_not_reach_it(place, beside, of, masked) -> None:
+    """They fill its vectors up.  All its scores lie far below zero, and those beside it far above."""
+    first, last = {"before": (30, 2), "after": (2, 30), "nowhere": (2, 2)}[place]
+    bounds = (0, first, first + 21, first + 21 + last)
+    q, k, v = torch.rand(2, 3, 11, 8) + 5, torch.rand(2, 3, bounds[-1], 8) + 5, torch.randn(2, 3, bounds[-1], 8)
+    k[:, :, first : first + 21] *= -1
+    if beside != "as others":
+        other = k if of == "keys" else v
+        other[:, :, first - 1, 3] = other[:, :, first + 21, 3] = beside
+    keep = torch.rand(2, bounds[-1]) > 0.4 if masked else None
+    if masked:
+        keep[1, first : first + 21] = False
+    alone = (x[:, :, first : first + 21] for x in (k, v))
+    expected = reference(q, *alone, (0, 21), keep=None if keep is None else keep[:, first : first + 21])
+    found = segment_attention(q, k, v, bounds, [(), (1,)], keep=keep, impl="torch")
+    close(found._replace(coalitions=expected.coalitions), expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["vit with text", "head dim 96"])
 def test_half_precision_at_most_twice_the_error_of_torch(dtype, name) -> None:

@@ -12,7 +12,8 @@ from torch.nn.functional import pad
 
 QUERIES = 512
 LANES = 16  # float32 numbers in the widest vector of any processor it may run on
-WORTH = 4  # keys left over that cost more than a copy
+WORTH = 4  # keys left over that cost more than a mask
+LARGE = 1e10  # a score of such a key does not overflow
 
 
 def segment_attention_torch(
@@ -39,8 +40,7 @@ def segment_attention_torch(
             segments = {}
             for g in wanted:
                 part = slice(bounds[g], bounds[g + 1])
-                of_part = None if kept is None else kept[:, part]
-                segments[g] = _attend(queries, keys[:, :, part], values[:, :, part], of_part, scale)
+                segments[g] = _attend(queries, keys, values, part, kept, scale)
             for index, coalition in enumerate(coalitions):
                 merge([segments[g] for g in coalition], output[index][at], lse[index][at])
 
@@ -85,13 +85,16 @@ def merge(parts: list[tuple[Tensor, Tensor]], output: Tensor, lse: Tensor) -> No
             output.copy_(mixed)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp of one segment."""
+def _attend(
+    q: Tensor, all_keys: Tensor, all_values: Tensor, part: slice, kept: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp of the segment `part` of the keys."""
+    k, v, keep = all_keys[:, :, part], all_values[:, :, part], None if kept is None else kept[:, part]
     if not k.shape[2] or not q.numel():
         return torch.zeros_like(q), q.new_full(q.shape[:-1], -torch.inf)
     flash = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
     if q.device.type == "cpu" and flash is not None and q.dtype == torch.float32:
-        k, v, seen = _whole_lanes(k, v, keep)
+        k, v, seen = _whole_lanes(all_keys, all_values, part, keep)
         mask = None
         if seen is not None:
             mask = torch.zeros(seen.shape, dtype=q.dtype, device=q.device).masked_fill_(~seen, -torch.inf)
@@ -108,17 +111,27 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None, scale: float) 
     return output, lse
 
 
-def _whole_lanes(k: Tensor, v: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Keys, values and mask, filled up to a multiple of `LANES` by keys that nobody sees, where that is worth the copy.
+def _whole_lanes(
+    all_keys: Tensor, all_values: Tensor, part: slice, keep: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Keys, values and mask of a segment, filled up to a multiple of `LANES` by keys that nobody sees, where that is worth it.
 
-    The fused kernel takes what is left of the last vector key by key: 77 keys cost half as much again as 80.
+    The fused kernel takes what is left of the last vector key by key: 77 keys cost half as much again as 80.  The keys
+    beside the segment serve, without a copy, unless even unseen they would spoil it: a weight of zero times infinity.
     """
-    count = k.shape[2]
+    count = part.stop - part.start
     spare = -count % LANES
     if not 0 < spare <= LANES - WORTH:
-        return k, v, keep
-    k, v = (pad(x, (0, 0, 0, spare)) for x in (k, v))
-    seen = torch.ones(1, count, dtype=torch.bool, device=k.device) if keep is None else keep
+        return all_keys[:, :, part], all_values[:, :, part], keep
+    seen = torch.ones(1, count, dtype=torch.bool, device=all_keys.device) if keep is None else keep
+    both = (all_keys, all_values)
+    for before in (spare, 0):
+        whole = slice(part.start - before, part.stop + spare - before)
+        beside = slice(whole.start, part.start) if before else slice(part.stop, whole.stop)
+        exists = whole.start >= 0 and whole.stop <= all_keys.shape[2]
+        if exists and all(bool(x[:, :, beside].abs().amax() < LARGE) for x in both):
+            return all_keys[:, :, whole], all_values[:, :, whole], pad(seen, (before, spare - before))
+    k, v = (pad(x[:, :, part], (0, 0, 0, spare)) for x in both)
     return k, v, pad(seen, (0, spare))
 
 
