@@ -123,7 +123,7 @@ def _reduce(shards: Shards, rows: int, device: torch.device, count: _Counter) ->
 
     def add(share: int, x: Tensor) -> Tensor:
         running[share].add(x.to(device))
-        return torch.cat([running[share].mean, running[share].scatter.diagonal()])  # the squares overflow first
+        return torch.cat([running[share].column, running[share].scatter.diagonal()])  # the squares overflow first
 
     _deal(blocks, shares, add, count)
     total = FeatureMoments.empty(shards[0][1].shape[1], device)

@@ -9,9 +9,9 @@ from crossmodal.kernels.checks import InputError, accumulator, describe, require
 from crossmodal.kernels.dispatch import without_autocast
 from torch import Tensor
 
-BLOCK_BYTES = 4 << 20  # of centred features: enough for the product, small enough for memory to be reused
-BLOCK_ROWS = 4096  # so many float32 squares are added up in float32; more of them, of narrow features, lose digits
-PANELS = 4  # the scatter matrix is symmetric: with 4 column panels 10 of 16 blocks are computed
+BLOCK_ROWS = 4096  # so many float32 squares are added up in float32; more would lose digits
+PIECE_BYTES = 1 << 20  # of centred features: they stay in the cache from one pass to the next
+PANEL = 64  # the scatter matrix is symmetric, so it is computed in panels of so many rows, from the diagonal on
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,7 @@ class FeatureMoments:
     def of(x: Tensor) -> FeatureMoments:
         """Moments of the rows of `x` (N, d).  Products in float32 (float64 for float64), block by block."""
         require_float("FeatureMoments.of", 2, x=x)
-        if x.requires_grad and torch.is_grad_enabled():
-            total = FeatureMoments.empty(x.shape[1], x.device)
-            axis = _axis(_about(x.detach()))
-            for block in _blocks(x):
-                total = total.merge(_block_moments(block, axis))
-            return total
-        running = RunningMoments(_about(x))
+        running = RunningMoments(_about(x.detach()))
         running.add(x)
         return running.moments()
 
@@ -79,63 +73,66 @@ class FeatureMoments:
 
 
 class RunningMoments:
-    """Moments that grow in place: `FeatureMoments.merge` block by block, without a new d x d matrix each time.
+    """Sums over features less a pivot, which grow in place, and the moments that follow from them.
 
     Args:
-        about: (d,) float64, where the mean lies, about; it decides in which direction rounding is taken out.
+        about: (d,) float64, where the mean lies: a distance of the size of the features' spread costs no digits.  Its
+            direction is that in which rounding is taken out.
     """
 
     def __init__(self, about: Tensor) -> None:
-        empty = FeatureMoments.empty(about.shape[0], about.device)
-        self.count, self.mean, self.scatter = empty.count, empty.mean, empty.scatter
-        self.axis, self.row = _axis(about), empty.mean  # and the scatter times the axis
+        zero = torch.zeros_like(about)
+        self.count, self.pivot, self.axis = 0, about.float().double(), _axis(about)  # in float32's numbers, both
+        # sums over centred rows c_i and their scores t_i = <c_i, axis>: of c_i, the upper half of c_i c_i', t_i c_i, t_i, t_i^2
+        self.column, self.scatter, self.row = zero, torch.outer(zero, zero), zero
+        self.score = self.square = zero.sum()
+        self._kept = zero[:0, None]
 
-    @torch.no_grad()
     def add(self, x: Tensor) -> None:
-        """Fold in the rows of `x` (N, d)."""
-        for block in _blocks(x):
-            count = block.shape[0]
-            total = self.count + count
-            mean, off, centred, scores = _centred(block, self.axis)
-            delta, between = mean - self.mean, self.count * count / total
-            self.scatter += _gram(centred)
-            self.scatter.addr_(off, off, alpha=-count).addr_(delta, delta, alpha=between)
-            self.row = self.row + _row(centred, scores, off, self.axis) + delta * ((delta @ self.axis) * between)
-            self.mean = (self.mean * self.count + mean * count) / total
-            self.count = total
+        """Fold in the rows of `x` (N, d); autograd follows where `x` requires grad."""
+        acc, follow = accumulator(x.dtype), x.requires_grad and torch.is_grad_enabled()
+        pivot, axis = self.pivot.to(acc), self.axis.to(acc)
+        size = BLOCK_ROWS  # a GPU waits for launches, not for memory
+        if x.device.type == "cpu":
+            size = max(1, min(BLOCK_ROWS, PIECE_BYTES // max(1, x.shape[1] * acc.itemsize)))
+        for block in x.split(BLOCK_ROWS):
+            gram = torch.zeros_like(self.scatter, dtype=acc)
+            for piece in block.split(size):
+                centred = piece.to(acc) - pivot if follow else self._centred(piece, pivot)
+                gram = gram + centred.T @ centred if follow else _add_gram(gram, centred)
+                # a product with ones is the fastest column sum
+                self.column = self.column + (centred.new_ones(len(centred)) @ centred).double()
+                with torch.no_grad():  # a rounding error has no gradient
+                    scores = centred @ axis
+                    wide = scores.double()
+                    self.row = self.row + (scores @ centred).double()
+                    self.score, self.square = self.score + wide.sum(), self.square + wide @ wide
+            self.scatter = self.scatter + gram if follow else self.scatter.add_(gram)
+            self.count += len(block)
+
+    def _centred(self, piece: Tensor, pivot: Tensor) -> Tensor:
+        """`piece` less the pivot, in memory that the next piece takes over."""
+        if self._kept.dtype != pivot.dtype or len(self._kept) < len(piece):
+            self._kept = torch.empty_like(piece, dtype=pivot.dtype)
+        room = self._kept[: len(piece)]
+        return torch.sub(piece, pivot, out=room) if piece.dtype == room.dtype else room.copy_(piece).sub_(pivot)
 
     def moments(self) -> FeatureMoments:
         """What was added so far; it does not change with what is added later."""
-        lost = _lost(self.scatter, self.axis, self.row)
-        return FeatureMoments(self.count, self.mean, self.scatter.addr(self.axis, lost).addr_(lost, self.axis))
-
-
-def _blocks(x: Tensor) -> tuple[Tensor, ...]:
-    row_bytes = max(1, x.shape[1]) * accumulator(x.dtype).itemsize
-    return x.split(max(1, min(BLOCK_ROWS, BLOCK_BYTES // row_bytes))) if x.shape[0] else ()
-
-
-def _centred(block: Tensor, axis: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean and what the pivot lacks to it, both in float64, the rows less the pivot, and those times `axis`."""
-    x = block.to(accumulator(block.dtype))
-    ones = x.new_ones(x.shape[0])  # a product with ones is the fastest column sum
-    pivot = (ones @ x.detach()) / x.shape[0]  # the mean up to float32 rounding, a representable number ...
-    centred = x - pivot
-    off = (ones @ centred).double() / x.shape[0]  # ... and what rounding left is measured and corrected
-    with torch.no_grad():  # a rounding error has no gradient
-        scores = centred @ axis.to(centred.dtype)
-        along = axis * ((scores.double().mean() - off @ axis) / _square(axis))
-    off = off + along
-    return pivot.double() + off, off, centred, scores
-
-
-def _block_moments(block: Tensor, axis: Tensor) -> FeatureMoments:
-    mean, off, centred, scores = _centred(block, axis)
-    scatter = _gram(centred).double() - torch.outer(off, off) * block.shape[0]
-    with torch.no_grad():
-        lost = _lost(scatter, axis, _row(centred, scores, off, axis))
-        lost = torch.outer(axis, lost) + torch.outer(lost, axis)
-    return FeatureMoments(block.shape[0], mean, scatter + lost)
+        if not self.count:
+            return FeatureMoments.empty(len(self.pivot), self.pivot.device)
+        axis, off = self.axis, self.column / self.count
+        with torch.no_grad():
+            along = axis * ((self.score / self.count - off @ axis) / _square(axis))
+        off = off + along
+        upper = self.scatter.triu()
+        scatter = upper + upper.triu(1).T - torch.outer(off, off) * self.count
+        with torch.no_grad():
+            # what lies along the axis again, from numbers that were rounded less often
+            row = self.row + axis * ((self.square - axis @ self.row) / _square(axis))
+            lost = _lost(scatter, axis, row - off * ((off @ axis) * self.count))
+            lost = torch.outer(axis, lost) + torch.outer(lost, axis)
+        return FeatureMoments(self.count, self.pivot + off, scatter + lost)
 
 
 def _about(x: Tensor) -> Tensor:
@@ -147,13 +144,6 @@ def _about(x: Tensor) -> Tensor:
 def _axis(mean: Tensor) -> Tensor:
     """A mean's direction in float32's numbers, as float64; its length is below one by a power of two, which is exact."""
     return torch.ldexp(mean, -torch.frexp(mean.norm()).exponent).float().double()
-
-
-def _row(centred: Tensor, scores: Tensor, off: Tensor, axis: Tensor) -> Tensor:
-    """A block's scatter times `axis`: ``sum_i t_i c_i`` with the scores ``t_i = <c_i, axis>``."""
-    row, wide = (scores @ centred).double(), scores.double()
-    row = row + axis * ((wide @ wide - axis @ row) / _square(axis))  # its component along the axis, from few roundings
-    return row - off * ((off @ axis) * centred.shape[0])
 
 
 def _lost(scatter: Tensor, axis: Tensor, row: Tensor) -> Tensor:
@@ -170,17 +160,11 @@ def _square(axis: Tensor) -> Tensor:
     return (axis @ axis).clamp_min(torch.finfo(torch.float64).tiny)  # features around zero have no axis
 
 
-def _gram(x: Tensor) -> Tensor:
-    """``x' x`` with the lower blocks mirrored instead of multiplied."""
-    d = x.shape[1]
-    if d < 64 * PANELS or (x.requires_grad and torch.is_grad_enabled()):
-        return x.T @ x
-    width = -(-d // PANELS)
-    gram = x.new_empty(d, d)
-    for start in range(0, d, width):
-        stop = min(start + width, d)
-        gram[start:stop, start:] = x[:, start:stop].T @ x[:, start:]
-        gram[start:, start:stop] = gram[start:stop, start:].T
+def _add_gram(gram: Tensor, x: Tensor) -> Tensor:
+    """Add the upper half of ``x' x`` to `gram`, and some of the lower."""
+    for start in range(0, x.shape[1], PANEL):
+        rows = slice(start, start + PANEL)
+        gram[rows, start:].addmm_(x[:, rows].T, x[:, start:])
     return gram
 
 
