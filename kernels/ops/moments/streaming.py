@@ -14,7 +14,7 @@ import torch
 from crossmodal.kernels.checks import InputError, accumulator, describe, no_backward
 from crossmodal.kernels.dispatch import without_autocast
 from crossmodal.kernels.ops.moments.api import PairMoments
-from crossmodal.kernels.ops.moments.torch import FeatureMoments, RunningMoments, combine
+from crossmodal.kernels.ops.moments.torch import PIECE_BYTES, FeatureMoments, RunningMoments, combine
 from crossmodal.kernels.parallel import in_shares, workers
 from torch import Tensor
 
@@ -22,7 +22,7 @@ Shard = str | PathLike[str] | np.ndarray | Tensor
 Shards = list[tuple[str, np.ndarray]]
 CPU = torch.device("cpu")  # named, for the default device may be another
 BLOCK = 4096
-LINEAR_BLOCK = 2048  # without products a block should stay in the cache between its conversion and its use
+LINEAR_BLOCK = 8192  # samples checked and counted at a time where there are no products
 
 
 class PairMarginals(NamedTuple):
@@ -145,12 +145,15 @@ def _mean(shards: Shards, count: _Counter) -> Tensor:
     shares = workers(len(blocks), CPU)
     about = torch.from_numpy(_about(shards))
     sums = torch.zeros(shares, about.shape[0], dtype=torch.float64, device=CPU)
+    centred = _Centred(about, shares)
 
-    def add(share: int, x: Tensor, pivot: Tensor) -> Tensor:
-        sums[share] += (x.new_ones(x.shape[0]) @ x).double() + x.shape[0] * pivot.double()
+    def add(share: int, x: Tensor) -> Tensor:
+        for _, rows in centred(share, x):
+            sums[share] += (rows.new_ones(len(rows)) @ rows).double()
+        sums[share] += len(x) * centred.pivot(x.dtype).double()
         return sums[share]
 
-    _deal(blocks, shares, _centred_in_cache(blocks, shares, about, add), count, ahead=False)
+    _deal(blocks, shares, add, count, ahead=False)
     return sums.sum(0) / sum(array.shape[0] for _, array in shards)
 
 
@@ -162,16 +165,21 @@ def _projected_variance(shards: Shards, mean: Tensor, direction: Tensor, count: 
     blocks = _blocks(shards, LINEAR_BLOCK)
     shares = workers(len(blocks), CPU)
     sums = torch.zeros(shares, 2, dtype=torch.float64, device=CPU)
+    centred = _Centred(mean, shares)
 
-    def add(share: int, x: Tensor, pivot: Tensor) -> Tensor:
-        high = direction.to(x.dtype)
-        low = (direction - high.double()).to(x.dtype)
-        scores = (x @ high).double() + (x @ low).double() + (pivot.double() - mean) @ direction
+    def add(share: int, x: Tensor) -> Tensor:
+        high = direction.to(accumulator(x.dtype))
+        low = (direction - high.double()).to(high.dtype)
+        parts = torch.empty(2, len(x), dtype=high.dtype, device=CPU)
+        for at, rows in centred(share, x):
+            torch.mv(rows, high, out=parts[0, at])
+            torch.mv(rows, low, out=parts[1, at])
+        scores = parts.double().sum(0) + (centred.pivot(x.dtype).double() - mean) @ direction
         sums[share, 0] += scores.sum()
         sums[share, 1] += scores @ scores
         return sums[share]
 
-    _deal(blocks, shares, _centred_in_cache(blocks, shares, mean, add), count, ahead=False)
+    _deal(blocks, shares, add, count, ahead=False)
     off, square = sums.sum(0) / sum(array.shape[0] for _, array in shards)
     return (square - off * off).clamp_min(0)  # rounding must not leave a variance below zero
 
@@ -188,23 +196,24 @@ Add = Callable[[int, Tensor], Tensor]
 """Takes the number of a share and rows to add to it; returns a sum of it, where NaN and infinity would show."""
 
 
-def _centred_in_cache(
-    blocks: list[Block], shares: int, centre: Tensor, add: Callable[[int, Tensor, Tensor], Tensor]
-) -> Add:
-    """`add` with rows less the centre, in float32 (float64 stays), in memory that a share keeps and its cache holds.
+class _Centred:
+    """Rows less a centre, piece by piece, in float32 (float64 stays) and in memory that a share keeps and its cache holds."""
 
-    It also gets the centre as it was subtracted, rounded to the rows' numbers.
-    """
-    kinds = {torch.from_numpy(_native_copy(rows[:0])).dtype for _, _, rows in blocks}
-    size = max((rows.shape for _, _, rows in blocks), default=(0, 0))
-    kept = [{kind: torch.empty(size, dtype=accumulator(kind), device=CPU) for kind in kinds} for _ in range(shares)]
+    def __init__(self, centre: Tensor, shares: int) -> None:
+        self.centre, self._kept = centre, [centre[:0, None]] * shares
 
-    def centred(share: int, x: Tensor) -> Tensor:
-        rows = kept[share][x.dtype][: x.shape[0]]
-        pivot = centre.to(rows.dtype)
-        return add(share, rows.copy_(x).sub_(pivot), pivot)
+    def pivot(self, dtype: torch.dtype) -> Tensor:
+        """The centre as it is subtracted from rows of this dtype, rounded to their numbers."""
+        return self.centre.to(accumulator(dtype))
 
-    return centred
+    def __call__(self, share: int, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        pivot = self.pivot(x.dtype)
+        size = max(1, PIECE_BYTES // (len(pivot) * pivot.itemsize))
+        if self._kept[share].dtype != pivot.dtype or not len(self._kept[share]):
+            self._kept[share] = torch.empty(size, len(pivot), dtype=pivot.dtype, device=CPU)
+        for start in range(0, len(x), size):
+            at = slice(start, min(start + size, len(x)))
+            yield at, self._kept[share][: at.stop - start].copy_(x[at]).sub_(pivot)
 
 
 def _deal(blocks: list[Block], shares: int, add: Add, count: _Counter, ahead: bool = True) -> None:
@@ -213,10 +222,10 @@ def _deal(blocks: list[Block], shares: int, add: Add, count: _Counter, ahead: bo
 
     def work(share: int, mine: range) -> None:
         with ThreadPoolExecutor(1) as reader:
-            # a copy, for the page cache may drop what was mapped
-            copied = ((blocks[i][0], blocks[i][1], _native_copy(blocks[i][2])) for i in mine)
+            # a copy is what is read ahead; without, rows are read where they are used
+            read = ((*blocks[i][:2], _native(blocks[i][2], copy=ahead)) for i in mine)
             try:
-                for name, start, rows in _read_ahead(reader, copied) if ahead else copied:
+                for name, start, rows in _read_ahead(reader, read) if ahead else read:
                     if stop.is_set():
                         return
                     x = torch.from_numpy(rows)
@@ -230,9 +239,10 @@ def _deal(blocks: list[Block], shares: int, add: Add, count: _Counter, ahead: bo
     in_shares(work, len(blocks), shares)
 
 
-def _native_copy(rows: np.ndarray) -> np.ndarray:
-    """A copy in this machine's byte order, which torch insists on."""
-    return np.array(rows, dtype=rows.dtype.newbyteorder("="))
+def _native(rows: np.ndarray, copy: bool) -> np.ndarray:
+    """The rows in this machine's byte order and writable, both of which torch insists on; copied if that takes it."""
+    native = rows.dtype.newbyteorder("=")
+    return np.array(rows, dtype=native) if copy or not rows.flags.writeable else np.asarray(rows, dtype=native)
 
 
 def _not_finite(name: str, start: int, x: Tensor) -> InputError:
@@ -321,7 +331,7 @@ def _open(name: str, shard: Shard) -> tuple[str, np.ndarray]:
         if not Path(shard).exists():
             raise InputError(f"{name}: no such file", expected="a .npy file", causes=["a typing error"], fix="ls")
         try:
-            shard = np.load(shard, mmap_mode="r", allow_pickle=False)
+            shard = np.load(shard, mmap_mode="c", allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
             raise InputError(
                 f"{name}: {error}",
