@@ -19,7 +19,8 @@ THEOREMS = {  # which theorem splits off a term
 
 
 def report(found: Audit) -> None:
-    """Tables of every transition, then what was forgotten over all of them."""
+    """The verdict in short, tables of every transition, then what was forgotten over all of them."""
+    in_short(found)
     for transition in found.transitions:
         show(transition)
     forgotten(found)
@@ -36,6 +37,28 @@ def report(found: Audit) -> None:
         print("note: no heads, so no cross-entropy and no curvature; pass --heads once for every stage to have them")
     for note in run.notes:
         print(f"note: {note}")
+
+
+def in_short(found: Audit) -> None:
+    """A row a transition: what was forgotten since, what is hidden, and which theorems' assumptions failed."""
+    lost = {f.environment: f for f in found.forgetting}
+    last = {t.learnt: k for k, t in enumerate(found.transitions)}
+    lines = []
+    for k, t in enumerate(found.transitions):
+        f = lost.get(t.learnt) if last[t.learnt] == k else None  # learnt once more, it is the later row's
+        hidden = [f"{modality} of {r.environment}" for r in t.reliance for modality in r.hidden]
+        failed = [c.theorem for c in t.checks if not c.holds]
+        forgot = [nats(f.forgotten), term(f.largest) if f.largest else "-"] if f else ["-", "-"]
+        lines.append([t.learnt, *forgot, few(hidden), ", ".join(failed) or "-"])
+    texts = ("mostly by", "hidden meanwhile", "assumptions that fail")
+    head: Columns = [("learnt", "left"), ("forgotten", "right"), *((name, "left") for name in texts)]
+    loss = next((f"forgotten since learnt ({f.loss}, nats), " for f in found.forgetting), "")
+    terminal.table(f"in short: {loss}hidden and failed; explained below", head, lines)
+
+
+def few(names: list[str]) -> str:
+    """The first three; the tables have them all."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") or "-"
 
 
 def nats(x: float) -> str:

@@ -6,6 +6,7 @@ import errno
 import re
 import sys
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,23 @@ def _address(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 def json_option(text: str) -> Callable[[Any], Any]:
     """``--json FILE``."""
     return click.option("--json", "json_path", type=click.Path(path_type=Path), callback=_file, help=text)
+
+
+def data_options(*, captions: str, batch: int, pairs: str) -> Callable[[Any], Any]:
+    """What is taken of a data set, and how it goes through a model.
+
+    Args:
+        captions, pairs: help of ``--captions`` and of ``--batch``.
+        batch: default of ``--batch``.
+    """
+    options = (
+        click.option("--split", help="Of COCO (val2017, ...) or CUB (train, test)."),
+        click.option("--captions", type=click.Path(path_type=Path), help=captions),
+        click.option("--limit", type=int, help="Only the first N pairs of every environment."),
+        click.option("--batch", default=batch, show_default=True, help=pairs),
+        click.option("--device", help="A torch device; default: the GPU where there is one."),
+    )
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -242,15 +260,11 @@ def order(file: Path, normalise: bool, seed: int, json_path: Path | None) -> Non
     required=True,
     help="The features file to write (.npz or .safetensors).",
 )
-@click.option("--split", help="Of COCO (val2017, ...) or CUB (train, test).")
-@click.option(
-    "--captions",
-    type=click.Path(path_type=Path),
-    help="JSONL captions (image_id, caption) for CUB; default: a template.",
+@data_options(
+    captions="JSONL captions (image_id, caption) for CUB; default: a template.",
+    batch=64,
+    pairs="Pairs encoded at a time.",
 )
-@click.option("--limit", type=int, help="Only the first N pairs of every environment.")
-@click.option("--batch", default=64, show_default=True, help="Pairs encoded at a time.")
-@click.option("--device", help="A torch device; default: the GPU where there is one.")
 @click.option("--overwrite", is_flag=True, help="Replace a features file of another model or data set.")
 def extract(model: str, data: str, output: Path, split: str | None, captions: Path | None, limit: int | None, batch: int,
             device: str | None, overwrite: bool) -> None:  # fmt: skip
@@ -270,11 +284,9 @@ def extract(model: str, data: str, output: Path, split: str | None, captions: Pa
 @click.argument("data")
 @click.option("--baseline", type=click.Choice(["tokens", "zero", "mean", "permute"]), default="tokens", show_default=True,
               help="What stands for an absent modality.")  # fmt: skip
-@click.option("--split", help="Of COCO (val2017, ...) or CUB (train, test).")
-@click.option("--captions", type=click.Path(path_type=Path), help="JSONL captions (image_id, caption) for CUB.")
-@click.option("--limit", type=int, help="Only the first N pairs of every environment.")
-@click.option("--batch", default=32, show_default=True, help="Pairs taken at a time, at least.")
-@click.option("--device", help="A torch device; default: the GPU where there is one.")
+@data_options(
+    captions="JSONL captions (image_id, caption) for CUB.", batch=32, pairs="Pairs taken at a time, at least."
+)
 @seed_option
 @json_option("Write every number to a JSON file ('-': print it).")
 def coalitions(model: str, data: str, baseline: str, split: str | None, captions: Path | None, limit: int | None, batch: int,

@@ -124,10 +124,12 @@ def computed(expr: Any, values: Mapping[str, Any], ops: Any) -> Any:
         for arg in args[1:]:
             out = out + value(arg, values, ops)
         return out
-    if isinstance(expr, MatPow):
-        base = value(expr.base, values, ops)
+    if isinstance(expr, MatPow) and expr.exp.is_Integer:
+        base, k = value(expr.base, values, ops), int(expr.exp)
+        if k < 0:
+            base, k = ops.inv(base), -k
         out = base
-        for _ in range(int(expr.exp) - 1):
+        for _ in range(k - 1):
             out = out @ base
         return out
     if expr.is_Pow:
@@ -201,6 +203,15 @@ def has_free_size(arg: Any) -> bool:
     return isinstance(arg, MatMul) and all(
         isinstance(a, Identity) or not isinstance(a, sympy.MatrixExpr) for a in arg.args
     )
+
+
+def least_factor(relation: Relation, name: str) -> Any:
+    """The expression of the least value of a symbol that a relation ``x <= symbol * y``, y > 0, leaves: x / y."""
+    symbol = sympy.Symbol(name, real=True)
+    rest = sympy.sympify(relation.rhs) / symbol
+    if relation.op != "<=" or sympy.sympify(relation.lhs).has(symbol) or rest.has(symbol):
+        raise AssertionError(f"'{relation.name}' does not read x <= {name} * y")
+    return relation.lhs / rest
 
 
 def sides(relation: Relation, values: Mapping[str, Any], ops: Any) -> tuple[Any, Any]:

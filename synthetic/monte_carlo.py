@@ -24,8 +24,9 @@ from ..theory import registry
 from ..theory.claims.g1_generalisation import rates
 from ..theory.claims.s7_finite_samples import half_width
 from ..theory.errors import InputError
+from ..theory.language import Relation
 from .arithmetic import arithmetic
-from .evaluate import bound_values, sides
+from .evaluate import bound_values, least_factor, sides, value
 from .learners import least_norm
 
 plain = arithmetic("plain")
@@ -166,10 +167,13 @@ def plan(study: Study, power: float = 0.95, level: float = 0.01, seed: int = 0) 
 # -- what is lowered from the claims ----------------------------------------------------------------------------------
 
 
-def side(claim_id: str, relation: str, values: Mapping[str, Any], which: int) -> float:
+def relation(claim_id: str, name: str) -> Relation:
+    return next(r for r in registry.get(claim_id).statement.relations if r.name == name)
+
+
+def side(claim_id: str, name: str, values: Mapping[str, Any], which: int) -> float:
     """One side of a relation."""
-    found = next(r for r in registry.get(claim_id).statement.relations if r.name == relation)
-    return float(sides(found, values, plain)[which])
+    return float(sides(relation(claim_id, name), values, plain)[which])
 
 
 def column(*entries: float) -> torch.Tensor:
@@ -225,11 +229,10 @@ def leakage(dimension: int, samples: int, own: int) -> Study:
 
 def separation(inside: tuple[float, ...], outside: tuple[float, ...]) -> Study:
     """D1: AUROC of scores drawn from equally likely values, against the bound from their two moments."""
-    values = dict(bound_values(registry.get("D1"), {
+    values = bound_values(registry.get("D1"), {
         "X_in": column(*inside), "X_out": column(*outside), "scale": column(1), "t": column(1),
-    }, plain))  # fmt: skip
-    values["AUROC"] = column(1)  # the bound is what AUROC is multiplied with
-    bound = side("D1", "cantelli", values, 0) / side("D1", "cantelli", values, 1)
+    }, plain)  # fmt: skip
+    bound = float(value(least_factor(relation("D1", "cantelli"), "AUROC"), values, plain))
 
     def sample(generator: torch.Generator, size: int, factor: float) -> torch.Tensor:
         a, b = (torch.tensor(x)[torch.randint(len(x), (size,), generator=generator)] for x in (inside, outside))

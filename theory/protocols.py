@@ -65,8 +65,8 @@ class View(Protocol):
     def mean(self, x: Any) -> Any: ...  # mean row, as a vector (1 x d)
     def stack(self, vectors: Sequence[Any]) -> Any: ...  # vectors as rows
     def normalise(self, x: Any) -> Any: ...  # rows to unit length
-    def span(self, *x: Any) -> tuple[Any, ...]: ...  # the same rows in coordinates of their common span
-    def projector(self, x: Any) -> Any: ...  # orthogonal projector on the rows' span
+    def span(self, *x: Any) -> tuple[Any, ...]: ...  # the same inner products, in no more coordinates than rows
+    def projector(self, x: Any) -> Any: ...  # an exact projector, on the rows' span less faint directions
     def column(self, vector: Any) -> Any: ...  # d x 1
     def scores(self, rows: Any) -> Sequence[Sequence[float]]: ...  # inner products of the rows, as plain numbers
     def sorted_cosines(self, rows: Any) -> bool: ...  # 0 <= c12 <= c23 <= c13

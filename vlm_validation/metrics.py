@@ -34,6 +34,7 @@ from ..theory.errors import InputError
 
 CONVENTIONS = ("gem", "chaudhry", "avalanche", "mammoth", "continuum", "paper")
 KINDS = ("accuracy", "loss")
+ROUNDING = 1e-6  # of an accuracy averaged in float32 over batches
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def acc(R: np.ndarray, *, convention: str, kind: str = "accuracy") -> Metric:
     """Final performance; see the table.  Accuracy in [0, 1], or (kind "loss") minus a loss in nats.
 
     Raises:
-        InputError: unknown convention or kind, wrong shape, NaN.
+        InputError: unknown convention or kind, wrong shape, NaN, accuracies outside [0, 1].
     """
     G = _gains(R, convention, kind)
     T = G.shape[1]
@@ -184,6 +185,13 @@ def _gains(R: np.ndarray, convention: str, kind: str, transfer: bool = False) ->
         )  # fmt: skip
     if not np.isfinite(G).all():
         raise InputError("R holds NaN or infinity", expected="a value for every pair", causes=("a diverged run",))
+    if kind == "accuracy" and (G.min() < -ROUNDING or G.max() > 1 + ROUNDING):
+        percent = G.min() >= -ROUNDING and G.max() <= 100 * (1 + ROUNDING)
+        raise InputError(
+            f"R holds accuracies from {G.min():.6g} to {G.max():.6g}", expected="shares of the samples, from 0 to 1",
+            causes=("percentages", "losses")[:: 1 if percent else -1],
+            fix="R / 100 for percentages, kind='loss' for losses",
+        )  # fmt: skip
     return -G if kind == "loss" else G
 
 

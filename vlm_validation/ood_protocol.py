@@ -7,14 +7,13 @@ scores (D2).  Bounds are lowered from the statements of the claims, not written 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
-import sympy
 
-from ..theory.claim import Claim
+from ..synthetic.evaluate import least_factor
+from . import lowered
 from .features import Features
 from .ood import OodReport, concept_scores, mcm_scores, ood_report
 from .scores import score_matrices
@@ -90,17 +89,16 @@ def pairwise_ood(features: Features, *, temperature: float = 1.0) -> OodTable:
                 continue
             x, y = features.image[features.rows(inside)], features.image[features.rows(outside)]
             a, b = concept_scores(x, concept), concept_scores(y, concept)
-            gap = float(con["IT"][i, i] - con["IT"][j, i])
-            spread = 2 * con["TT"][i, i] - con["IT"][i, i] ** 2 - con["IT"][j, i] ** 2
+            con_tt, con_st, own_text = (float(c) for c in (con["IT"][i, i], con["IT"][j, i], con["TT"][i, i]))
             settings = {"name": "MCM", "temperature": temperature, "prompts": origin}
             pairs.append(OodPair(
                 inside, outside,
                 ood_report(mcm_scores(x, prompts[own], temperature=temperature),
                            mcm_scores(y, prompts[own], temperature=temperature), settings),
                 ood_report(a, b, {"name": "concept score (D2)"}),
-                float(con["IT"][j, i]),
-                lower_bound_d1(gap, float(a.var() + b.var())),
-                lower_bound_d2(gap, float(spread)),
+                con_st,
+                lower_bound("D1", "cantelli", D=con_tt - con_st, V_in=a.var(), V_out=b.var()),
+                lower_bound("D2", "separation", D=con_tt - con_st, Con_IT_tt=con_tt, Con_IT_st=con_st, Con_TT_tt=own_text),
             ))  # fmt: skip
     scores = [pair.con_IT for pair in pairs]
     return OodTable(
@@ -146,44 +144,13 @@ def concept_vectors(features: Features) -> tuple[np.ndarray, str]:
     return vectors / np.where(norms > 0, norms, 1), "mean caption of every class (the file has no prompts)"
 
 
-def lower_bound_d1(gap: float, variance: float) -> float:
-    """AUROC >= this, from the gap of the mean scores and the sum of their variances (claim D1); 0 where gap <= 0."""
-    return _d1()(gap, variance) if gap > 0 else 0.0
-
-
-def lower_bound_d2(gap: float, spread: float) -> float:
-    """AUROC >= this, from contribution scores alone (claim D2); 0 where gap <= 0.
+def lower_bound(claim: str, relation: str, *, D: float, **values: float) -> float:
+    """AUROC >= this, by a relation of D1 or D2; 0 where the gap `D` of the mean scores is not positive.
 
     Args:
-        gap: Con_IT(t,t) - Con_IT(s,t).
-        spread: 2 Con_TT(t,t) - Con_IT(t,t)^2 - Con_IT(s,t)^2.
+        values: of the other symbols of the relation.
     """
-    return _d2()(gap, spread) if gap > 0 else 0.0
-
-
-@cache
-def _d1() -> Callable[[float, float], float]:
-    from ..theory.claims.d1_auroc_from_moments import CLAIM
-
-    return _solved(CLAIM, "cantelli")
-
-
-@cache
-def _d2() -> Callable[[float, float], float]:
-    from ..theory.claims.d2_concept_score import CLAIM
-
-    return _solved(CLAIM, "separation")
-
-
-def _solved(claim: Claim, name: str) -> Callable[[float, float], float]:
-    """The relation `D^2 <= AUROC * (D^2 + rest)` of a claim as AUROC's lower bound, a function of D and rest."""
-    relation = next(r for r in claim.statement.relations if r.name == name)
-    D, auroc, rest = sympy.Symbol("D", real=True), sympy.Symbol("AUROC", real=True), sympy.Symbol("rest", real=True)
-    others = sympy.expand(relation.rhs / auroc - D**2)
-    if others.has(D) or others.has(auroc):
-        raise AssertionError(f"{claim.id}: '{name}' no longer reads D^2 <= AUROC (D^2 + rest)")
-    found: Callable[[float, float], float] = sympy.lambdify((D, rest), relation.lhs / (D**2 + rest), "math")
-    return found
+    return lowered.evaluate(least_factor(lowered.relation(claim, relation), "AUROC"), D=D, **values) if D > 0 else 0.0
 
 
 def pearson_interval(x: np.ndarray, y: np.ndarray, pairs: np.ndarray, level: float) -> tuple[float, float]:

@@ -8,10 +8,16 @@ from typing import Any
 
 import torch
 
-from ..synthetic.arithmetic import Ball, Bounded, U, up
+from ..synthetic.arithmetic import Ball, Bounded, up
 from .features import Features
 
 ops = Bounded()
+
+
+def _length(x: Ball) -> torch.Tensor:
+    """At least the Frobenius norm of every matrix within the radius."""
+    found = ops.sqrt(ops.total_square(ops.wrap(up(x.mid.abs() + x.err))))
+    return up(found.mid + found.err)
 
 
 class FeaturesView:
@@ -71,28 +77,38 @@ class FeaturesView:
         squares = (given * given) @ ops.ones(x.shape[-1], 1, x)
         return given * ops.reciprocal(ops.sqrt(squares))
 
-    def _basis(self, x: torch.Tensor) -> torch.Tensor:
-        """Orthonormal basis (columns) of the row space, by a pivot-free QR of the significant directions."""
-        u, s, _ = torch.linalg.svd(x.mT, full_matrices=False)
-        return u[:, s > s[0] * 1e-12] if len(s) else u
-
     def span(self, *x: Ball) -> tuple[Ball, ...]:
-        """The same rows in coordinates of their common span: inner products stay, the dimension drops."""
-        basis = self._basis(torch.cat([v.mid for v in x], -2))
-        out = []
-        for v in x:
-            rows = v.mid @ basis
-            out.append(
-                Ball(rows, torch.full_like(rows, 64 * U * max(1.0, float(v.mid.abs().max())) * basis.shape[0] ** 0.5))
-            )
-        return tuple(out)
+        """The same rows in no more coordinates than there are rows: inner products stay, the dimension drops.
+
+        The radius covers coordinates with exactly the inner products of exact rows W: W P, where the columns of P are
+        orthonormal and span all rows of W.  Say V are the rows as computed, B = Q H the computed basis (Q has
+        orthonormal columns, H >= 0) and X = V B.  The P nearest in the sense of Procrustes has tr P'W'X >= tr Q'W'X,
+        which says |W P - X| <= |W - X Q'|, at most |W - V| + |V - X Q'|.  With C = V Q the last squared is
+        |V - C Q'|^2 + |C (1 - H)|^2, and |V - X B'|^2, which has 1 - H^2 for 1 - H, is no less.
+        """
+        rows = self.stack(x)
+        if rows.shape[-2] >= rows.shape[-1]:
+            return x
+        given, basis = ops.wrap(rows.mid), ops.wrap(torch.linalg.qr(rows.mid.mT).Q)
+        found = given @ basis
+        off = _length(given - found @ ops.T(basis)) + _length(ops.wrap(rows.err))
+        err = up(found.err + off)
+        sizes = [v.shape[-2] for v in x]
+        return tuple(Ball(*both) for both in zip(found.mid.split(sizes), err.split(sizes), strict=True))
 
     def projector(self, x: Ball) -> Ball:
-        """Orthogonal projector on the span of the rows; the radius covers an exact one."""
-        basis = self._basis(x.mid)
-        defect = float(torch.linalg.matrix_norm(basis.mT @ basis - torch.eye(basis.shape[1], dtype=torch.float64)))
-        q = basis @ basis.mT
-        return Ball((q + q.mT) / 2, up(torch.full_like(q, 2 * defect + 8 * basis.shape[0] * U)))
+        """Orthogonal projector on the span of the rows.
+
+        The radius covers an exact projector, Q Q' for the Q of `span`: |Q Q' - B B'| = |1 - H^2| = |1 - B'B|.
+        Which one is a choice: directions in which the rows are below 1e-12 of their largest are left out, and the
+        radius of `x` does not enter.
+        """
+        u, s, _ = torch.linalg.svd(x.mid.mT, full_matrices=False)
+        basis = ops.wrap(u[:, s > s[0] * 1e-12])
+        square = basis @ ops.T(basis)
+        q = (square + ops.T(square)) * Fraction(1, 2)
+        gram = ops.T(basis) @ basis
+        return Ball(q.mid, up(q.err + _length(gram - ops.eye(gram))))
 
     def column(self, vector: Ball) -> Ball:
         return ops.T(vector)

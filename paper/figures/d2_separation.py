@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import sympy
 import torch
 from scipy.stats import spearmanr
 
 from ...synthetic.arithmetic import arithmetic
-from ...synthetic.evaluate import bound_values, value
+from ...synthetic.evaluate import bound_values, least_factor, value
 from ...theory import registry
-from ...theory.claim import Claim
+from ...vlm_validation import lowered
 from ...vlm_validation.view import FeaturesView
 from .. import style
 from ..results import Data, provenance
@@ -34,6 +33,7 @@ def compute(features: Any, seed: int) -> Data:
     features.require_environments(2, "separation needs an inside and an outside")
     ops = arithmetic("plain")
     d1, d2 = registry.get("D1"), registry.get("D2")
+    by_d1, by_d2 = (least_factor(lowered.relation(*of), "AUROC") for of in (("D1", "cantelli"), ("D2", "separation")))
     view = FeaturesView(features)
     rng = np.random.default_rng([2, seed])
     assert d1.on_features is not None
@@ -51,8 +51,8 @@ def compute(features: Any, seed: int) -> Data:
         low, high = bootstrap(inside, outside, rng)
         rows.append({
             "auroc": float(by_moments["AUROC"]), "low": low, "high": high, "con": float(by_scores["Con_IT_st"]),
-            "moments": quotient(d1, "cantelli", by_moments, ops), "scores": quotient(d2, "separation", by_scores, ops),
-            "tails": 1 - float(value(relation(d1, "sub_gaussian").rhs, by_moments, ops)),
+            "moments": float(value(by_d1, by_moments, ops)), "scores": float(value(by_d2, by_scores, ops)),
+            "tails": 1 - float(value(lowered.relation("D1", "sub_gaussian").rhs, by_moments, ops)),
         })  # fmt: skip
     table = {
         key: np.array([r[key] for r in rows]) for key in ("auroc", "low", "high", "con", "moments", "scores", "tails")
@@ -79,17 +79,6 @@ def compute(features: Any, seed: int) -> Data:
 
 def plain(inputs: Any) -> dict[str, Any]:
     return {k: getattr(v, "mid", v) for k, v in inputs.items()}
-
-
-def relation(claim: Claim, name: str) -> Any:
-    return next(r for r in claim.statement.relations if r.name == name)
-
-
-def quotient(claim: Claim, name: str, values: Any, ops: Any) -> float:
-    """The bound of AUROC that a relation ``x <= AUROC * y`` gives: x / y."""
-    found = relation(claim, name)
-    auroc = sympy.Symbol("AUROC", real=True)
-    return float(value(found.lhs, values, ops) / value(sympy.sympify(found.rhs) / auroc, values, ops))
 
 
 def bootstrap(inside: np.ndarray, outside: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:

@@ -59,6 +59,8 @@ class Ball:
     def __pow__(self, k: int) -> Ball:
         if k == 0:
             return Ball(torch.ones_like(self.mid), torch.zeros_like(self.err))
+        if k < 0:
+            return reciprocal(self) ** -k
         out = self
         for _ in range(k - 1):
             out = out * self
@@ -86,6 +88,14 @@ def ball(x: Any, like: Any = None) -> Ball:
     if Fraction(x) == Fraction(float(x)):
         return Ball(value, torch.zeros_like(value))
     return Ball(value, abs(value) * U + TINY)  # below 2^-1022 the rounding is TINY / 2, however small the value
+
+
+def reciprocal(x: Ball) -> Ball:
+    """1/x, entrywise; without end where the radius does not exclude 0."""
+    mid = 1 / x.mid
+    low = x.mid.abs() - x.err
+    err = torch.where(low > 0, x.err * mid.abs() / low.clamp_min(TINY), torch.inf)
+    return Ball(mid, up(err + U * mid.abs()))
 
 
 class Bounded:
@@ -211,11 +221,7 @@ class Bounded:
         return Ball(mid, up(err + 4 * U * mid.abs() + TINY))
 
     def reciprocal(self, x: Any) -> Ball:
-        x = ball(x)
-        mid = 1 / x.mid
-        low = x.mid.abs() - x.err
-        err = torch.where(low > 0, x.err * mid.abs() / low.clamp_min(TINY), torch.inf)
-        return Ball(mid, up(err + U * mid.abs()))
+        return reciprocal(ball(x))
 
     def absolute(self, x: Ball) -> Ball:
         return Ball(x.mid.abs(), x.err)

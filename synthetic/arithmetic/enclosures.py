@@ -53,6 +53,8 @@ class Enclosure:
         return enclosure(other) / self
 
     def __pow__(self, k: int) -> Enclosure:
+        if k < 0:
+            return (1 / self) ** -k
         out = Enclosure(Fraction(1), Fraction(1))
         for _ in range(k):
             out = out * self

@@ -52,6 +52,8 @@ class Lanes:
     def __pow__(self, k: int) -> Lanes:
         if k == 0:
             return Lanes(torch.ones_like(self.data))
+        if k < 0:
+            return lanes.reciprocal(self) ** -k
         out = self.data
         for _ in range(k - 1):
             out = out * self.data

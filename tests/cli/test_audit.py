@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -20,6 +22,7 @@ def test_the_demonstration(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["audit", "--demo", *asked])
     assert done.exit_code == 0, done.output
     for words in (
+        "# in short: forgotten since learnt (CE, nats)",
         "# while learning sky",
         "CE: what its change is made of",
         "hidden",
@@ -44,6 +47,8 @@ def test_the_demonstration(tmp_path: Path) -> None:
 def test_checkpoints_of_one_data_set() -> None:
     done = CliRunner().invoke(main, ["audit", "embedded:high", "embedded:low", "--data", "embedded:high"])
     assert done.exit_code == 0, done.output
+    assert "\n# in short: hidden and failed; explained below\nlearnt\tforgotten\t" in f"\n{done.stdout}"
+    assert done.stdout.index("# in short") < done.stdout.index("# while learning sky")
     assert "no heads" in done.output
 
 
@@ -100,6 +105,49 @@ def test_numbers_of_every_size() -> None:
         "+2.0e+07",
     ]
     assert interval(-1e-9, -0.25, 0.1) == "+0.000 [-0.250, +0.100]"
+
+
+def made_up(learnt: list[str], hidden: dict[str, tuple[str, ...]], fail: list[str], lost: dict[str, float]) -> Any:
+    """As much of an audit as its summary reads; all transitions are the same but for what is learnt."""
+    transitions = [
+        SimpleNamespace(
+            learnt=name,
+            reliance=[SimpleNamespace(environment=e, hidden=h) for e, h in hidden.items()],
+            checks=[SimpleNamespace(theorem=x, holds=x not in fail) for x in ("S6", "T1.7", "T1.4", "T3.11")],
+        )
+        for name in learnt
+    ]
+    forgetting = [
+        SimpleNamespace(environment=e, loss="CE", forgotten=x, largest="step, covariances" if x else "")
+        for e, x in lost.items()
+    ]
+    return SimpleNamespace(transitions=transitions, forgetting=forgetting)
+
+
+def test_the_verdict_in_short(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from crossmodal import audit_tables, terminal
+
+    hidden: dict[str, tuple[str, ...]] = {"sky": ("image", "text"), "garden": ()}
+    lost = {"sky": 0.25, "garden": 0.0}
+    audit_tables.in_short(made_up(["sky", "garden", "sky"], hidden, ["T1.4", "T3.11"], lost))
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()[2:]]
+    rest = ["image of sky, text of sky", "T1.4, T3.11"]
+    assert rows == [
+        ["sky", "-", "-", *rest],  # learnt again: what was forgotten counts from then
+        ["garden", "+0.0000", "-", *rest],
+        ["sky", "+0.2500", "step, covariances (T1.3)", *rest],
+    ]
+    audit_tables.in_short(made_up(["sky"], dict.fromkeys("abcde", ("text",)), [], {}))
+    assert capsys.readouterr().out.splitlines()[2] == "sky\t-\t-\ttext of a, text of b, text of c and 2 more\t-"
+
+    monkeypatch.setattr(terminal, "console", Console(width=80, force_terminal=True, no_color=True))
+    lost = {"sky": 0.25, "garden": 0.5}
+    audit_tables.in_short(made_up(["sky", "garden", "street"], {"sky": ("image",)}, ["T1.7", "T1.4", "T3.11"], lost))
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert len(shown) < 24  # a screen
+    assert max(map(len, shown)) <= 80
 
 
 def test_a_narrow_terminal_breaks_no_number(

@@ -177,3 +177,16 @@ def test_interrupt_leaves_no_torn_file(tmp_path: Path) -> None:
     assert "Traceback" not in err + out
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["v.json"]
+
+
+def test_extract_and_coalitions_take_the_same_data() -> None:
+    """One definition: the same options but for how many pairs go at a time, and what help says of CUB's captions."""
+    names = ("split", "captions", "limit", "batch", "device")
+    taken, batches = [], []
+    for command in ("extract", "coalitions"):
+        found = [p for p in main.commands[command].params if p.name in names]
+        assert tuple(p.name for p in found) == names
+        taken.append([{k: v for k, v in p.to_info_dict().items() if k not in ("default", "help")} for p in found])
+        batches.append(found[3].default)
+    assert taken[0] == taken[1]
+    assert batches == [64, 32]

@@ -148,6 +148,22 @@ def test_padding_on_the_left(impl) -> None:
     assert torch.equal(factored_dual(model, **batch, attention_mask=mask, impl=impl).text[0], found)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("impl", ["torch", "naive"])
+def test_siglip_pools_a_position_that_is_seen(impl) -> None:
+    """The model lets no token see a pooled position that the mask hides; here it would stay: such a mask is refused."""
+    model, batch = clip("siglip").double(), to_double(pairs())
+    mask = torch.ones(4, 12, dtype=torch.long)
+    mask[1, 3:7], mask[2, :4] = 0, 0
+    own = normalize(model(**batch, attention_mask=mask).text_embeds, dim=-1)
+    found = factored_dual(model, **batch, attention_mask=mask, impl=impl).text[0]
+    assert torch.allclose(found, own, atol=1e-12)
+    mask[:2, 9:] = 0
+    with pytest.raises(InputError, match="hides the last position of 2 of 4 texts, which SiglipModel pools") as error:
+        factored_dual(model, **batch, attention_mask=mask, impl=impl)
+    assert all(word in str(error.value) for word in ("expected", "likely cause", "fix"))
+
+
 TEXT = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
 TEXT |= {"vocab_size": 60, "max_position_embeddings": 16, "eos_token_id": 59, "bos_token_id": 58, "pad_token_id": 1}
 VISION = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}

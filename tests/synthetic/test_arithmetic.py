@@ -217,3 +217,33 @@ def test_the_power_zero_is_one_in_every_arithmetic() -> None:
         assert (found == 1).all()
     assert bool((as_batch(powers[3]) == 1).all())
     assert not (bounded.array(tensor(rows)) ** 0).err.any()
+
+
+@pytest.mark.parametrize("k", [-1, -2, -3])
+def test_negative_powers_are_those_of_the_reciprocal_in_every_arithmetic(k: int) -> None:
+    rows = [[3.0, -2.0], [0.7, 0.5]]
+    truth = exact.array([[Fraction(v) ** k for v in row] for row in rows])
+    assert (exactly(rows) ** k == truth).all()
+    found = bounded.array(tensor(rows)) ** k
+    assert contains(found, truth)
+    assert float(found.err.max()) < 1e-13
+    others = (plain.array(tensor(rows)) ** k, as_batch(as_lanes(tensor(rows)) ** k)[0])
+    for other in others:
+        torch.testing.assert_close(other, found.mid, rtol=1e-14, atol=0)
+    wide = Ball(tensor([[3.0, -2.0]]), tensor([[1.0, 1.0]])) ** k  # of the number known to lie in [2, 4], [-3, -1]
+    for end in ([[2.0, -1.0]], [[4.0, -3.0]]):
+        assert contains(wide, exactly(end) ** k)
+    for sign in (1, -1):
+        low, high = sorted((Fraction(sign * 2), Fraction(sign * 3)))
+        enclosed = Enclosure(low, high) ** k
+        assert sorted((low**k, high**k)) == [enclosed.lo, enclosed.hi]
+
+
+@pytest.mark.parametrize("k", [-1, -2])
+def test_a_negative_power_of_what_may_be_nothing_is_refused_or_in_doubt(k: int) -> None:
+    """As a division is: exact arithmetic refuses it, a radius has no end."""
+    for low, high in ((0, 0), (-1, 1), (0, 1), (-1, 0)):
+        with pytest.raises(ZeroDivisionError, match="interval that contains 0"):
+            Enclosure(Fraction(low), Fraction(high)) ** k
+    for mid, err in ((0.0, 0.0), (1.0, 1.0), (-1.0, 2.0)):
+        assert not (Ball(tensor([[mid]]), tensor([[err]])) ** k).err.isfinite().any()

@@ -10,7 +10,16 @@ import pytest
 import sympy
 import torch
 from crossmodal.synthetic.arithmetic import Ball, arithmetic
-from crossmodal.synthetic.evaluate import Judgement, Status, admitted, judge, judge_assumptions, rank
+from crossmodal.synthetic.evaluate import (
+    Judgement,
+    Status,
+    admitted,
+    judge,
+    judge_assumptions,
+    least_factor,
+    rank,
+    value,
+)
 from crossmodal.theory import registry
 from crossmodal.theory.claim import Assumption, Claim
 from crossmodal.theory.language import Relation
@@ -90,3 +99,26 @@ def test_an_assumption_that_is_no_number_is_not_ruled_out_and_not_hidden() -> No
     values = {**batch([NAN], [0]), "y": batch([1], [0])["x"]}
     for relations in ((known, unknown, known), (unknown, known)):
         assert math.isnan(judge_assumptions(assuming(*relations), values, bounded)["a"].slack)
+
+
+@pytest.mark.parametrize("k", [-3, -2, -1, 2, 3])
+def test_powers_of_a_matrix(k: int) -> None:
+    """Products of the matrix or of its inverse; a root has no value, and is not taken for the matrix."""
+    rows, a = [[2, 1], [1, 1]], sympy.MatrixSymbol("A", 2, 2)
+    exact = arithmetic("exact")
+    assert value(a**k, {"A": exact.array(rows)}, exact).tolist() == (sympy.Matrix(rows) ** k).tolist()
+    with pytest.raises(TypeError, match="no value for MatPow"):
+        value(a ** (k + sympy.Rational(1, 2)), {"A": exact.array(rows)}, exact)
+
+
+def test_the_least_factor_of_a_relation() -> None:
+    """AUROC's bounds are solved from the claims in this one place; a claim of another shape must not be solved silently."""
+    auroc, d, v_in, v_out, tt, st, text = sympy.symbols("AUROC D V_in V_out Con_IT_tt Con_IT_st Con_TT_tt", real=True)
+    by_name = {r.name: r for c in ("D1", "D2") for r in registry.get(c).statement.relations}
+    cantelli = by_name["cantelli"]
+    for name, rest in (("cantelli", v_in + v_out), ("separation", 2 * text - tt**2 - st**2)):
+        assert sympy.simplify(least_factor(by_name[name], "AUROC") - d**2 / (d**2 + rest)) == 0
+    changed = [{"rhs": cantelli.rhs + d}, {"rhs": cantelli.rhs * auroc}, {"rhs": d}, {"lhs": cantelli.lhs * auroc}]
+    for fields in (*changed, {"op": "=="}):
+        with pytest.raises(AssertionError, match=r"'cantelli' does not read x <= AUROC \* y"):
+            least_factor(replace(cantelli, **fields), "AUROC")

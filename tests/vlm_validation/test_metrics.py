@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from crossmodal.theory.errors import InputError
@@ -91,6 +93,22 @@ def test_wrong_input(wrong: dict[str, object], word: str) -> None:
     arguments: dict[str, object] = {"R": R, "convention": "gem", "kind": "accuracy"} | wrong
     with pytest.raises(InputError, match=word):
         metrics.forgetting(arguments.pop("R"), **arguments)  # type: ignore[arg-type]
+
+
+FUNCTIONS = (metrics.acc, metrics.bwt, metrics.fwt, metrics.forgetting, metrics.forgetting_by_environment,
+             metrics.total_forgetting, metrics.all_metrics)  # fmt: skip
+
+
+@pytest.mark.parametrize("function", [*FUNCTIONS, metrics.transfer_avg_last])
+@pytest.mark.parametrize(("scale", "first"), [(100, "percentages"), (1000, "losses"), (-1, "losses")])
+def test_accuracies_are_shares(function: Any, scale: float, first: str) -> None:
+    settings = {} if function is metrics.transfer_avg_last else {"convention": "gem"}
+    with pytest.raises(InputError, match=r"R holds accuracies from .* to ") as refused:
+        function(R * scale, **settings)
+    assert refused.value.causes[0] == first
+    function(R * scale, **settings, kind="loss")  # a loss may be any number
+    function(np.array([[0.0, 0], [1, 0], [1, 1]]), **settings)
+    function(np.array([[-6e-8, 0], [1, 0], [1, 1 + 1.2e-7]]), **settings)  # ends of the range, rounded in float32
 
 
 def test_undefined_metrics_say_so() -> None:
