@@ -91,6 +91,8 @@ def as_text(claim: Claim, certificate: dict[str, Any] | None) -> str:
         kind = "definition" if a.by_model else "assumption"
         formulas = "".join(f"; {r.text}" + remark for r, remark in relations_of(claim, a))
         lines.append(wrap(f"{a.name} ({kind}): {a.text}{formulas}", "    "))
+    if conditions := claim.statement.conditions():
+        lines.append(wrap("where it has a value: " + ", ".join(text for text, _ in conditions), "    "))
     if claim.statement.recursions:
         lines += ["", "  step by step, any number of times:"]
         for name, brings, moves in recursions_of(claim):
@@ -109,6 +111,8 @@ def as_markdown(claim: Claim, certificate: dict[str, Any] | None) -> str:
         lines.append(
             f"- *{a.name}*{' (definition)' if a.by_model else ''}: {a.text}" + (f" ({formulas})" if formulas else "")
         )
+    if conditions := claim.statement.conditions():
+        lines.append("- where it has a value: " + ", ".join(f"${tex}$" for _, tex in conditions))
     if claim.statement.recursions:
         lines += ["", "**Step by step, any number of times**", ""]
         for name, brings, moves in recursions_of(claim):
@@ -132,6 +136,8 @@ def as_latex(claim: Claim, certificate: dict[str, Any] | None) -> str:
     for a in claim.statement.assumptions:
         formulas = ", ".join(f"${r.latex}$" + escape(remark) for r, remark in relations_of(claim, a))
         lines.append(rf"\item \emph{{{escape(a.name)}}}: {escape(a.text)} {formulas}")
+    if conditions := claim.statement.conditions():
+        lines.append(r"\item where it has a value: " + ", ".join(f"${tex}$" for _, tex in conditions))
     for name, brings, moves in recursions_of(claim):
         formulas = ", ".join(f"${m}$" for _, m in moves)
         lines.append(rf"\item \emph{{{escape(name)}}}, any number of steps{escape(brings)}: {formulas}")

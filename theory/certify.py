@@ -118,7 +118,9 @@ def whose(certificate: Mapping[str, Any]) -> str:
         and certificate.get("recursions", {}) == json.loads(json.dumps(proof.recursions))
         and all(stated.get(h["name"]) == h["fact"] for h in certificate["hypotheses"])
         and set(certificate["symbols"].get("symmetric", ())) == set(claim.statement.symmetric)
-        and all(tuple(certificate["symbols"]["matrices"].get(n, s)) == s for n, s in proof.letters.shapes.items())
+        and all(
+            tuple(certificate["symbols"].get("matrices", {}).get(n, s)) == s for n, s in proof.letters.shapes.items()
+        )
     )
     return f"as {claim_id} says" if same else f"not what {claim_id} says"
 

@@ -3,7 +3,7 @@
 It shares no code with the derivations.  It reads JSON, multiplies polynomials with rational
 coefficients and compares them; nothing is ever rounded, simplified or searched for.  Read it in one
 sitting; whoever trusts these lines, those of `algebra` and the trust base printed with a claim may ignore the rest
-of the project.
+of the project.  `SOUNDNESS.md` says why each rule is sound and which test fails without which check.
 
 A certificate declares its symbols, states facts as hypotheses, and proves more facts step by step;
 its goals repeat facts among those proved.  What is proved holds for all real values of the scalars,
@@ -87,6 +87,8 @@ from .algebra import (
 )
 
 SCHEMA = "crossmodal-certificate/1"
+STATEMENT = ("symbols", "recursions", "hypotheses", "goals")
+FOR_READERS = ("claim", "title", "statement", "trust")  # not looked at
 
 
 # -- the proof ----------------------------------------------------------------------------------------
@@ -244,6 +246,7 @@ def prove(step: Mapping[str, Any], scope: Scope) -> None:
     """Check one step and add what it proves to the scope."""
     name, rule = step["name"], step["by"]["rule"]
     try:
+        known_keys(step, "name", "text", "by", "facts" if rule == "blocks" else "fact")
         if rule in INTRODUCE:
             INTRODUCE[rule](name, step["by"], scope)
             return
@@ -609,9 +612,12 @@ def check(certificate: Mapping[str, Any]) -> list[str]:
     try:
         if certificate.get("schema") != SCHEMA:
             raise Rejected(f"schema {certificate.get('schema')!r}, expected {SCHEMA!r}")
+        known_keys(certificate, *STATEMENT, *FOR_READERS, "schema", "steps")
         recursions = certificate.get("recursions", {})
         scope = Scope(Context(certificate["symbols"]), recursions)
         # read before any step: a goal speaks of all values of the declared symbols, not of those a proof has chosen
+        for named in (*certificate["hypotheses"], *certificate["goals"]):
+            known_keys(named, "name", "fact", "text")
         stated = {g["name"]: scope.context.fact(g["fact"]) for g in certificate["goals"]}
         declare_recursions(recursions, scope.context)
         for hypothesis in certificate["hypotheses"]:

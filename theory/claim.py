@@ -1,7 +1,7 @@
 """What a claim carries, and the object that carries it.
 
 A claim file defines one `CLAIM`.  The registry finds it by its file name; a claim that lacks one of the nine
-points of CONTRIBUTING.md fails `tests/theory/test_claims_complete.py` by name.
+points of CONTRIBUTING.md fails `tests/theory/test_claims.py` by name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from .language import BlockRecursion, Input, Instance, Recursion, Relation
+import sympy
+
+from .language import BlockRecursion, Inner, Input, Instance, Recursion, Relation, latex
 
 if TYPE_CHECKING:
     from .proof import Proof
@@ -64,6 +66,23 @@ class Statement:
         """What is given about a step and said by no assumption: a hypothesis that no reader of the claim would see."""
         said = {name for a in self.assumptions for name in a.each}
         return sorted(set(self.given()) ^ said)
+
+    def conditions(self) -> list[tuple[str, str]]:
+        """What must hold for roots and quotients to exist, as (text, LaTeX): hypotheses that no assumption states.
+
+        What always holds, the square of a length under a root, is left out.
+        """
+        relations = [*self.relations, *(r for a in self.assumptions for r in a.relations)]
+        relations += [r for given in self.given().values() for _, r in given]
+        sides = [sympy.sympify(side) for r in relations for side in (r.lhs, r.rhs)]
+        out: dict[tuple[str, str], None] = {}
+        for node in (n for side in sides for n in sympy.preorder_traversal(side) if isinstance(n, sympy.Pow)):
+            base, quotient, root = node.base, node.exp.could_extract_minus_sign(), not node.exp.is_integer
+            a_length = isinstance(base, Inner) and base.args[0] == base.args[1]
+            if base.free_symbols and (quotient or (root and not a_length)):
+                text, tex = ("> 0", "> 0") if quotient and root else (">= 0", r"\ge 0") if root else ("!= 0", r"\ne 0")
+                out[f"{base} {text}", f"{latex(base)} {tex}"] = None
+        return list(out)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 
 import pytest
 from crossmodal.theory import checker, mutants, registry
@@ -58,9 +59,48 @@ def test_everything_a_certificate_assumes_is_shown(claim_id: str, form: str) -> 
     ]
     for relation in formulas:
         assert (relation.text if form == "text" else relation.latex) in shown
+    for text, tex in statement.conditions():
+        assert (text if form == "text" else tex) in shown
     for recursion in statement.recursions.values():
         for text, tex in recursion.moves():
             assert (text if form == "text" else tex) in shown
+
+
+def conditions_of(certificate: dict[str, object]) -> set[str]:
+    """What a certificate assumes of roots and quotients, read from its hypotheses; not that a square has a root."""
+    hypotheses = {h["name"]: h["fact"] for h in certificate["hypotheses"]}  # type: ignore[attr-defined]
+    found = {name for name in hypotheses if re.match(r"over\d", name)}
+    for name, fact in hypotheses.items():
+        square = re.fullmatch(r"<(.*),(.*)>", next((m for m in fact.get("poly", {}) if not m.startswith("root")), ""))
+        if (
+            name.startswith("root")
+            and name.endswith(".square")
+            and len(fact["poly"]) == 2
+            and not (square and square[1] == square[2])
+        ):
+            found.add(name)
+    return found
+
+
+@pytest.mark.parametrize("claim_id", DERIVED)
+def test_roots_and_quotients_are_said_to_exist(claim_id: str) -> None:
+    """Each is a hypothesis of the certificate; those of sums of products of vectors, which expand, are left to the eye."""
+    found, said = conditions_of(derive(registry.get(claim_id))), registry.get(claim_id).statement.conditions()
+    assert len(found) <= len(said)
+    assert bool(said) >= bool(found)
+
+
+def test_conditions_are_of_roots_and_quotients() -> None:
+    assert registry.get("T1.6").statement.conditions() == [("D_CLIP != 0", r"D_{CLIP} \ne 0")]
+    assert [text for text, _ in registry.get("T2.3").statement.conditions()] == ["Con >= 0"]
+    assert registry.get("T3.3").statement.conditions() == []  # of lengths alone
+    import sympy
+    from crossmodal.theory.claim import Statement
+    from crossmodal.theory.language import Relation
+
+    x, y = sympy.symbols("x y", real=True)
+    made = Statement("", (Relation("r", x**2 * y, "<=", 1 / sympy.sqrt(x) + y**-3 + sympy.sqrt(2)),))
+    assert sorted(text for text, _ in made.conditions()) == ["x > 0", "y != 0"]
 
 
 @pytest.mark.parametrize("claim_id", DERIVED)
