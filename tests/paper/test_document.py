@@ -151,6 +151,7 @@ def test_every_formula_of_every_claim_converts(claim_id: str) -> None:
     assumed = [r for a in claim.statement.assumptions for r, _ in relations_of(claim, a)]
     formulas = [r.latex for r in (*claim.statement.relations, *assumed)]
     formulas += [tex for _, _, moves in recursions_of(claim) for _, tex in moves]
+    formulas += [tex for _, tex in claim.statement.conditions()]
     for formula in formulas:
         found = to_mathml(formula)
         assert "\\" not in re.sub(r"<[^>]*>", "", found), formula
