@@ -22,7 +22,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-WIDTHS = range(384, 32769)  # between: the products outweigh adding them up, and int32 holds a sum of so many
+# From the first on the products outweigh adding them up, and up to the last int32 holds the sum.  Widths between multiples
+# of 64, which is a row of the matrix units, are left out: oneDNN 3.12 gets them wrong where 33 to 95 columns are left over.
+WIDTHS = range(384, 32769, 64)
 WORTH = 1024  # rows and columns, their harmonic mean halved, from which on the products outweigh finding the digits
 RANGE = 2.0**-40, 2.0**40  # of a row's largest number, and of the scale: nothing overflows or underflows
 CHUNK = 128  # rows whose digits are found at a time, in the cache
@@ -61,9 +63,10 @@ def supported() -> bool:
     """Whether this processor has matrix units for int8, and this torch multiplies with them exactly."""
     if not getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)():
         return False
-    x = torch.tensor([-128, 127, -1, 0], dtype=torch.int8).repeat(32, 64)
-    y = torch.tensor([-128, 127, 127, 1], dtype=torch.int8).repeat_interleave(32).view(4, 32).repeat(64, 1)
-    columns = torch.tensor([0.5, 1.0, 2.0, 4.0]).repeat(8)
+    # more than one matrix unit holds, some left over in both directions; no default of the program's decides where or what
+    numbers = torch.tensor([[-128, 127, -1, 0], [-128, 127, 127, 1]], dtype=torch.int8, device="cpu")
+    x, y = numbers[0].repeat(40, 112), numbers[1, :, None].repeat(112, 72)
+    columns = torch.tensor([0.5, 1.0, 2.0, 4.0], dtype=torch.float32, device="cpu").repeat(18)
     try:
         found = _add_digits(None, x, y.to_mkldnn(), 0.5, columns, columns.int() * 0)
         found = _add_digits(found, x, y.to_mkldnn(), 2.0, columns, columns.int() * 0)
@@ -106,7 +109,7 @@ def product(a: Left, b: Right, scale: float, out: Tensor | None = None) -> Tenso
     if a.digits is None or a.unit is None or b.digits is None or b.unit is None:
         out = b.values.new_empty(a.values.shape[0], b.values.shape[0]) if out is None else out
         return torch.addmm(out, a.values.to(out.dtype), b.values.T, beta=0, alpha=scale, out=out)
-    columns, no_shift = b.unit * scale, torch.zeros(b.unit.shape, dtype=torch.int32)
+    columns, no_shift = b.unit * scale, torch.zeros_like(b.unit, dtype=torch.int32)
     total = None
     for i, j in ORDER:
         total = _add_digits(total, a.digits[i], b.digits[j], 256.0 ** (4 - i - j), columns, no_shift)

@@ -121,6 +121,56 @@ def test_image_and_text_part_of_sorted_samples(way) -> None:
     assert parts_apart(WAYS[way](u, v), u, v) <= 1e-6
 
 
+def with_outlier() -> tuple[torch.Tensor, torch.Tensor]:
+    """One row so far away that a mean that counts it among 256 is far from all of them; it is one of those rows."""
+    u, v = cones(0.1, 3)
+    u = u.repeat(4, 1)
+    u[0] = torch.tensor([-3e5, 5e5, 1e5])
+    return u, v
+
+
+def in_turns() -> tuple[torch.Tensor, torch.Tensor]:
+    """One sample in 234 unlike the others, which every 234th sample alone would take for all."""
+    u, v = cones(0.01, 2)
+    u = u.repeat(10, 1)
+    u[::234] += torch.tensor([0.4, -0.2])
+    return u, v
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("made", [with_outlier, in_turns])
+def test_samples_far_from_most(way, made) -> None:
+    u, v = made()
+    centred = [x.double() - x.double().mean(0) for x in (u, v)]
+    expected = (centred[0] @ v.double().mean(0)).square().mean(), (centred[1] @ u.double().mean(0)).square().mean()
+    found = WAYS[way](u, v)
+    for name, part in zip(("image", "text"), expected, strict=True):
+        assert abs(float(getattr(found, name).detach() - part)) <= 1e-6 * float(sum(expected)), name
+
+
+@pytest.mark.parametrize("rows", [0, 1, 255, 256, 257, 511, 60000, 10**9])
+def test_sampled_rows_are_from_all_parts(rows) -> None:
+    found = blocked.sampled(rows)
+    assert len(found) == min(rows, 256)
+    part = found * len(found) // max(1, rows)
+    assert bool(
+        ((part - torch.arange(len(found))).abs() <= 1).all()
+    )  # rounding down may leave the part by less than a row
+    for period in (2, 3, 5, 234, 235):  # 234 is a 256th of 60000
+        assert rows < 60000 or float((found % period == 0).double().mean()) <= 1 / period + 0.02
+
+
+WIDE = {"mean far above the spread": (0.1, 1e-12), "above float32": (1e40, 1e39), "below float32": (1e-50, 1e-51)}
+
+
+@pytest.mark.parametrize("way", ["moments", "with grad", "stream"])  # a shard's mean is rounded to what a merge can use
+@pytest.mark.parametrize("case", WIDE)
+def test_float64_keeps_its_digits_and_its_range(way, case) -> None:
+    mean, spread = WIDE[case]
+    u, v = mean + spread * torch.randn(3000, 8).double(), 0.3 + torch.randn(3000, 8).double()
+    assert parts_apart(WAYS[way](u, v), u, v) <= 1e-9
+
+
 def test_that_check_fails_for_the_float32_product(monkeypatch) -> None:
     """Mutants: leave the rounding along the mean in the scatter; take rows as they are for the marginals."""
     u, v = cones(0.01, 64)
@@ -372,12 +422,38 @@ def test_files_are_mapped_and_not_read(tmp_path) -> None:
     assert isinstance(array, np.memmap)
 
 
+def test_files_may_be_larger_than_memory(tmp_path) -> None:
+    """A mapping that may be written counts as memory, and the system refuses what it has not got."""
+    with (tmp_path / "u.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": (2**29, 1024)})
+        file.truncate(file.tell() + 2**40)  # a terabyte of holes
+    ((_, array),) = streaming._open_all("u", tmp_path / "u.npy")
+    assert array.shape == (2**29, 1024)
+    assert not array.flags.writeable
+
+
+@pytest.mark.parametrize("run", [stream_moments, stream_marginals])
+def test_arrays_that_torch_does_not_take(tmp_path, unit, run) -> None:
+    """Read-only, backwards, inside records, without columns: as a copy, or as they lie; nothing is written."""
+    x, v = unit(60, 6).numpy(), unit(40, 6).numpy()
+    np.save(tmp_path / "u.npy", x)
+    before = (tmp_path / "u.npy").read_bytes()
+    locked, records = x.copy(), np.zeros(60, [("label", "i1"), ("row", "f4", (6,))])
+    locked.flags.writeable, records["row"] = False, x
+    backwards = np.ascontiguousarray(x[::-1, ::-1])[::-1, ::-1]
+    expected = run(x, v)
+    for u in (tmp_path / "u.npy", np.load(tmp_path / "u.npy", mmap_mode="r"), locked, records["row"], backwards):
+        assert [float(part) for part in run(u, v)] == pytest.approx([float(part) for part in expected], rel=1e-12)
+    assert (tmp_path / "u.npy").read_bytes() == before
+    assert not any(float(part) for part in run(x[:, :0], v[:, :0]))
+
+
 def test_streaming_holds_two_blocks_only(unit, largest) -> None:
     """The largest tensor is a block or a d x d matrix, not the data."""
     u = unit(4096, 16).numpy()
     with largest:
-        stream_moments(u, u, rows=128)
-    assert 0 < largest.numel <= 128 * 16
+        stream_moments(u, u, rows=256)
+    assert 0 < largest.numel <= 256 * 16
 
 
 def test_gradients() -> None:

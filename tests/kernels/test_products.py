@@ -8,7 +8,7 @@ from crossmodal.kernels import pair_lse, products
 from crossmodal.kernels.ops.pair_lse import torch as tiled
 
 needs_amx = pytest.mark.skipif(not products.supported(), reason="this processor has no matrix units for int8")
-SHAPES = [(40, 30, 64), (1, 1, 384), (300, 65, 512), (7, 129, 1000), (130, 3, 77)]
+SHAPES = [(40, 30, 64), (1, 1, 384), (300, 65, 512), (7, 129, 1024), (130, 3, 128), (33, 95, 448)]
 
 
 def by_definition(total, x, y, scale, columns, _no_shift):
@@ -205,6 +205,29 @@ def test_a_product_that_is_wrong_or_missing_is_not_used(monkeypatch) -> None:
     assert products.supported.__wrapped__()
 
 
+@needs_amx
+def test_defaults_of_the_program_do_not_decide() -> None:
+    """The answer is kept for ever, so it must not depend on who asks first."""
+    with torch.device("meta"):
+        assert products.supported.__wrapped__()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert products.supported.__wrapped__()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@needs_amx
+@pytest.mark.parametrize("columns", [33, 64, 95])
+@pytest.mark.parametrize("width", [384, 400, 413, 512, 1000])
+def test_columns_left_over(width, columns) -> None:
+    """oneDNN's product is wrong by the size of the result for these where the width is no multiple of 64."""
+    u, v = unit(2048, width), unit(2048 + columns, width)
+    found, expected = pair_lse(u, v, 100.0, impl="torch"), pair_lse(u.double(), v.double(), 100.0, impl="naive")
+    for name, x in zip(expected._fields, found, strict=True):
+        assert float((x.double() - getattr(expected, name)).abs().max()) <= 1e-4, name
+
+
 def test_digits_are_used_where_they_win(monkeypatch) -> None:
     def worthwhile(n=2048, m=2048, d=512, scale=100.0, dtype=torch.float32, device="cpu"):
         u, v = torch.empty(n, d, device=device), torch.empty(m, d, device=device)
@@ -214,7 +237,7 @@ def test_digits_are_used_where_they_win(monkeypatch) -> None:
     assert worthwhile()
     assert worthwhile(scale=-1.0)
     for other in (
-        {"n": 1000}, {"m": 1000}, {"d": 383}, {"d": 32769}, {"scale": 0.0}, {"scale": 1e-30}, {"scale": 1e30},
+        {"n": 1000}, {"m": 1000}, {"d": 320}, {"d": 400}, {"d": 1000}, {"d": 32832}, {"scale": 0.0}, {"scale": 1e-30}, {"scale": 1e30},
         {"dtype": torch.float64}, {"device": "meta"},
     ):  # fmt: skip
         assert not worthwhile(**other), other

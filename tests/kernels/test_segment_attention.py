@@ -105,6 +105,17 @@ def test_keys_beside_a_segment_do_not_reach_it(place, beside, of, masked) -> Non
     close(found._replace(coalitions=expected.coalitions), expected)
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_scores_beside_a_segment_may_overflow(place) -> None:
+    """Queries so large that their product with a key of moderate size is infinite, though the mask hides that key."""
+    q, k, v = 1e36 * torch.rand(1, 2, 5, 8), torch.rand(1, 2, 42, 8), torch.randn(1, 2, 42, 8)
+    own, beside = (slice(0, 21), slice(21, 42)) if place else (slice(21, 42), slice(0, 21))
+    k[:, :, beside] = 1e5
+    expected = reference(q, k[:, :, own], v[:, :, own], (0, 21), scale=1e-36)
+    found = segment_attention(q, k, v, (0, 21, 42), [(), (1 - place,)], scale=1e-36, impl="torch")
+    close(found._replace(coalitions=expected.coalitions), expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["vit with text", "head dim 96"])
 def test_half_precision_at_most_twice_the_error_of_torch(dtype, name) -> None:

@@ -14,7 +14,7 @@ import torch
 from crossmodal.kernels.checks import InputError, accumulator, describe, no_backward
 from crossmodal.kernels.dispatch import without_autocast
 from crossmodal.kernels.ops.moments.api import PairMoments
-from crossmodal.kernels.ops.moments.torch import PIECE_BYTES, FeatureMoments, RunningMoments, combine
+from crossmodal.kernels.ops.moments.torch import PIECE_BYTES, FeatureMoments, RunningMoments, combine, middle, sampled
 from crossmodal.kernels.parallel import in_shares, workers
 from torch import Tensor
 
@@ -118,32 +118,41 @@ class _Counter:
 def _reduce(shards: Shards, rows: int, device: torch.device, count: _Counter) -> FeatureMoments:
     blocks = _blocks(shards, rows)
     shares = workers(len(blocks), device)
-    about = torch.from_numpy(_about(shards)).to(device)
-    running = [RunningMoments(about) for _ in range(shares)]
+    about = _about(shards).to(device)
+    # of every share one for float64 and one for the others
+    running: list[dict[torch.dtype, RunningMoments]] = [{} for _ in range(shares)]
 
     def add(share: int, x: Tensor) -> Tensor:
-        running[share].add(x.to(device))
-        return torch.cat([running[share].column, running[share].scatter.diagonal()])  # the squares overflow first
+        acc = accumulator(x.dtype)
+        if acc not in running[share]:
+            running[share][acc] = RunningMoments(about, acc)
+        part = running[share][acc]
+        part.add(x.to(device))
+        return torch.cat([part.column, part.scatter.diagonal()])  # the squares overflow first
 
     _deal(blocks, shares, add, count)
     total = FeatureMoments.empty(shards[0][1].shape[1], device)
-    for part in running:
+    for part in (part for parts in running for part in parts.values()):
         total = total.merge(part.moments())
     return total
 
 
-def _about(shards: Shards) -> np.ndarray:
-    """(d,) float64: the mean of some rows, of all parts of the shards; what is not finite is told when it is read."""
-    step = max(1, sum(array.shape[0] for _, array in shards) // 256)
-    some = np.concatenate([np.array(array[::step], dtype=np.float64) for _, array in shards])
-    return np.nan_to_num(some, nan=0.0, posinf=0.0, neginf=0.0).sum(0) / max(1, len(some))
+def _about(shards: Shards) -> Tensor:
+    """(d,) float64: where the mean lies, from some rows of all shards; what is not finite is told when it is read."""
+    start, some = 0, []
+    wanted = sampled(sum(array.shape[0] for _, array in shards)).numpy()
+    for _, array in shards:
+        stop = start + array.shape[0]
+        some.append(array[wanted[(start <= wanted) & (wanted < stop)] - start].astype(np.float64))
+        start = stop
+    return middle(torch.from_numpy(np.nan_to_num(np.concatenate(some), nan=0.0, posinf=0.0, neginf=0.0)))
 
 
 def _mean(shards: Shards, count: _Counter) -> Tensor:
     """(d,) float64, measured from a mean of some rows: a sum of differences loses no digits to what all rows share."""
     blocks = _blocks(shards, LINEAR_BLOCK)
     shares = workers(len(blocks), CPU)
-    about = torch.from_numpy(_about(shards))
+    about = _about(shards)
     sums = torch.zeros(shares, about.shape[0], dtype=torch.float64, device=CPU)
     centred = _Centred(about, shares)
 
@@ -208,7 +217,7 @@ class _Centred:
 
     def __call__(self, share: int, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
         pivot = self.pivot(x.dtype)
-        size = max(1, PIECE_BYTES // (len(pivot) * pivot.itemsize))
+        size = max(1, PIECE_BYTES // max(1, len(pivot) * pivot.itemsize))
         if self._kept[share].dtype != pivot.dtype or not len(self._kept[share]):
             self._kept[share] = torch.empty(size, len(pivot), dtype=pivot.dtype, device=CPU)
         for start in range(0, len(x), size):
@@ -239,10 +248,20 @@ def _deal(blocks: list[Block], shares: int, add: Add, count: _Counter, ahead: bo
     in_shares(work, len(blocks), shares)
 
 
+class _Readable:
+    """Rows that nobody may write, such as a file's, as if one might: torch warns of others, and only reads these."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows, interface = rows, rows.__array_interface__  # the rows, so that their memory stays
+        self.__array_interface__ = interface | {"data": (interface["data"][0], False)}
+
+
 def _native(rows: np.ndarray, copy: bool) -> np.ndarray:
-    """The rows in this machine's byte order and writable, both of which torch insists on; copied if that takes it."""
+    """The rows in this machine's byte order and in steps forward of whole numbers, as torch insists; copied if that takes it."""
     native = rows.dtype.newbyteorder("=")
-    return np.array(rows, dtype=native) if copy or not rows.flags.writeable else np.asarray(rows, dtype=native)
+    if copy or rows.dtype != native or any(step < 0 or step % rows.itemsize for step in rows.strides):
+        return np.array(rows, dtype=native)
+    return rows if rows.flags.writeable else np.asarray(_Readable(rows))
 
 
 def _not_finite(name: str, start: int, x: Tensor) -> InputError:
@@ -331,7 +350,8 @@ def _open(name: str, shard: Shard) -> tuple[str, np.ndarray]:
         if not Path(shard).exists():
             raise InputError(f"{name}: no such file", expected="a .npy file", causes=["a typing error"], fix="ls")
         try:
-            shard = np.load(shard, mmap_mode="c", allow_pickle=False)
+            # not "c": what may be written counts as memory, and a file that is larger than all of it would be refused
+            shard = np.load(shard, mmap_mode="r", allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
             raise InputError(
                 f"{name}: {error}",

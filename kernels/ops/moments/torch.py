@@ -11,6 +11,9 @@ from torch import Tensor
 
 BLOCK_ROWS = 4096  # so many float32 squares are added up in float32; more would lose digits
 PIECE_BYTES = 1 << 20  # of centred features: they stay in the cache from one pass to the next
+SAMPLED = 256  # rows that tell where the mean lies
+MEANS = 9  # of those rows: fewer outliers than half as many are harmless
+GOLDEN = 0.6180339887498949  # whose multiples are spread evenly between whole numbers, and never repeat
 PANEL = 64  # the scatter matrix is symmetric, so it is computed in panels of so many rows, from the diagonal on
 
 
@@ -43,7 +46,7 @@ class FeatureMoments:
     def of(x: Tensor) -> FeatureMoments:
         """Moments of the rows of `x` (N, d).  Products in float32 (float64 for float64), block by block."""
         require_float("FeatureMoments.of", 2, x=x)
-        running = RunningMoments(_about(x.detach()))
+        running = RunningMoments(_about(x.detach()), accumulator(x.dtype))
         running.add(x)
         return running.moments()
 
@@ -78,11 +81,13 @@ class RunningMoments:
     Args:
         about: (d,) float64, where the mean lies: a distance of the size of the features' spread costs no digits.  Its
             direction is that in which rounding is taken out.
+        acc: in which features are centred and multiplied: float64 only if all of them are, for which float32's numbers
+            would be too far off or too small.
     """
 
-    def __init__(self, about: Tensor) -> None:
+    def __init__(self, about: Tensor, acc: torch.dtype = torch.float32) -> None:
         zero = torch.zeros_like(about)
-        self.count, self.pivot, self.axis = 0, about.float().double(), _axis(about)  # in float32's numbers, both
+        self.count, self.pivot, self.axis = 0, about.to(acc).double(), _axis(about)  # exact in that dtype, both
         # sums over centred rows c_i and their scores t_i = <c_i, axis>: of c_i, the upper half of c_i c_i', t_i c_i, t_i, t_i^2
         self.column, self.scatter, self.row = zero, torch.outer(zero, zero), zero
         self.score = self.square = zero.sum()
@@ -125,20 +130,35 @@ class RunningMoments:
         with torch.no_grad():
             along = axis * ((self.score / self.count - off @ axis) / _square(axis))
         off = off + along
-        upper = self.scatter.triu()
-        scatter = upper + upper.triu(1).T - torch.outer(off, off) * self.count
+        scatter = self.scatter.triu()
+        scatter = (scatter + scatter.triu(1).T).addr_(off, off, alpha=-self.count)
         with torch.no_grad():
             # what lies along the axis again, from numbers that were rounded less often
             row = self.row + axis * ((self.square - axis @ self.row) / _square(axis))
-            lost = _lost(scatter, axis, row - off * ((off @ axis) * self.count))
-            lost = torch.outer(axis, lost) + torch.outer(lost, axis)
-        return FeatureMoments(self.count, self.pivot + off, scatter + lost)
+            lost = torch.outer(axis, _lost(scatter, axis, row - off * ((off @ axis) * self.count)))
+        return FeatureMoments(self.count, self.pivot + off, scatter.add_(lost + lost.T))
 
 
 def _about(x: Tensor) -> Tensor:
-    """The mean of some rows, of all parts of `x`."""
-    some = x[:: max(1, x.shape[0] // 256)].double()
-    return some.sum(0) / max(1, some.shape[0])
+    return middle(x[sampled(x.shape[0]).to(x.device)].double())
+
+
+def sampled(rows: int) -> Tensor:
+    """Numbers of up to `SAMPLED` rows, one of each of as many parts alike, at a place that no order of the rows repeats."""
+    part = torch.arange(min(rows, SAMPLED), device="cpu")
+    if rows <= SAMPLED:
+        return part
+    return ((part + part.double() * GOLDEN % 1) * (rows / SAMPLED)).long()
+
+
+def middle(some: Tensor) -> Tensor:
+    """The mean of `sampled` rows, (d,) float64, if those are all; else near it, where outliers among them do not move it.
+
+    It is the median of some means, number by number, each of rows from all over.
+    """
+    if len(some) < SAMPLED:
+        return some.sum(0) / max(1, len(some))
+    return torch.stack([some[i::MEANS].mean(0) for i in range(MEANS)]).median(0).values
 
 
 def _axis(mean: Tensor) -> Tensor:

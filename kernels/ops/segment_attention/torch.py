@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from crossmodal.kernels.checks import accumulator
@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 QUERIES = 512
 LANES = 16  # float32 numbers in the widest vector of any processor it may run on
 WORTH = 4  # keys left over that cost more than a mask
-LARGE = 1e10  # a score of such a key does not overflow
+LARGE = 1e10  # the score of such a key overflows for huge queries only
 
 
 def segment_attention_torch(
@@ -94,13 +94,9 @@ def _attend(
         return torch.zeros_like(q), q.new_full(q.shape[:-1], -torch.inf)
     flash = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
     if q.device.type == "cpu" and flash is not None and q.dtype == torch.float32:
-        k, v, seen = _whole_lanes(all_keys, all_values, part, keep)
-        mask = None
-        if seen is not None:
-            mask = torch.zeros(seen.shape, dtype=q.dtype, device=q.device).masked_fill_(~seen, -torch.inf)
-            mask = mask[:, None, None, :].expand(q.shape[0], 1, q.shape[2], -1)
-        q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))  # it assumes this
-        output, lse = flash(q, k, v, attn_mask=mask, scale=scale)
+        output, lse = _fused(flash, q, *_whole_lanes(all_keys, all_values, part, keep), scale)
+        if bool(lse.isnan().any()):  # its own, or the product of a query with a key beside it overflowed
+            output, lse = _fused(flash, q, *_whole_lanes(all_keys, all_values, part, keep, copy=True), scale)
     else:
         blocks = [_softmax_block(block, k, v, keep, scale) for block in q.split(QUERIES, 2)]
         output, lse = (torch.cat(x, 2) for x in zip(*blocks, strict=True))
@@ -111,13 +107,26 @@ def _attend(
     return output, lse
 
 
+def _fused(
+    flash: Callable[..., tuple[Tensor, Tensor]], q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:
+    """torch's fused attention, with a mask (B or 1, keys) of the keys that are seen."""
+    mask = None
+    if seen is not None:
+        mask = torch.zeros(seen.shape, dtype=q.dtype, device=q.device).masked_fill_(~seen, -torch.inf)
+        mask = mask[:, None, None, :].expand(q.shape[0], 1, q.shape[2], -1)
+    q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))  # it assumes this
+    return flash(q, k, v, attn_mask=mask, scale=scale)
+
+
 def _whole_lanes(
-    all_keys: Tensor, all_values: Tensor, part: slice, keep: Tensor | None
+    all_keys: Tensor, all_values: Tensor, part: slice, keep: Tensor | None, copy: bool = False
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Keys, values and mask of a segment, filled up to a multiple of `LANES` by keys that nobody sees, where that is worth it.
 
     The fused kernel takes what is left of the last vector key by key: 77 keys cost half as much again as 80.  The keys
     beside the segment serve, without a copy, unless even unseen they would spoil it: a weight of zero times infinity.
+    With `copy` they are zeros.
     """
     count = part.stop - part.start
     spare = -count % LANES
@@ -125,7 +134,7 @@ def _whole_lanes(
         return all_keys[:, :, part], all_values[:, :, part], keep
     seen = torch.ones(1, count, dtype=torch.bool, device=all_keys.device) if keep is None else keep
     both = (all_keys, all_values)
-    for before in (spare, 0):
+    for before in () if copy else (spare, 0):
         whole = slice(part.start - before, part.stop + spare - before)
         beside = slice(whole.start, part.start) if before else slice(part.stop, whole.stop)
         exists = whole.start >= 0 and whole.stop <= all_keys.shape[2]
