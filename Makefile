@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/pip --disable-pip-version-check --quiet install --constraint constraints.txt
+PIP    := $(BIN)/pip --disable-pip-version-check --quiet install --no-compile --constraint constraints.txt
+# All cores compile what pip would compile on one; a few packages ship a file for a later Python, which pip passes over too.
+COMPILE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true
 
 .PHONY: help verify test paper bench check certificates clean
 help:          ## list the targets
@@ -37,14 +39,19 @@ $(VENV)/bin/pip:
 $(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	@echo "installing crossmodal and what it needs into $(VENV) (about a minute, once)"
 	@$(PIP) --editable .
+	@$(COMPILE)
 	@touch $@
-$(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.core
-	@echo "installing what the tests need"
+# Holds all of .core and .paper, so that a clean clone that tests first installs once.
+$(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/pip
+	@echo "installing crossmodal and what the tests need into $(VENV) (about a minute, once)"
 	@$(PIP) --editable '.[test,vlm,cluster,paper]'
-	@touch $@
+	@$(COMPILE)
+	@touch $(VENV)/.core $(VENV)/.paper $@
 $(VENV)/.paper: pyproject.toml constraints.txt | $(VENV)/.core
 	@$(PIP) --editable '.[paper]'
+	@$(COMPILE)
 	@touch $@
 $(VENV)/.check: pyproject.toml constraints.txt | $(VENV)/.test
 	@$(PIP) --editable '.[check]' 'setuptools>=77'
+	@$(COMPILE)
 	@touch $@

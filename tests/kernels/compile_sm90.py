@@ -1,7 +1,7 @@
 """Compile every Triton kernel for an H100/H200 without a GPU, and print what is in the machine code as JSON.
 
-Run by `test_compile.py` in a process of its own, with one version of Triton first on the path.  A mutant can be
-named on the command line: a kernel made wrong on purpose, which the test must notice.
+Run by `test_compile.py` in a process of its own, with one version of Triton first on the path.  Mutants can be named
+on the command line: kernels made wrong on purpose, which the test must notice.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         import compile_mutants
 
-        found = getattr(compile_mutants, sys.argv[1])()
+        found = [kernel for name in sys.argv[1:] for kernel in getattr(compile_mutants, name)()]
     else:
         found = list(kernels())
     print(json.dumps({"triton": triton.__version__, "kernels": found}))

@@ -1,7 +1,8 @@
 """Run the Triton kernels under Triton's interpreter, on the CPU, and print their errors as JSON.
 
-Run by `test_triton.py` in a process of its own with TRITON_INTERPRET=1.  With the name of a mutant, that wrong
-kernel runs instead of the right one.  bfloat16 is left out: the interpreter computes it wrongly without saying so.
+Run by `test_triton.py` in a process of its own with TRITON_INTERPRET=1.  With names of mutants, those wrong kernels
+run instead of the right ones, one after the other in one process, which starts more slowly than they run.  bfloat16 is
+left out: the interpreter computes it wrongly without saying so.
 """
 
 from __future__ import annotations
@@ -149,18 +150,30 @@ MUTANTS = {
 }
 
 
-def main() -> None:
-    names = list(CASES)
-    if len(sys.argv) > 1 and sys.argv[1] in MUTANTS:
-        module, kernel, replacements = MUTANTS[sys.argv[1]]
-        wrong = getattr(mutant(module, *replacements), kernel)
-        setattr({"pair": pair, "head": head, "segment": segment}[module], kernel, wrong)
-        names = [name for name in names if name.startswith(module)]
+def errors(names: list[str]) -> dict[str, float]:
     out = {}
     for name in names:
         torch.manual_seed(0)
         out[name] = CASES[name]()
-    print(json.dumps(out))
+    return out
+
+
+def errors_of(wrong: str) -> dict[str, float]:
+    """Errors of a mutant in the cases of its operation; afterwards the right kernel is back, and rows are cut as before."""
+    name, kernel, replacements = MUTANTS[wrong]
+    module = {"pair": pair, "head": head, "segment": segment}[name]
+    right, stripe = getattr(module, kernel), pair.STRIPE
+    setattr(module, kernel, getattr(mutant(name, *replacements), kernel))
+    try:
+        return errors([case for case in CASES if case.startswith(name)])
+    finally:
+        setattr(module, kernel, right)
+        pair.STRIPE = stripe
+
+
+def main() -> None:
+    chosen = sys.argv[1:]
+    print(json.dumps({name: errors_of(name) for name in chosen} if chosen else errors(list(CASES))))
 
 
 if __name__ == "__main__":

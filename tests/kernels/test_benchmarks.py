@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import csv
 import math
+from functools import cache
 
 import pytest
 import torch
 from crossmodal.kernels import benchmarks
 from crossmodal.kernels.benchmarks import cpu_items, curves, measure, suite, worker
 from crossmodal.theory.errors import InputError
+
+# Seconds of products and copies; they are the machine's and not an item's, so once is enough for all items.
+machine_limits = cache(measure.limits)
+
+
+@pytest.fixture(autouse=True)
+def _limits_measured_once(monkeypatch) -> None:
+    monkeypatch.setattr(worker, "limits", machine_limits)
 
 
 @pytest.mark.slow

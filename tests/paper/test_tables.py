@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from crossmodal.paper import build, document, tabular, trace
 from crossmodal.paper.results import Data, Provenance, typed_numbers
 from crossmodal.paper.stored import load_stored
@@ -30,6 +31,37 @@ def test_every_table_is_data_with_provenance(name: str, table: Any) -> None:
     assert typed_numbers(tabular.module(name).CAPTION) == []
     assert built.data.provenance.sources
     assert len(built.markdown().splitlines()) == len(built.rows) + 4
+
+
+@pytest.mark.slow
+def test_the_embedded_models_are_judged_anew(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far above chance, near the cards and not them; a dual encoder that has learned nothing is seen."""
+    pytest.importorskip("transformers", reason="the extra 'vlm' is not installed, so no shipped model was run")
+    from crossmodal.vlm_validation import embedded_models as models
+    from crossmodal.vlm_validation import train_embedded
+
+    found = table("embedded_models").data.values
+    assert len(found["rows"]) == 16
+    assert found["ratio"] > 8
+    assert found["matching"] > 0.75
+    assert 0 < found["apart"] < 0.1, "other scenes, so not the cards' own numbers"
+    trained = models.load_clip
+    torch.manual_seed(0)
+    monkeypatch.setattr(models, "load_clip", lambda world: (models.build_clip().eval(), trained(world)[1]))
+    fused = {  # the same encoders on the same scenes: judged above
+        world: {
+            title: {"value": value, "chance": chance, "scenes": scenes}
+            for place, kind, title, value, _, chance, scenes in found["rows"]
+            if (place, kind) == (world, "fused")
+        }
+        for world in ("high", "low")
+    }
+    monkeypatch.setattr(train_embedded, "judge_fused", lambda world, *_: fused[world])
+    untrained = tabular.module("embedded_models").compute(None, 0).values
+    assert [row for row in untrained["rows"] if row[1] == "fused"] == [
+        row for row in found["rows"] if row[1] == "fused"
+    ]
+    assert untrained["ratio"] < 3
 
 
 def test_published_values_are_those_of_the_file(table: Any) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import re
+from functools import cache
+from typing import Any
 
 import pytest
 from crossmodal.theory import checker, mutants, registry
@@ -15,6 +17,16 @@ from crossmodal.show import as_latex, as_markdown, as_text
 
 ALL = list(registry.modules())
 DERIVED = [c for c in ALL if registry.get(c).derive is not None]
+
+
+@cache
+def derived(claim_id: str) -> str:
+    """The certificate as JSON, so that no test meets what another one changed; deriving it takes longer than all that is asked of it."""
+    return json.dumps(derive(registry.get(claim_id)))
+
+
+def certificate_of(claim_id: str) -> dict[str, Any]:
+    return json.loads(derived(claim_id))
 
 
 @pytest.mark.parametrize("claim_id", ALL)
@@ -113,7 +125,7 @@ def test_certificate_is_accepted_and_stored(claim_id: str) -> None:
 @pytest.mark.parametrize("claim_id", DERIVED)
 def test_goals_and_hypotheses_are_those_of_the_statement(claim_id: str) -> None:
     claim = registry.get(claim_id)
-    certificate = derive(claim)
+    certificate = certificate_of(claim_id)
     names = {g["name"].split(".")[0] for g in certificate["goals"]}
     assert names == {r.name for r in claim.statement.relations}
     stored = json.loads(path_of(claim_id).read_text(encoding="utf-8"))
@@ -138,7 +150,7 @@ def test_an_accepted_certificate_of_another_statement_is_told() -> None:
 
 @pytest.mark.parametrize("claim_id", DERIVED)
 def test_mutants_are_rejected(claim_id: str) -> None:
-    certificate = json.loads(json.dumps(derive(registry.get(claim_id))))
+    certificate = certificate_of(claim_id)
     tried, alive = mutants.survivors(certificate, 40, seed=1)
     assert tried >= 20
     assert [m.change for m in alive] == []
@@ -146,7 +158,7 @@ def test_mutants_are_rejected(claim_id: str) -> None:
 
 @pytest.mark.parametrize("claim_id", DERIVED)
 def test_every_hypothesis_is_needed_by_the_certificate(claim_id: str) -> None:
-    certificate = derive(registry.get(claim_id))
+    certificate = certificate_of(claim_id)
     for k, hypothesis in enumerate(certificate["hypotheses"]):
         changed = copy.deepcopy(certificate)
         del changed["hypotheses"][k]

@@ -93,22 +93,6 @@ def test_fused_encoder_matches_unseen_scenes_and_needs_both_modalities(world: st
     ] == pytest.approx(0.5, abs=0.1)
 
 
-@pytest.mark.slow
-def test_the_papers_table_judges_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Far above chance, near the cards and not them; a model that has learned nothing is seen."""
-    from crossmodal.paper.tables import embedded_models as table
-
-    found = table.compute(None, 0).values
-    assert len(found["rows"]) == 16
-    assert found["ratio"] > 8
-    assert found["matching"] > 0.75
-    assert 0 < found["apart"] < 0.1, "other scenes, so not the cards' own numbers"
-    trained = {kind: getattr(models, f"load_{kind}") for kind in ("clip", "fused")}
-    torch.manual_seed(0)
-    monkeypatch.setattr(models, "load_clip", lambda world: (models.build_clip().eval(), trained["clip"](world)[1]))
-    assert table.compute(None, 0).values["ratio"] < 3
-
-
 def test_coalitions_of_the_fused_encoder() -> None:
     matcher, _, tokenizer = models.load_fused("high")
     scenes = draw_scenes("high", 90, split="unseen", seed=5)
@@ -147,13 +131,17 @@ def test_default_features_are_ready_for_use() -> None:
         models.model_folder("siglip", "high")
 
 
-def test_same_seed_same_bytes(tmp_path: Path) -> None:
+def test_same_seed_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = []
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+        if seed:  # of another seed only the weights are asked for
+            monkeypatch.setattr(training, "judge_clip", lambda *_: {})
+            monkeypatch.setattr(training, "judge_fused", lambda *_: {})
         training.train_world("low", tmp_path / folder, seed=seed, clip_steps=2, fused_steps=2, count=400, judged=150)
         files = sorted(path for path in (tmp_path / folder).rglob("*") if path.is_file())
         contents.append({path.relative_to(tmp_path / folder).as_posix(): path.read_bytes() for path in files})
     assert contents[0] == contents[1]
+    assert len(json.loads(contents[0]["card_low.json"])["accuracy"]) == 8
     assert contents[0]["clip_low/model.safetensors"] != contents[2]["clip_low/model.safetensors"]
     assert set(contents[0]) >= {"card_low.json", "features_low.npz", "fused_low/model.safetensors"}
     assert json.loads(contents[0]["card_low.json"])["steps"] == {"clip": 2, "fused": 2}

@@ -423,18 +423,20 @@ def test_checking_features_takes_less_than_a_copy(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_write_the_bytes_of_one(pairs: Pairs, tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
-    command = ["extract", "embedded:high", str(tmp_path / "data"), "--batch", "3", "--device", "cpu"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    launchers = {
-        "one.npz": [sys.executable, "-m", "crossmodal.cli"],
-        "two.npz": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "crossmodal.cli"],
-    }  # fmt: skip
-    for name, launcher in launchers.items():
-        done = subprocess.run(
-            [*launcher, *command, "--output", str(tmp_path / name)], capture_output=True, text=True, env=environment
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("14 pairs") == 1
+    from click.testing import CliRunner
+
+    from crossmodal.cli import main
+
+    command = ["extract", "embedded:high", str(tmp_path / "data"), "--batch", "3", "--device", "cpu", "--output"]
+    alone = CliRunner().invoke(main, [*command, str(tmp_path / "one.npz")])
+    assert alone.exit_code == 0, alone.output
+    two = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "crossmodal.cli"]
+    done = subprocess.run(
+        [sys.executable, "-m", *two, *command, str(tmp_path / "two.npz")], capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [out.count("14 pairs") for out in (alone.stdout, done.stdout)] == [1, 1]
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
 
 

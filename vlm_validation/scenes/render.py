@@ -10,6 +10,7 @@ from .shapes import SHAPES, bird_wing
 
 SIZE = 32
 _FINE = 2  # supersampling: edges are averages of 2 x 2 finer pixels
+_GRID = (np.indices((SIZE * _FINE, SIZE * _FINE)) + 0.5) / _FINE  # y and x in pixels of the result
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 48, 49), "orange": (240, 140, 30), "yellow": (245, 215, 66), "green": (60, 160, 70),
@@ -57,8 +58,7 @@ class Scene:
 def render(scene: Scene) -> np.ndarray:
     """(32, 32, 3) uint8 pixels, a function of the scene alone."""
     rng = np.random.default_rng([*scene.seed, 1])
-    fine = SIZE * _FINE
-    y, x = (np.indices((fine, fine)) + 0.5) / _FINE  # in pixels of the result
+    y, x = _GRID
     canvas = _background(scene.background, x, y, rng)
     for cx, cy, radius in _places(scene, rng):
         tilt = rng.uniform(-0.2, 0.2)
@@ -103,10 +103,10 @@ def _places(scene: Scene, rng: np.random.Generator) -> list[tuple[float, float, 
 
 
 def _paint(canvas: np.ndarray, mask: np.ndarray, colour: str, texture: str, u: np.ndarray, v: np.ndarray) -> None:
-    base = np.array(COLOURS[colour], dtype=np.float64)
-    shade = np.ones(mask.shape)
+    u, v = u[mask], v[mask]  # a silhouette covers a small part of the picture, and only its pixels need a shade
+    shade = np.ones(u.shape)
     if texture == "striped":
         shade[(v * 2.2) % 1 < 0.4] = 0.55
     elif texture == "dotted":
         shade[((u * 2.2) % 1 - 0.5) ** 2 + ((v * 2.2) % 1 - 0.5) ** 2 < 0.09] = 0.55
-    canvas[mask] = (base * shade[..., None])[mask]
+    canvas[mask] = np.array(COLOURS[colour], dtype=np.float64) * shade[:, None]

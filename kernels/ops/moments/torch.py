@@ -131,7 +131,7 @@ class RunningMoments:
             along = axis * ((self.score / self.count - off @ axis) / _square(axis))
         off = off + along
         scatter = self.scatter.triu()
-        scatter = (scatter + scatter.triu(1).T).addr_(off, off, alpha=-self.count)
+        scatter = (scatter + scatter.triu(1).T).sub_(torch.outer(off, off), alpha=self.count)
         with torch.no_grad():
             # what lies along the axis again, from numbers that were rounded less often
             row = self.row + axis * ((self.square - axis @ self.row) / _square(axis))
