@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import ParamSpec, TypeVar
 
 import torch
+from crossmodal.kernels import first_use  # noqa: F401
 from crossmodal.theory.errors import InputError
 
 IMPLEMENTATIONS = ("auto", "triton", "torch", "naive")

@@ -14,6 +14,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, cast
 
+from ...kernels import first_use  # noqa: F401
 from .bounded import Ball, Bounded, U, at_least_matrix, ball, up
 from .enclosures import Enclosure, lower_end, root, transcendental, upper_end
 from .exact import Exact

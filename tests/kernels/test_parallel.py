@@ -206,3 +206,22 @@ else:
     raise SystemExit("the child waits")
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+@pytest.mark.parametrize("module", ["crossmodal.kernels.dispatch", "crossmodal.synthetic.arithmetic"])
+def test_functions_of_mkl_are_first_used_by_one_thread(module) -> None:
+    """Before anything of the module can use them; two threads at once may get `exp` with half its digits."""
+    code = f"""
+import sys, torch
+called = []
+for name in ("exp", "log", "expm1", "sqrt"):
+    def first(x, name=name, right=getattr(torch, name)):
+        called.append((name, x.dtype, x.numel(), x.device.type))
+        return right(x)
+    setattr(torch, name, first)
+import {module}
+assert {{(n, d) for n, d, size, device in called if size == 1 and device == "cpu"}} >= {{
+    (n, d) for n in ("exp", "log", "expm1", "sqrt") for d in (torch.float32, torch.float64)}}, called
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
