@@ -247,6 +247,7 @@ def prove(step: Mapping[str, Any], scope: Scope) -> None:
     name, rule = step["name"], step["by"]["rule"]
     try:
         known_keys(step, "name", "text", "by", "facts" if rule == "blocks" else "fact")
+        known_keys(step["by"], "rule", *READS.get(rule, ()))
         if rule in INTRODUCE:
             INTRODUCE[rule](name, step["by"], scope)
             return
@@ -571,6 +572,21 @@ RULES: dict[str, Any] = {
     "psd": by_psd,
     "blocks": by_blocks,
     "read": by_read,
+}
+READS = {  # what a step says under "by"
+    "ideal": ("equalities",),
+    "positive": ("terms", "equalities"),
+    "refute": ("terms", "equalities"),
+    "cases": ("on", "as", "negative", "zero", "positive"),
+    "vanish": ("fact", "vector", "with"),
+    "sqrt": ("of", "as"),
+    "inverse": ("of", "as"),
+    "trace": ("words", "shape", "as"),
+    "read": ("fact",),
+    "free": ("terms", "squares"),
+    "psd": ("terms", "squares"),
+    "induction": ("recursion", "base", "step"),
+    "blocks": ("recursion", "base", "step"),
 }
 INTRODUCE: dict[str, Any] = {"sqrt": introduce_sqrt, "inverse": introduce_inverse, "trace": introduce_trace}
 

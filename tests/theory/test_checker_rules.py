@@ -514,6 +514,8 @@ FORGED: dict[str, tuple[str, dict[str, Any]]] = {
             "goals": [{"name": "goal", "fact": poly(">=0", x="1"), "if": "h"}]}),
     "more in a step than is read": ("unknown keys .*'facts'", forged("x", {"h": poly(">=0", x="1")}, [
         step("goal", poly(">=0", x="1"), rule="positive", terms=[{"coef": "1", "facts": ["h"]}]) | {"facts": []}])),
+    "more in a rule than is read": ("unknown keys .*'facts'", forged("x", {"h": poly(">=0", x="1")}, [
+        step("goal", poly(">=0", x="1"), rule="positive", terms=[{"coef": "1", "facts": ["h"]}], facts=["h"])])),
     "an unknown rule that proves": ("unknown rule", forged("x", {}, step("goal", poly(">=0", x="1"), rule="trust me"))),
     # more of the same, one for every way in which a rule could be read
     "-x >= 0, whatever x > 0 says": ("'positive' does not end", forged("x", {}, step("goal", poly(">=0", x="-1"), rule="cases", on={"x": "1"}, positive=[],
@@ -736,8 +738,8 @@ def test_a_vector_moves_to_declared_vectors_only(part: str) -> None:
         check(bad)
 
 
-def test_a_step_cannot_call_itself_an_induction() -> None:
-    """A fact about the last state with the name of a recursion beside its rule is no invariant."""
+def test_a_step_cannot_call_itself_an_induction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fact about the last state with the name of a recursion beside its rule is no invariant, even where that is let through."""
     bad = certificate(
         {"scalars": ["S", "Q"]}, {"final": poly("=0", S="1")},
         [step("fake", poly("=0", S="1"), rule="ideal", equalities=[{"fact": "final", "times": {"1": "1"}}], recursion="walk"),
@@ -747,6 +749,9 @@ def test_a_step_cannot_call_itself_an_induction() -> None:
         recursions={"walk": {"kind": "scalars", "start": {"S": {}, "Q": {}}, "update": {"S": {"a": "1"}, "Q": {"S": "1"}},
                              "fresh": {"scalars": ["a"]}, "given": []}},
     )  # fmt: skip
+    with pytest.raises(Rejected, match=r"unknown keys .*'recursion'"):
+        check(bad)
+    monkeypatch.setitem(checker.READS, "ideal", ("equalities", "recursion"))
     with pytest.raises(Rejected, match="no fact 'fake'"):
         check(bad)
 

@@ -44,6 +44,9 @@ def pair_lse(
     The gradient with respect to `u`, `v` and `scale` recomputes the products, so it needs little memory too.  Second
     derivatives are those of ``impl="naive"``; the others refuse ``create_graph=True``.
 
+    Large float32 problems on a CPU with AMX are multiplied in int8 digits, which is exact but for `products.bound` of the
+    lengths of both rows: numbers far below the largest of their row are rounded with it.
+
     float32 must hold what is computed on the way: every feature times `scale`, every logit, and the sum of a row's
     products without cancellation, each below 1e38.  Where it does not, results may be NaN although the logits are not.
 
