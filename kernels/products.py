@@ -83,20 +83,19 @@ def worthwhile(u: Tensor, v: Tensor, scale: float, dtype: torch.dtype) -> bool:
     return large and fits and bool(torch.backends.mkldnn.enabled) and supported()
 
 
-def left(rows: Tensor, digits: Tensor | None) -> Left:
-    """`rows` (R, d), with their digits, for which `digits` (3, R, d) int8 is the room, if that is given and they have any."""
-    if digits is not None:
-        single = rows.float()
-        unit = _units(single)
-        if unit is not None:
-            _write_digits(single, unit[:, None], digits)
-            return Left(rows, digits, unit)
-    return Left(rows)
+def left(rows: Tensor, digits: Tensor) -> Left:
+    """`rows` (R, d) with their digits, for which `digits` (3, R, d) int8 is the room, if they have any."""
+    single = rows.float()
+    unit = _units(single)
+    if unit is None:
+        return Left(rows)
+    _write_digits(single, unit[:, None], digits)
+    return Left(rows, digits, unit)
 
 
-def right(rows: Tensor, in_digits: bool) -> Right:
-    """`rows` (C, d) in the dtype of the result, with their digits if `in_digits` and they have any."""
-    unit = _units(rows) if in_digits else None
+def right(rows: Tensor) -> Right:
+    """`rows` (C, d) in the dtype of the result with their digits, if they have any."""
+    unit = _units(rows)
     if unit is None:
         return Right(rows)
     digits = rows.new_empty((3, *rows.T.shape), dtype=torch.int8)

@@ -127,5 +127,5 @@ def whose(certificate: Mapping[str, Any]) -> str:
 
 def statement_part(certificate: dict[str, Any]) -> str:
     """What a certificate says, without how it proves it: two certificates that agree here prove the same theorem."""
-    keep = {k: certificate.get(k) for k in ("symbols", "recursions", "hypotheses", "goals")}
+    keep = {k: certificate.get(k) for k in checker.STATEMENT}
     return json.dumps(keep, sort_keys=True)

@@ -28,7 +28,7 @@ def arithmetic(request, monkeypatch) -> None:
 
 def in_digits(u: torch.Tensor, v: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
     a = products.left(u, torch.empty(3, *u.shape, dtype=torch.int8))
-    b = products.right(v.float(), in_digits=True)
+    b = products.right(v.float())
     assert a.digits is not None
     assert b.digits is not None
     return products.product(a, b, scale)
@@ -176,7 +176,7 @@ def test_rows_without_digits_are_multiplied_as_they_are(case, side) -> None:
     row = (u if side == "left" else v)[3]
     row[:] = 0.0
     row[7] = OUT_OF_RANGE[case]
-    a, b = products.left(u, torch.empty(3, 5, 64, dtype=torch.int8)), products.right(v, in_digits=True)
+    a, b = products.left(u, torch.empty(3, 5, 64, dtype=torch.int8)), products.right(v)
     assert (a.digits is None, b.digits is None) == (side == "left", side == "right")
     out = torch.empty(5, 6)
     found = products.product(a, b, 3.0, out)

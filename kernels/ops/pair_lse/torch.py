@@ -76,18 +76,22 @@ def _panel(
     of_block = [(torch.empty_like(row_max), torch.empty_like(row_max)) for _ in range(shares)]
     rows = [Left(stripe) for stripe in stripes]
 
-    def write_digits(_: int, mine: range) -> None:
-        for i in mine:
-            rows[i] = left(stripes[i], None if digits is None else digits[:, i * height : i * height + len(stripes[i])])
-
     def work(share: int, mine: range) -> None:
         for j in (block * COLUMNS for block in mine):
-            columns = right(v[j : j + COLUMNS].to(acc), digits is not None)
+            block = v[j : j + COLUMNS].to(acc)
+            columns = Right(block) if digits is None else right(block)
             total = col_lse[j : j + COLUMNS]
             torch.logaddexp(total, _columns(rows, columns, scale, limits, *of_block[share], buffers[share]), out=total)
             _merge_rows(*partial[share], *of_block[share])
 
-    in_shares(write_digits, len(stripes), min(shares, len(stripes)))
+    if digits is not None:
+        room = digits[:, :n].split(height, 1)
+
+        def write_digits(_: int, mine: range) -> None:
+            for i in mine:
+                rows[i] = left(stripes[i], room[i])
+
+        in_shares(write_digits, len(stripes), min(shares, len(stripes)))
     in_shares(work, blocks, shares)
     for other in partial[1:]:
         _merge_rows(row_max, row_sum, *other)
