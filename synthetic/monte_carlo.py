@@ -24,7 +24,6 @@ from ..theory import registry
 from ..theory.claims.g1_generalisation import rates
 from ..theory.claims.s7_finite_samples import half_width
 from ..theory.errors import InputError
-from ..theory.language import Relation
 from .arithmetic import arithmetic
 from .evaluate import bound_values, least_factor, sides, value
 from .learners import least_norm
@@ -167,13 +166,9 @@ def plan(study: Study, power: float = 0.95, level: float = 0.01, seed: int = 0) 
 # -- what is lowered from the claims ----------------------------------------------------------------------------------
 
 
-def relation(claim_id: str, name: str) -> Relation:
-    return next(r for r in registry.get(claim_id).statement.relations if r.name == name)
-
-
 def side(claim_id: str, name: str, values: Mapping[str, Any], which: int) -> float:
     """One side of a relation."""
-    return float(sides(relation(claim_id, name), values, plain)[which])
+    return float(sides(registry.relation(claim_id, name), values, plain)[which])
 
 
 def column(*entries: float) -> torch.Tensor:
@@ -232,7 +227,7 @@ def separation(inside: tuple[float, ...], outside: tuple[float, ...]) -> Study:
     values = bound_values(registry.get("D1"), {
         "X_in": column(*inside), "X_out": column(*outside), "scale": column(1), "t": column(1),
     }, plain)  # fmt: skip
-    bound = float(value(least_factor(relation("D1", "cantelli"), "AUROC"), values, plain))
+    bound = float(value(least_factor(registry.relation("D1", "cantelli"), "AUROC"), values, plain))
 
     def sample(generator: torch.Generator, size: int, factor: float) -> torch.Tensor:
         a, b = (torch.tensor(x)[torch.randint(len(x), (size,), generator=generator)] for x in (inside, outside))

@@ -106,13 +106,13 @@ def factor(gram: torch.Tensor) -> torch.Tensor:
 @cache
 def isotropic_formula() -> Any:
     """The right side of T3.7's identity, ``tr(L L') - tr(L'L M M' L'L)``, as a sympy expression."""
-    return next(r.rhs for r in registry.get("T3.7").statement.relations if r.name == "exact")
+    return registry.relation("T3.7", "exact").rhs
 
 
 @cache
 def residual_formula(claim_id: str = "T3.5") -> Any:
     """The right side of the residuals of T3.5, ``-L' M A e_0``, or of T3.6, ``A e_0 - eta G M A e_0``."""
-    return next(r.rhs for r in registry.get(claim_id).statement.relations if r.name == "residuals")
+    return registry.relation(claim_id, "residuals").rhs
 
 
 def ordered(gram: torch.Tensor, orders: np.ndarray | torch.Tensor, eta: float = 1.0) -> dict[str, torch.Tensor]:

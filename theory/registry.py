@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .claim import Claim
 from .errors import InputError
+from .language import Relation
 
 CLAIMS = Path(__file__).parent / "claims"
 CERTIFICATES = Path(__file__).parent / "certificates"
@@ -50,6 +51,11 @@ def get(claim_id: str) -> Claim:
     if claim.id != wanted:
         raise InputError(f"{modules()[wanted]}.py defines {claim.id}, its name says {wanted}")
     return claim
+
+
+def relation(claim_id: str, name: str) -> Relation:
+    """The relation of that name of a claim."""
+    return next(r for r in get(claim_id).statement.relations if r.name == name)
 
 
 def all_claims() -> list[Claim]:

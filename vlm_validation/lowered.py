@@ -16,15 +16,10 @@ from ..theory import registry
 Number = float | np.ndarray
 
 
-def relation(claim: str, name: str) -> Any:
-    """A relation of a claim by name."""
-    return next(r for r in registry.get(claim).statement.relations if r.name == name)
-
-
 @cache
 def solved(claim: str, name: str, symbol: str) -> Any:
     """The expression of a symbol that makes both sides of a relation equal."""
-    r = relation(claim, name)
+    r = registry.relation(claim, name)
     (found,) = sympy.solve(sympy.Eq(r.lhs, r.rhs), sympy.Symbol(symbol, real=True))
     return found
 
@@ -38,9 +33,9 @@ def evaluate(expression: Any, **values: Number) -> float:
 
 def right(claim: str, name: str, **values: Number) -> float:
     """The right side of a relation."""
-    return evaluate(relation(claim, name).rhs, **values)
+    return evaluate(registry.relation(claim, name).rhs, **values)
 
 
 def left(claim: str, name: str, **values: Number) -> float:
     """The left side of a relation."""
-    return evaluate(relation(claim, name).lhs, **values)
+    return evaluate(registry.relation(claim, name).lhs, **values)

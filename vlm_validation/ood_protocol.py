@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..synthetic.evaluate import least_factor
+from ..theory import registry
 from . import lowered
 from .features import Features
 from .ood import OodReport, concept_scores, mcm_scores, ood_report
@@ -150,7 +151,7 @@ def lower_bound(claim: str, relation: str, *, D: float, **values: float) -> floa
     Args:
         values: of the other symbols of the relation.
     """
-    return lowered.evaluate(least_factor(lowered.relation(claim, relation), "AUROC"), D=D, **values) if D > 0 else 0.0
+    return lowered.evaluate(least_factor(registry.relation(claim, relation), "AUROC"), D=D, **values) if D > 0 else 0.0
 
 
 def pearson_interval(x: np.ndarray, y: np.ndarray, pairs: np.ndarray, level: float) -> tuple[float, float]:

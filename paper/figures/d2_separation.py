@@ -11,7 +11,6 @@ from scipy.stats import spearmanr
 from ...synthetic.arithmetic import arithmetic
 from ...synthetic.evaluate import bound_values, least_factor, value
 from ...theory import registry
-from ...vlm_validation import lowered
 from ...vlm_validation.view import FeaturesView
 from .. import style
 from ..results import Data, provenance
@@ -33,7 +32,7 @@ def compute(features: Any, seed: int) -> Data:
     features.require_environments(2, "separation needs an inside and an outside")
     ops = arithmetic("plain")
     d1, d2 = registry.get("D1"), registry.get("D2")
-    by_d1, by_d2 = (least_factor(lowered.relation(*of), "AUROC") for of in (("D1", "cantelli"), ("D2", "separation")))
+    by_d1, by_d2 = (least_factor(registry.relation(*of), "AUROC") for of in (("D1", "cantelli"), ("D2", "separation")))
     view = FeaturesView(features)
     rng = np.random.default_rng([2, seed])
     assert d1.on_features is not None
@@ -52,7 +51,7 @@ def compute(features: Any, seed: int) -> Data:
         rows.append({
             "auroc": float(by_moments["AUROC"]), "low": low, "high": high, "con": float(by_scores["Con_IT_st"]),
             "moments": float(value(by_d1, by_moments, ops)), "scores": float(value(by_d2, by_scores, ops)),
-            "tails": 1 - float(value(lowered.relation("D1", "sub_gaussian").rhs, by_moments, ops)),
+            "tails": 1 - float(value(registry.relation("D1", "sub_gaussian").rhs, by_moments, ops)),
         })  # fmt: skip
     table = {
         key: np.array([r[key] for r in rows]) for key in ("auroc", "low", "high", "con", "moments", "scores", "tails")

@@ -64,7 +64,7 @@ def moments(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
 def closed_form(distance: np.ndarray, noise: float) -> np.ndarray:
     """(steps,) G1's right side after every environment, starting from a zero head and a first target of length one."""
     claim, ops = registry.get("G1"), arithmetic("plain")
-    relation = next(r for r in claim.statement.relations if r.name == "closed")
+    relation = registry.relation("G1", "closed")
     one = torch.ones(1, 1, dtype=torch.float64)
     share, extra = rates(SAMPLES, DIMENSION, noise)
     out = []
@@ -101,7 +101,7 @@ def leakage(rank: int) -> float:
     values = bound_values(
         claim, {k: torch.full((1, 1), float(v), dtype=torch.float64) for k, v in numbers.items()}, ops
     )
-    relation = next(r for r in claim.statement.relations if r.name == "leakage")
+    relation = registry.relation("G2", "leakage")
     return float(sides(relation, values, ops)[1])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...theory import registry
 from .. import lowered
 from ..scores import score_matrices
 from .contrastive import DIRECTIONS
@@ -97,7 +98,7 @@ def smooth(run: Run, after: int) -> list[Check]:
 
 def only(side: str, values: dict[str, float]) -> dict[str, float]:
     """The values that a side of T1.4 speaks of."""
-    named = {str(s) for s in getattr(lowered.relation("T1.4", "linear"), side).free_symbols}
+    named = {str(s) for s in getattr(registry.relation("T1.4", "linear"), side).free_symbols}
     return {name: x for name, x in values.items() if name in named}
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_softmax, logsumexp, softmax
 
+from ...theory import registry
 from ...theory.claims import c1_shapley as c1
 from .. import lowered
 from .ledger import Ledger
@@ -135,7 +136,7 @@ def first_order(
 def kernel(run: Run, con: Mapping[str, float]) -> dict[str, float]:
     """K(s,t) by the scores it is made of: the right side of T1.1 with all scores but one at zero."""
     name = {"image": "image_only", "sum": "fused", "concat": "concatenated"}[run.fusion]
-    known = {str(s) for s in lowered.relation("T1.1", name).rhs.free_symbols}
+    known = {str(s) for s in registry.relation("T1.1", name).rhs.free_symbols}
     weights = {k: x for k, x in (("p", run.p), ("q", run.q)) if k in known}
     scores = {f"Con_{key}" for key in KINDS.values()} & known
     return {

@@ -22,6 +22,7 @@ import sympy
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 from scipy.special import softmax
 
+from ...theory import registry
 from .. import lowered
 from .cross_entropy import Point, largest_curvature, point, second_moment
 from .ledger import Ledger
@@ -73,7 +74,7 @@ def curvature(run: Run, stage: int, environment: int, book: Ledger) -> Curvature
     modality = None
     if run.fusion != "concat" and not run.heads[stage].biased:
         a, b = (math.sqrt(second_moment(x)) for x in run.pair(stage, environment))
-        rhs = lowered.relation("T3.2", "bound").rhs
+        rhs = registry.relation("T3.2", "bound").rhs
         factor = sympy.Mul(*[f for f in rhs.args if not isinstance(f, sympy.MatrixExpr)])
         modality = lowered.evaluate(factor, a=a, t=b / a if a > 0 else 0.0, p=run.p, q=run.q)
     return Curvature(
