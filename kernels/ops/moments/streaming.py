@@ -14,7 +14,7 @@ import torch
 from crossmodal.kernels.checks import InputError, accumulator, describe, no_backward
 from crossmodal.kernels.dispatch import without_autocast
 from crossmodal.kernels.ops.moments.api import PairMoments
-from crossmodal.kernels.ops.moments.torch import PIECE_BYTES, FeatureMoments, RunningMoments, combine, middle, sampled
+from crossmodal.kernels.ops.moments.torch import Centred, FeatureMoments, RunningMoments, combine, middle, sampled
 from crossmodal.kernels.parallel import in_shares, workers
 from torch import Tensor
 
@@ -154,12 +154,12 @@ def _mean(shards: Shards, count: _Counter) -> Tensor:
     shares = workers(len(blocks), CPU)
     about = _about(shards)
     sums = torch.zeros(shares, about.shape[0], dtype=torch.float64, device=CPU)
-    centred = _Centred(about, shares)
+    centred = [Centred(about) for _ in range(shares)]
 
     def add(share: int, x: Tensor) -> Tensor:
-        for _, rows in centred(share, x):
+        for _, rows in centred[share](x):
             sums[share] += (rows.new_ones(len(rows)) @ rows).double()
-        sums[share] += len(x) * centred.pivot(x.dtype).double()
+        sums[share] += len(x) * centred[share].pivot(x.dtype).double()
         return sums[share]
 
     _deal(blocks, shares, add, count, ahead=False)
@@ -174,16 +174,16 @@ def _projected_variance(shards: Shards, mean: Tensor, direction: Tensor, count: 
     blocks = _blocks(shards, LINEAR_BLOCK)
     shares = workers(len(blocks), CPU)
     sums = torch.zeros(shares, 2, dtype=torch.float64, device=CPU)
-    centred = _Centred(mean, shares)
+    centred = [Centred(mean) for _ in range(shares)]
 
     def add(share: int, x: Tensor) -> Tensor:
         high = direction.to(accumulator(x.dtype))
         low = (direction - high.double()).to(high.dtype)
         parts = torch.empty(2, len(x), dtype=high.dtype, device=CPU)
-        for at, rows in centred(share, x):
+        for at, rows in centred[share](x):
             torch.mv(rows, high, out=parts[0, at])
             torch.mv(rows, low, out=parts[1, at])
-        scores = parts.double().sum(0) + (centred.pivot(x.dtype).double() - mean) @ direction
+        scores = parts.double().sum(0) + (centred[share].pivot(x.dtype).double() - mean) @ direction
         sums[share, 0] += scores.sum()
         sums[share, 1] += scores @ scores
         return sums[share]
@@ -203,26 +203,6 @@ def _blocks(shards: Shards, rows: int) -> list[Block]:
 
 Add = Callable[[int, Tensor], Tensor]
 """Takes the number of a share and rows to add to it; returns a sum of it, where NaN and infinity would show."""
-
-
-class _Centred:
-    """Rows less a centre, piece by piece, in float32 (float64 stays) and in memory that a share keeps and its cache holds."""
-
-    def __init__(self, centre: Tensor, shares: int) -> None:
-        self.centre, self._kept = centre, [centre[:0, None]] * shares
-
-    def pivot(self, dtype: torch.dtype) -> Tensor:
-        """The centre as it is subtracted from rows of this dtype, rounded to their numbers."""
-        return self.centre.to(accumulator(dtype))
-
-    def __call__(self, share: int, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        pivot = self.pivot(x.dtype)
-        size = max(1, PIECE_BYTES // max(1, len(pivot) * pivot.itemsize))
-        if self._kept[share].dtype != pivot.dtype or not len(self._kept[share]):
-            self._kept[share] = torch.empty(size, len(pivot), dtype=pivot.dtype, device=CPU)
-        for start in range(0, len(x), size):
-            at = slice(start, min(start + size, len(x)))
-            yield at, self._kept[share][: at.stop - start].copy_(x[at]).sub_(pivot)
 
 
 def _deal(blocks: list[Block], shares: int, add: Add, count: _Counter, ahead: bool = True) -> None:

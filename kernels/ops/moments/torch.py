@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -75,6 +76,32 @@ class FeatureMoments:
         return FeatureMoments(count, mean, self.scatter + other.scatter + between)
 
 
+class Centred:
+    """Rows less a centre, piece by piece, in float32 (float64 stays) and in memory that the next piece takes over."""
+
+    def __init__(self, centre: Tensor) -> None:
+        self.centre, self._kept = centre, centre[:0, None]
+
+    def pivot(self, dtype: torch.dtype) -> Tensor:
+        """The centre as it is subtracted from rows of this dtype, rounded to their numbers."""
+        return self.centre.to(accumulator(dtype))
+
+    def __call__(self, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """(which rows, those less the centre) for all of `x` (N, d)."""
+        pivot = self.pivot(x.dtype)
+        size = len(x)  # a GPU waits for launches, not for memory
+        if x.device.type == "cpu":
+            size = min(size, PIECE_BYTES // max(1, len(pivot) * pivot.itemsize))
+        size = max(1, size)
+        if self._kept.dtype != pivot.dtype or len(self._kept) < size:
+            self._kept = torch.empty(size, len(pivot), dtype=pivot.dtype, device=x.device)
+        for start in range(0, len(x), size):
+            at = slice(start, min(start + size, len(x)))
+            room = self._kept[: at.stop - start]
+            same = x.dtype == room.dtype
+            yield at, torch.sub(x[at], pivot, out=room) if same else room.copy_(x[at]).sub_(pivot)
+
+
 class RunningMoments:
     """Sums over features less a pivot, which grow in place, and the moments that follow from them.
 
@@ -91,19 +118,17 @@ class RunningMoments:
         # sums over centred rows c_i and their scores t_i = <c_i, axis>: of c_i, the upper half of c_i c_i', t_i c_i, t_i, t_i^2
         self.column, self.scatter, self.row = zero, torch.outer(zero, zero), zero
         self.score = self.square = zero.sum()
-        self._kept = zero[:0, None]
+        self._centred = Centred(self.pivot)
 
     def add(self, x: Tensor) -> None:
         """Fold in the rows of `x` (N, d); autograd follows where `x` requires grad."""
         acc, follow = accumulator(x.dtype), x.requires_grad and torch.is_grad_enabled()
-        pivot, axis = self.pivot.to(acc), self.axis.to(acc)
-        size = BLOCK_ROWS  # a GPU waits for launches, not for memory
-        if x.device.type == "cpu":
-            size = max(1, min(BLOCK_ROWS, PIECE_BYTES // max(1, x.shape[1] * acc.itemsize)))
+        axis = self.axis.to(acc)
         for block in x.split(BLOCK_ROWS):
             gram = torch.zeros_like(self.scatter, dtype=acc)
-            for piece in block.split(size):
-                centred = piece.to(acc) - pivot if follow else self._centred(piece, pivot)
+            # autograd keeps what it follows, so that nothing may take over its memory
+            pieces = [block.to(acc) - self.pivot.to(acc)] if follow else (rows for _, rows in self._centred(block))
+            for centred in pieces:
                 gram = gram + centred.T @ centred if follow else _add_gram(gram, centred)
                 # a product with ones is the fastest column sum
                 self.column = self.column + (centred.new_ones(len(centred)) @ centred).double()
@@ -114,13 +139,6 @@ class RunningMoments:
                     self.score, self.square = self.score + wide.sum(), self.square + wide @ wide
             self.scatter = self.scatter + gram if follow else self.scatter.add_(gram)
             self.count += len(block)
-
-    def _centred(self, piece: Tensor, pivot: Tensor) -> Tensor:
-        """`piece` less the pivot, in memory that the next piece takes over."""
-        if self._kept.dtype != pivot.dtype or len(self._kept) < len(piece):
-            self._kept = torch.empty_like(piece, dtype=pivot.dtype)
-        room = self._kept[: len(piece)]
-        return torch.sub(piece, pivot, out=room) if piece.dtype == room.dtype else room.copy_(piece).sub_(pivot)
 
     def moments(self) -> FeatureMoments:
         """What was added so far; it does not change with what is added later."""
