@@ -1,94 +1,99 @@
-"""Blocks on several CPU threads: a block a thread, and one thread inside every torch call.
+"""Blocks dealt to the threads that torch computes with: a share a thread, and one thread inside every torch call.
 
 torch splits every single operation over its threads and waits for the slowest.  For a loop of many small operations
 on a machine that is shared with other work those waits cost more than the second core brings.  Here each thread
 works on blocks of its own and nobody waits before the end.
+
+The threads are those of torch's own OpenMP.  After an operation they stay awake for some milliseconds, in case another comes:
+threads beside them would have to share the cores with them, which costs more than dealing brings.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import os
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
-_MAKING = threading.Lock()  # a cache alone lets every first caller make a pool
-if hasattr(os, "register_at_fork"):  # a child that is forked meanwhile must find it open
-    os.register_at_fork(before=_MAKING.acquire, after_in_parent=_MAKING.release, after_in_child=_MAKING.release)
+Work = Callable[[int, Iterable[int]], None]
+"""Takes the number of a share and its blocks, which end early when another share has failed."""
+
+_Region = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+# not empty in a child: OpenMP's threads have stayed behind, and who calls for them waits for ever
+_forked: list[int] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _forked.append(os.getpid()))
 
 
 def workers(blocks: int, device: torch.device) -> int:
-    """Threads worth using for so many blocks: never more than torch was allowed; one on a GPU, and in a worker."""
-    return max(1, min(blocks, torch.get_num_threads())) if device.type == "cpu" else 1
+    """Shares worth making of so many blocks: never more than the threads torch was allowed; one where it has none to lend."""
+    if device.type != "cpu" or _forked or _openmp() is None:
+        return 1
+    return max(1, min(blocks, torch.get_num_threads()))
 
 
-def in_shares(work: Callable[[int, range], None], blocks: int, count: int) -> None:
-    """Call ``work(share, blocks of this share)`` for `count` shares at once; block b belongs to share ``b % count``.
+def in_shares(work: Work, blocks: int, count: int) -> None:
+    """Call ``work(share, blocks of this share)`` for `count` shares, at once if they can be; block b belongs to share ``b % count``.
 
-    The division is fixed, so results that are added up a share at a time repeat bit for bit.  Shares run without
-    grad.  An exception in one share is raised here when all have ended.
+    The division is fixed, so results that are added up a share at a time repeat bit for bit, whichever thread takes which
+    share.  Shares run without grad.  After an exception, Ctrl-C among them, no share begins another block, and it is
+    raised here when all have ended.
     """
-    shares = [range(share, blocks, count) for share in range(count)]
-    if count == 1:
-        with torch.no_grad():
-            work(0, shares[0])
-        return
     inference = torch.is_inference_mode_enabled()  # a mode belongs to a thread, and decides who may write in place
+    left, failed, done = iter(range(count)), list[BaseException](), itertools.count()
 
-    def one(share: int) -> None:
-        with torch.inference_mode(inference), torch.no_grad():
-            work(share, shares[share])
+    def until_failure(mine: range) -> Iterator[int]:
+        for block in mine:
+            if failed:
+                return
+            yield block
 
-    pool = _pool(count, os.getpid())
-    running = [pool.submit(one, share) for share in range(count)]
-    wait(running)  # all of them, also when one fails: they write into the caller's buffers
-    for future in running:
-        future.result()
+    def shares(_: object = None) -> None:
+        try:
+            with torch.inference_mode(inference), torch.no_grad():
+                for share in left:  # taken by one thread each: a step of the iterator is one of the interpreter's
+                    work(share, until_failure(range(share, blocks, count)))
+                    next(done)
+        except BaseException as error:  # ctypes would print it, and go on
+            failed.append(error)
+
+    openmp = _openmp() if count > 1 and not _forked else None
+    if openmp is not None:
+        openmp.GOMP_parallel(_Region(shares), None, count, 0)
+    else:
+        _alone(shares)
+    if failed:
+        raise failed[0]
+    if next(done) < count:  # it came before a share's first line
+        raise KeyboardInterrupt
 
 
-def _pool(size: int, process: int) -> ThreadPoolExecutor:
-    """Threads that keep to one core each; a forked process inherits none and makes its own."""
-    with _MAKING:
-        return _make_pool(size, process)
-
-
-@functools.cache
-def _make_pool(size: int, _process: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(size, thread_name_prefix="kernels", initializer=_keep_to_one_core)
-
-
-def _keep_to_one_core() -> None:
-    """Limit this thread, and no other.
-
-    `torch.set_num_threads` also changes the default of threads that have not used torch yet.  So the libraries below
-    torch are asked.  Where they cannot be found the default is put back at once, by a thread that ends; one of the
-    program's that first uses torch in between keeps one core.
-    """
-    with _MAKING:
-        default = torch.get_num_threads()  # a thread takes over the default at its first question: ask before limits
-        limits = _limits_of_a_thread()
-        for limit in limits:
-            limit(1)
-        if not limits:
-            torch.set_num_threads(1)
-            restore = threading.Thread(target=torch.set_num_threads, args=(default,))
-            restore.start()
-            restore.join()
+def _alone(shares: Callable[[], None]) -> None:
+    """On this thread, with torch's own threads inside its calls, unless a fork has lost them."""
+    threads = torch.get_num_threads() if _forked else 1
+    if threads > 1:
+        torch.set_num_threads(1)
+    try:
+        shares()
+    finally:
+        if threads > 1:
+            torch.set_num_threads(threads)
 
 
 @functools.cache
-def _limits_of_a_thread() -> tuple[Callable[[int], object], ...]:
-    """What limits the calling thread alone, in all libraries that torch computes with on a CPU; none if any is missing."""
-    # MKL's function in capitals takes the number; the same in small letters takes its address
-    wanted = {"omp_set_num_threads": torch.backends.openmp, "MKL_Set_Num_Threads_Local": torch.backends.mkl}
-    names = [name for name, backend in wanted.items() if backend.is_available()]
+def _openmp() -> Any:
+    """The OpenMP library that torch computes with, if it has GCC's entry, as GCC's own, LLVM's and Intel's have on Linux."""
+    if not torch.backends.openmp.is_available():
+        return None
     try:
         library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-        return tuple(getattr(library, name) for name in names) if "omp_set_num_threads" in names else ()
+        library.GOMP_parallel.argtypes = [_Region, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        library.GOMP_parallel.restype = None
     except (OSError, AttributeError):
-        return ()
+        return None
+    return library

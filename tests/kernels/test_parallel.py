@@ -1,4 +1,4 @@
-"""Blocks dealt to threads: every block once, one torch thread each, and nothing of the caller's changed."""
+"""Blocks dealt to torch's threads: every block once, and nothing of the caller's changed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
@@ -33,28 +32,48 @@ def two_threads():
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_every_block_once_and_one_torch_thread_a_share() -> None:
+def test_every_block_once_and_without_grad() -> None:
     grad: list[bool] = []
     for count in (1, 2):
         in_shares(lambda share, mine: grad.append(torch.is_grad_enabled()), 2, count)
+    assert len(grad) == 3
     assert not any(grad)
-    seen: list[tuple[int, int, int]] = []
-    in_shares(lambda share, mine: seen.extend((b, share, torch.get_num_threads()) for b in mine), 7, 2)
-    assert sorted(seen) == [(b, b % 2, 1) for b in range(7)]
+    seen: list[tuple[int, int]] = []
+    for count in (1, 2, 3):  # of three shares two threads may have to do one more
+        seen.clear()
+        in_shares(lambda share, mine: seen.extend((b, share) for b in mine), 7, count)
+        assert sorted(seen) == [(b, b % count) for b in range(7)]
     assert torch.get_num_threads() == 2
-    found: list[int] = []
-    later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
-    later.start()
-    later.join()
-    assert found == [2]  # the pool did not lower the default of other threads
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_workers_never_exceed_blocks_or_the_threads_allowed() -> None:
+def test_shares_run_at_once_on_torch_own_threads_which_are_not_divided_again() -> None:
+    openmp = parallel._openmp()
+    if openmp is None:
+        pytest.skip("torch was built with other libraries")
+    together, seen = threading.Barrier(2, timeout=60), []
+
+    def work(share: int, _mine: Iterable[int]) -> None:
+        together.wait()  # broken if the shares took turns
+        seen.append((threading.get_native_id(), bool(openmp.omp_in_parallel())))
+
+    for _ in range(2):
+        in_shares(work, 2, 2)
+    assert all(inside for _, inside in seen)
+    assert len({thread for thread, _ in seen}) == 2  # the same two again
+    assert threading.get_native_id() in dict(seen)
+    assert not openmp.omp_in_parallel()
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_workers_never_exceed_blocks_or_the_threads_allowed(monkeypatch) -> None:
     cpu = torch.device("cpu")
     assert [workers(n, cpu) for n in (0, 1, 2, 9)] == [1, 1, 2, 2]
     assert workers(9, torch.device("meta")) == 1
     torch.set_num_threads(1)
+    assert workers(9, cpu) == 1
+    torch.set_num_threads(2)
+    monkeypatch.setattr(parallel, "_openmp", lambda: None)
     assert workers(9, cpu) == 1
 
 
@@ -137,75 +156,98 @@ def in_new_threads(count: int, call: Callable[[], object]) -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_first_callers_make_one_pool_and_change_no_default(monkeypatch) -> None:
-    """Pools of 3 threads, which nothing else makes; torch's own function would change what new threads take over."""
-    made: list[int] = []
-    seen: list[int] = []
-    limited: list[int] = []
-    executor = parallel.ThreadPoolExecutor
-
-    def slow(size: int, *args, **kwargs) -> ThreadPoolExecutor:
-        made.append(size)
-        time.sleep(0.05)
-        return executor(size, *args, **kwargs)
-
-    monkeypatch.setattr(parallel, "ThreadPoolExecutor", slow)
-    monkeypatch.setattr(torch, "set_num_threads", limited.append)
-    if not parallel._limits_of_a_thread():
-        pytest.skip("torch was built with other libraries")
+def test_several_threads_of_the_program_deal_at_once() -> None:
+    q, k = torch.randn(2, 3, 7, 16), torch.randn(2, 3, 9, 16)
+    expected = segment_attention(q, k, k, (0, 5, 9), impl="torch").output
+    equal: list[bool] = []
 
     def call() -> None:
-        in_shares(lambda share, mine: seen.append(torch.get_num_threads()), 3, 3)
+        found = [segment_attention(q, k, k, (0, 5, 9), impl="torch").output for _ in range(20)]
+        equal.extend(torch.equal(x, expected) for x in found)
 
     in_new_threads(5, call)
-    assert made == [3]
-    assert seen == [1] * 15
-    assert limited == []
+    assert equal == [True] * 100
 
 
+@pytest.mark.parametrize("forked", [False, True])
 @pytest.mark.usefixtures("two_threads")
-def test_without_those_libraries_the_default_is_put_back(monkeypatch) -> None:
-    monkeypatch.setattr(parallel, "_limits_of_a_thread", lambda: ())
-    seen: list[int] = []
-    together = threading.Barrier(4)  # of all threads, or one might still be at it afterwards
-
-    def work(_share: int, _mine: range) -> None:
-        together.wait()
-        seen.append(torch.get_num_threads())
-
-    in_shares(work, 4, 4)
-    assert seen == [1] * 4
+def test_shares_take_turns_where_torch_has_no_threads_to_lend(monkeypatch, forked) -> None:
+    """Without that library torch may use its threads inside; in a child they have stayed behind."""
+    if forked:
+        monkeypatch.setattr(parallel, "_forked", [1])
+    else:
+        monkeypatch.setattr(parallel, "_openmp", lambda: None)
+    seen: list[tuple[int, int]] = []
+    in_shares(lambda share, mine: seen.extend((b, torch.get_num_threads()) for b in mine), 5, 2)
+    inside = 1 if forked else 2
+    assert seen == [(b, inside) for b in (0, 2, 4, 1, 3)]
     assert torch.get_num_threads() == 2
-    in_new_threads(1, lambda: seen.append(torch.get_num_threads()))
-    assert seen[4] == 2
+    with pytest.raises(ZeroDivisionError):
+        in_shares(lambda share, mine: [1 // 0 for _ in mine], 5, 2)
+    assert torch.get_num_threads() == 2
 
 
-def test_a_fork_while_a_pool_is_made() -> None:
-    """In a process of its own: a child must not wait for a lock whose owner it does not have."""
-    code = """
-import os, threading, time, torch
-from crossmodal.kernels import parallel
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_a_child_does_not_wait_for_the_threads_of_its_parent() -> None:
+    """In a process of its own.  The child's torch calls are large enough for torch to divide them."""
+    run("""
+import os, time, torch
+from crossmodal.kernels.parallel import in_shares
 torch.set_num_threads(2)
-make = parallel.ThreadPoolExecutor
-parallel.ThreadPoolExecutor = lambda *a, **k: (time.sleep(0.3), make(*a, **k))[1]
-call = lambda: parallel.in_shares(lambda share, mine: None, 2, 2)
-thread = threading.Thread(target=call)
-thread.start()
-time.sleep(0.1)
+x = torch.ones(2**20)
+call = lambda: in_shares(lambda share, mine: [x.exp() for _ in mine], 4, 2)
+call()
 child = os.fork()
 if not child:
     call()
     os._exit(0)
-thread.join()
-for _ in range(100):
+for _ in range(300):
     if os.waitpid(child, os.WNOHANG) != (0, 0):
         break
     time.sleep(0.1)
 else:
     os.kill(child, 9)
     raise SystemExit("the child waits")
-"""
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+""")
+
+
+def test_an_interrupt_stops_all_shares_and_comes_out() -> None:
+    """Ctrl-C in the middle of fifty seconds of blocks on each of two threads."""
+    out = run("""
+import os, signal, threading, time, torch
+from crossmodal.kernels.parallel import in_shares
+torch.set_num_threads(2)
+done = []
+def work(share, mine):
+    for block in mine:
+        time.sleep(0.05)
+        done.append(share)
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+start = time.monotonic()
+try:
+    in_shares(work, 2000, 2)
+except KeyboardInterrupt:
+    print(time.monotonic() - start < 30, len(done) < 600)
+""")
+    assert out.split() == ["True", "True"]
+
+
+def test_an_interrupt_before_a_share_begins_is_not_lost(monkeypatch) -> None:
+    """ctypes prints what is raised before the first line of a callback, and goes on as if it had returned."""
+
+    class Interrupted:
+        @staticmethod
+        def GOMP_parallel(*_: object) -> None:
+            pass
+
+    monkeypatch.setattr(parallel, "_openmp", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        in_shares(lambda share, mine: None, 2, 2)
 
 
 @pytest.mark.parametrize("module", ["crossmodal.kernels.dispatch", "crossmodal.synthetic.arithmetic"])
@@ -223,5 +265,4 @@ import {module}
 assert {{(n, d) for n, d, size, device in called if size == 1 and device == "cpu"}} >= {{
     (n, d) for n in ("exp", "log", "expm1", "sqrt") for d in (torch.float32, torch.float64)}}, called
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-2000:]
+    run(code)

@@ -162,11 +162,10 @@ def test_large_scores() -> None:
 def test_merging_fails_without_weights(monkeypatch) -> None:
     """Mutant: average the segments instead of weighting them by their mass."""
 
-    def average(parts, output, lse) -> None:
-        output.copy_(sum(p[0] for p in parts) / max(1, len(parts)) if parts else torch.zeros_like(output))
-        lse.copy_(torch.stack([p[1] for p in parts]).logsumexp(0) if parts else torch.full_like(lse, -torch.inf))
+    def average(first, second, room):
+        return torch.add(first[0], second[0], out=room).mul_(0.5), torch.logaddexp(first[1], second[1])
 
-    monkeypatch.setattr(merged, "merge", average)
+    monkeypatch.setattr(merged, "merge_two", average)
     q, k, v, bounds = problem("vit with text")
     with pytest.raises(AssertionError):
         close(segment_attention(q, k, v, bounds, impl="torch"), reference(q, k, v, bounds))
@@ -180,6 +179,27 @@ def test_coalitions_are_subsets_by_default() -> None:
     chosen = segment_attention(q, k, v, bounds, [(3, 0), (2,)], impl="torch")
     assert chosen.coalitions == ((0, 3), (2,))
     assert torch.equal(chosen.output[0], found.output[found.coalitions.index((0, 3))])
+
+
+@pytest.mark.parametrize(("dtype", "rel"), [(torch.float32, 1e-6), (torch.float16, 2e-3)])
+def test_a_coalition_begins_where_another_has_come_to(monkeypatch, dtype, rel) -> None:
+    """In any order, with repetitions; in half precision none begins at what was rounded."""
+    q, k, v, bounds = problem("four segments", dtype)
+    wanted = [(0, 1, 2), (2, 3), (0, 1), (0, 1, 2, 3), (), (0, 1, 2), (3,)]
+    sizes: list[torch.dtype] = []
+    two = merged.merge_two
+
+    def counted(first, second, room):
+        sizes.append(first[0].dtype)
+        return two(first, second, room)
+
+    monkeypatch.setattr(merged, "merge_two", counted)
+    found = segment_attention(q, k, v, bounds, wanted, impl="torch")
+    close(found, reference(q, k, v, bounds, coalitions=wanted), rel)
+    if dtype == torch.float32 and torch.get_num_threads() == 1:
+        assert len(sizes) == 2 + 1 + 1 + 1  # the third begins at a segment, for none before it ends there
+    assert set(sizes) == {torch.float32}
+    assert torch.equal(found.output[0], found.output[5])
 
 
 def test_scale_is_used() -> None:

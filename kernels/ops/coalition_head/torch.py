@@ -14,6 +14,7 @@ maxima of the groups name the first group that reaches the row's maximum, and on
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from crossmodal.kernels.checks import accumulator
@@ -58,7 +59,7 @@ def coalition_head_torch(
     buffers = [image.new_empty(3, min(ROWS, n) * wi.shape[0], dtype=acc) for _ in range(shares)]
     safe = (math.log(torch.finfo(acc).max) - math.log(wi.shape[0])) / 2 - 1  # of both, sums of products do not overflow
 
-    def work(share: int, mine: range) -> None:
+    def work(share: int, mine: Iterable[int]) -> None:
         for block in mine:
             rows = slice(block * ROWS, min(block * ROWS + ROWS, n))
             count = rows.stop - rows.start

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
@@ -207,23 +207,16 @@ Add = Callable[[int, Tensor], Tensor]
 
 def _deal(blocks: list[Block], shares: int, add: Add, count: _Counter, ahead: bool = True) -> None:
     """Call `add` on every block, share by share; with `ahead` the next block is read during the call."""
-    stop = threading.Event()
 
-    def work(share: int, mine: range) -> None:
+    def work(share: int, mine: Iterable[int]) -> None:
         with ThreadPoolExecutor(1) as reader:
             # a copy is what is read ahead; without, rows are read where they are used
             read = ((*blocks[i][:2], _native(blocks[i][2], copy=ahead)) for i in mine)
-            try:
-                for name, start, rows in _read_ahead(reader, read) if ahead else read:
-                    if stop.is_set():
-                        return
-                    x = torch.from_numpy(rows)
-                    if not torch.isfinite(add(share, x)).all():
-                        raise _not_finite(name, start, x)
-                    count(x.shape[0])
-            except BaseException:  # of `progress` too: the other shares need not go on to the end
-                stop.set()
-                raise
+            for name, start, rows in _read_ahead(reader, read) if ahead else read:
+                x = torch.from_numpy(rows)
+                if not torch.isfinite(add(share, x)).all():
+                    raise _not_finite(name, start, x)
+                count(x.shape[0])
 
     in_shares(work, len(blocks), shares)
 

@@ -15,6 +15,7 @@ nothing visible was lost.  Columns without this certificate are computed again w
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -76,7 +77,7 @@ def _panel(
     of_block = [(torch.empty_like(row_max), torch.empty_like(row_max)) for _ in range(shares)]
     rows = [Left(stripe) for stripe in stripes]
 
-    def work(share: int, mine: range) -> None:
+    def work(share: int, mine: Iterable[int]) -> None:
         for j in (block * COLUMNS for block in mine):
             block = v[j : j + COLUMNS].to(acc)
             columns = Right(block) if digits is None else right(block)
@@ -87,7 +88,7 @@ def _panel(
     if digits is not None:
         room = digits[:, :n].split(height, 1)
 
-        def write_digits(_: int, mine: range) -> None:
+        def write_digits(_: int, mine: Iterable[int]) -> None:
             for i in mine:
                 rows[i] = left(stripes[i], room[i])
 

@@ -1,8 +1,9 @@
-"""K3 with one attention call a segment and an exact merge, for a share of the heads a thread."""
+"""K3 with one attention call a segment and an exact merge, for some heads at a time, dealt to threads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from crossmodal.kernels.checks import accumulator
@@ -13,7 +14,12 @@ from torch.nn.functional import pad
 QUERIES = 512
 LANES = 16  # float32 numbers in the widest vector of any processor it may run on
 WORTH = 4  # keys left over that cost more than a mask
-LARGE = 1e10  # the score of such a key overflows for huge queries only
+
+Part = tuple[Tensor, Tensor]
+"""Output (B, H, Nq, D) and log-sum-exp (B, H, Nq) of some of the keys, in the accumulator's dtype."""
+Block = tuple[slice, slice]
+"""Samples and heads."""
+Flash = Callable[..., Part]
 
 
 def segment_attention_torch(
@@ -26,30 +32,35 @@ def segment_attention_torch(
     scale: float,
 ) -> tuple[Tensor, Tensor]:
     """Output (S, B, H, Nq, D) and log-sum-exp (S, B, H, Nq) of every coalition."""
-    acc, wanted = accumulator(q.dtype), sorted({g for coalition in coalitions for g in coalition})
-    shape = (len(coalitions), *q.shape)
+    acc, shape = accumulator(q.dtype), (len(coalitions), *q.shape)
     output, lse = q.new_empty(shape, dtype=v.dtype), q.new_empty(shape[:-1], dtype=acc)
+    cpu, wanted = q.device.type == "cpu", sorted({g for coalition in coalitions for g in coalition})
+    flash = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+    flash = flash if cpu and acc == torch.float32 and q.numel() else None
     blocks = list(_blocks(q, workers(q.shape[0] * q.shape[1], q.device)))
-    shares = workers(len(blocks), q.device)
 
-    def work(_: int, mine: range) -> None:
-        for at in (blocks[i] for i in mine):
-            # in `acc`, for a rounded segment output would be rounded again by the merge
-            queries, keys, values = (x[at].to(acc) for x in (q, k, v))
-            kept = None if keep is None else keep[at[0]]
-            segments = {}
-            for g in wanted:
-                part = slice(bounds[g], bounds[g + 1])
-                segments[g] = _attend(queries, keys, values, part, kept, scale)
-            for index, coalition in enumerate(coalitions):
-                merge([segments[g] for g in coalition], output[index][at], lse[index][at])
+    def attend(segments: Mapping[int, _Segment]) -> None:
+        def work(_: int, mine: Iterable[int]) -> None:
+            for at in (blocks[i] for i in mine):
+                queries = q[at].to(acc)
+                parts = {g: segment.attended(at, queries, scale, flash) for g, segment in segments.items()}
+                samples, heads = at
+                merge(parts, coalitions, output[:, samples, heads], lse[:, samples, heads])
 
-    in_shares(work, len(blocks), shares)
+        in_shares(work, len(blocks), workers(len(blocks), q.device))
+
+    segments = {g: _Segment.of(k, v, keep, slice(bounds[g], bounds[g + 1])) for g in wanted}
+    if flash is None:
+        attend(segments)
+        return output, lse
+    attend({g: segment.whole_lanes(k, v, bounds[g]) for g, segment in segments.items()})
+    if bool(lse.sum().isnan()):  # its own, or the product of a query with a key beside a segment overflowed
+        attend({g: segment.whole_lanes() for g, segment in segments.items()})
     return output, lse
 
 
-def _blocks(q: Tensor, shares: int) -> Iterator[tuple[slice, slice]]:
-    """Samples and heads of each block: about one block a thread, because a fused attention call costs the less the larger it is."""
+def _blocks(q: Tensor, shares: int) -> Iterator[Block]:
+    """About one block a share, because a fused attention call costs the less the larger it is."""
     batch, heads = q.shape[:2]
     fit = max(1, -(-batch * heads // shares))
     by_head, by_sample = max(1, min(heads, fit)), max(1, fit // max(1, heads))
@@ -58,93 +69,113 @@ def _blocks(q: Tensor, shares: int) -> Iterator[tuple[slice, slice]]:
             yield slice(b, b + by_sample), slice(h, h + by_head)
 
 
-def merge(parts: list[tuple[Tensor, Tensor]], output: Tensor, lse: Tensor) -> None:
-    """``O = sum_g exp(lse_g - lse) O_g``, ``lse = logsumexp_g lse_g``; no part, or only empty ones: 0 and -inf."""
-    if not parts:
-        output.zero_()
-        lse.fill_(-torch.inf)
-    elif len(parts) == 1:
-        output.copy_(parts[0][0])
-        lse.copy_(parts[0][1])
-    else:
-        lses = torch.stack([part[1] for part in parts])
-        largest = lses.amax(0)
-        weights = (lses - torch.where(torch.isneginf(largest), 0.0, largest)).exp_()
-        total = weights.sum(0)
-        lse.copy_(largest + total.log())
-        weights /= torch.where(total > 0, total, 1.0)
-        mixed = output if output.dtype == weights.dtype else torch.empty_like(parts[0][0])
-        shares = weights.unsqueeze(-1)
-        if len(parts) == 2:  # one pass instead of two
-            torch.lerp(parts[0][0], parts[1][0], shares[1], out=mixed)
-        else:
-            torch.mul(parts[0][0], shares[0], out=mixed)
-            for (part, _), share in zip(parts[1:], shares[1:], strict=True):
-                mixed.addcmul_(part, share)
-        if mixed is not output:
-            output.copy_(mixed)
+def merge(segments: Mapping[int, Part], coalitions: Sequence[tuple[int, ...]], output: Tensor, lse: Tensor) -> None:
+    """``O = sum_g exp(lse_g - lse) O_g``, ``lse = logsumexp_g lse_g``; no segment, or only empty ones: 0 and -inf.
 
-
-def _attend(
-    q: Tensor, all_keys: Tensor, all_values: Tensor, part: slice, kept: Tensor | None, scale: float
-) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp of the segment `part` of the keys."""
-    k, v, keep = all_keys[:, :, part], all_values[:, :, part], None if kept is None else kept[:, part]
-    if not k.shape[2] or not q.numel():
-        return torch.zeros_like(q), q.new_full(q.shape[:-1], -torch.inf)
-    flash = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
-    if q.device.type == "cpu" and flash is not None and q.dtype == torch.float32:
-        output, lse = _fused(flash, q, *_whole_lanes(all_keys, all_values, part, keep), scale)
-        if bool(lse.isnan().any()):  # its own, or the product of a query with a key beside it overflowed
-            output, lse = _fused(flash, q, *_whole_lanes(all_keys, all_values, part, keep, copy=True), scale)
-    else:
-        blocks = [_softmax_block(block, k, v, keep, scale) for block in q.split(QUERIES, 2)]
-        output, lse = (torch.cat(x, 2) for x in zip(*blocks, strict=True))
-    if keep is not None:
-        empty = ~keep.any(1)[:, None, None]  # the fused kernel reports log-sum-exp 0 for a row without keys
-        output = torch.where(empty[..., None], 0.0, output)
-        lse = torch.where(empty, -torch.inf, lse)
-    return output, lse
-
-
-def _fused(
-    flash: Callable[..., tuple[Tensor, Tensor]], q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None, scale: float
-) -> tuple[Tensor, Tensor]:
-    """torch's fused attention, with a mask (B or 1, keys) of the keys that are seen."""
-    mask = None
-    if seen is not None:
-        mask = torch.zeros(seen.shape, dtype=q.dtype, device=q.device).masked_fill_(~seen, -torch.inf)
-        mask = mask[:, None, None, :].expand(q.shape[0], 1, q.shape[2], -1)
-    q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))  # it assumes this
-    return flash(q, k, v, attn_mask=mask, scale=scale)
-
-
-def _whole_lanes(
-    all_keys: Tensor, all_values: Tensor, part: slice, keep: Tensor | None, copy: bool = False
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Keys, values and mask of a segment, filled up to a multiple of `LANES` by keys that nobody sees, where that is worth it.
-
-    The fused kernel takes what is left of the last vector key by key: 77 keys cost half as much again as 80.  The keys
-    beside the segment serve, without a copy, unless even unseen they would spoil it: a weight of zero times infinity.
-    With `copy` they are zeros.
+    Segment by segment, so that a coalition begins where another has come to.
     """
-    count = part.stop - part.start
-    spare = -count % LANES
-    if not 0 < spare <= LANES - WORTH:
-        return all_keys[:, :, part], all_values[:, :, part], keep
-    seen = torch.ones(1, count, dtype=torch.bool, device=all_keys.device) if keep is None else keep
-    both = (all_keys, all_values)
-    for before in () if copy else (spare, 0):
-        whole = slice(part.start - before, part.stop + spare - before)
-        beside = slice(whole.start, part.start) if before else slice(part.stop, whole.stop)
-        exists = whole.start >= 0 and whole.stop <= all_keys.shape[2]
-        if exists and all(bool(x[:, :, beside].abs().amax() < LARGE) for x in both):
-            return all_keys[:, :, whole], all_values[:, :, whole], pad(seen, (before, spare - before))
-    k, v = (pad(x[:, :, part], (0, 0, 0, spare)) for x in both)
-    return k, v, pad(seen, (0, spare))
+    known: dict[tuple[int, ...], Part] = {(g,): part for g, part in segments.items()}
+    for coalition, room, total in zip(coalitions, output, lse, strict=True):
+        if not coalition:
+            room.zero_()
+            total.fill_(-torch.inf)
+            continue
+        start = next(n for n in range(len(coalition), 0, -1) if coalition[:n] in known)
+        part = known[coalition[:start]]
+        for g in coalition[start:]:
+            part = merge_two(part, known[g,], room)
+        if part[0] is not room:
+            room.copy_(part[0])
+        elif len(coalition) > 1:
+            known[coalition] = part
+        total.copy_(part[1])
 
 
-def _softmax_block(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+def merge_two(first: Part, second: Part, room: Tensor) -> Part:
+    """Both parts as one; its output is written to `room` where dtypes allow it, which may be the first one's."""
+    lse = torch.logaddexp(first[1], second[1])
+    share = torch.sub(second[1], first[1]).sigmoid_().masked_fill_(torch.isneginf(lse), 0.0)
+    room = room if room.dtype == first[0].dtype else torch.empty_like(first[0])
+    return torch.lerp(first[0], second[0], share.unsqueeze(-1), out=room), lse
+
+
+class _Segment(NamedTuple):
+    """The keys of a segment, perhaps with some that nobody sees."""
+
+    k: Tensor
+    """(B, H, K, D), as is `v`."""
+    v: Tensor
+    seen: Tensor | None
+    """(B, K), or None: all."""
+    empty: Tensor | None
+    """(B, 1, 1) samples without keys, or None: no such sample."""
+    mask: Tensor | None
+    """(B, 1, 1, K), added to the scores by fused attention, or None."""
+
+    @staticmethod
+    def of(k: Tensor, v: Tensor, keep: Tensor | None, part: slice) -> _Segment:
+        seen = None if keep is None else keep[:, part]
+        empty = None if seen is None else ~seen.any(1)[:, None, None]
+        if empty is not None and empty.device.type == "cpu" and not bool(empty.any()):
+            empty = None  # to replace nothing would be a pass over the output
+        return _Segment(k[:, :, part], v[:, :, part], seen, empty, None)
+
+    def whole_lanes(self, k: Tensor | None = None, v: Tensor | None = None, start: int = 0) -> _Segment:
+        """The segment for fused attention, with keys up to a multiple of `LANES`, which nobody sees, where that is worth it.
+
+        Fused attention takes what is left of the last vector key by key: 77 keys cost half as much again as 80.  Of
+        all keys `k` and values `v` those beside the segment, which begins at `start`, serve without a copy, unless
+        even unseen they would spoil it: a weight of zero times infinity.  Otherwise it is zeros.  (A score that is not
+        finite shows in the log-sum-exp.)
+        """
+        count = self.k.shape[2]
+        spare = -count % LANES
+        if not 0 < spare <= LANES - WORTH:
+            return self if self.seen is None else self._replace(mask=self._mask(0, 0))
+        for before in (spare, 0):
+            whole = slice(start - before, start + count + spare - before)
+            if k is None or v is None or whole.start < 0 or whole.stop > k.shape[2]:
+                continue
+            beside = slice(whole.start, start) if before else slice(start + count, whole.stop)
+            if bool(v[:, :, beside].sum(dtype=accumulator(v.dtype)).isfinite()):
+                return self._replace(k=k[:, :, whole], v=v[:, :, whole], mask=self._mask(before, spare))
+        zeros = (0, 0, 0, spare)
+        return self._replace(k=pad(self.k, zeros), v=pad(self.v, zeros), mask=self._mask(0, spare))
+
+    def _mask(self, before: int, spare: int) -> Tensor:
+        """What hides the spare keys, so many of which come before the segment's own, and those that are not kept."""
+        batch, count = self.k.shape[0], self.k.shape[2]
+        seen = () if self.seen is None else (batch,)
+        mask = self.k.new_full((*seen, 1, 1, count + spare), -torch.inf, dtype=accumulator(self.k.dtype))
+        own = mask[..., before : before + count]
+        if self.seen is None:
+            own.zero_()
+        else:
+            own.masked_fill_(self.seen[:, None, None], 0.0)
+        return mask.expand(batch, 1, 1, -1)
+
+    def attended(self, at: Block, q: Tensor, scale: float, flash: Flash | None) -> Part:
+        """What the queries (B, H, Nq, D) of one block get from these keys."""
+        samples = at[0]
+        k, v = self.k[at].to(q.dtype), self.v[at].to(q.dtype)
+        if not k.shape[2] or not q.numel():
+            return torch.zeros_like(q), q.new_full(q.shape[:-1], -torch.inf)
+        if flash is not None:
+            mask = None if self.mask is None else self.mask[samples].expand(-1, -1, q.shape[2], -1)
+            q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))  # it assumes this
+            output, lse = flash(q, k, v, attn_mask=mask, scale=scale)
+        else:
+            keep = None if self.seen is None else self.seen[samples]
+            parts = [_softmax_block(block, k, v, keep, scale) for block in q.split(QUERIES, 2)]
+            output, lse = (torch.cat(x, 2) for x in zip(*parts, strict=True))
+        if self.empty is not None:
+            empty = self.empty[samples]  # fused attention reports log-sum-exp 0 for a row without keys
+            output = output.masked_fill_(empty[..., None], 0.0)
+            lse = lse.masked_fill_(empty, -torch.inf)
+        return output, lse
+
+
+def _softmax_block(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None, scale: float) -> Part:
     scores = (q @ k.transpose(-1, -2)) * scale
     if keep is not None:
         scores = scores.masked_fill(~keep[:, None, None, :], -torch.inf)

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from crossmodal.kernels.autotune import Config, choose
 from crossmodal.kernels.dispatch import on_device_of
-from crossmodal.kernels.ops.segment_attention.torch import merge, segment_attention_torch
+from crossmodal.kernels.ops.segment_attention.torch import Part, merge, segment_attention_torch
 from torch import Tensor
 
 LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
@@ -159,17 +159,16 @@ def segment_attention_triton(
         at = [coalitions.index(s) for s in ((0,), (1,), (0, 1))]
         _launch(q, k, v, bounds, keep8, scale, config, [output[i] for i in at], [lse[i] for i in at])
         if () in coalitions:
-            merge([], output[coalitions.index(())], lse[coalitions.index(())])
+            merge({}, [()], output[coalitions.index(()), None], lse[coalitions.index(()), None])
         return output, lse
-    segments = []
+    segments: list[Part] = []
     for first in range(0, len(bounds) - 1, 2):
         pair = (*bounds[first : first + 3], bounds[-1])[:3]  # an odd last segment is paired with an empty one
         outputs = list(q.new_empty((3, *q.shape), dtype=torch.float32))
         lses = list(q.new_empty((3, *q.shape[:-1]), dtype=torch.float32))
         _launch(q, k, v, pair, keep8, scale, config, outputs, lses)
         segments += list(zip(outputs[:2], lses[:2], strict=True))
-    for index, coalition in enumerate(coalitions):
-        merge([segments[g] for g in coalition], output[index], lse[index])
+    merge(dict(enumerate(segments)), coalitions, output, lse)
     return output, lse
 
 
