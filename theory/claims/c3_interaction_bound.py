@@ -7,9 +7,10 @@ from typing import Any
 
 from sympy import Abs, Rational, sqrt
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, unit, vectors
 from ..proof import Proof, square, wedge
+from ..trust import TAYLOR
 
 joint, kappa = scalars("J kappa")
 d_i, d_t, h_t = vectors("d_I d_T Hd_T")
@@ -94,13 +95,7 @@ CLAIM = Claim(
     inputs=(*(Input(k, "rows", "1", "d") for k in ("u", "v", "u_0", "v_0")), Input("H", "rows", "d", "d")),
     bind=bind,
     derive=derive,
-    trust=(
-        Fact(
-            "Taylor",
-            "Taylor's theorem with the remainder at an intermediate point",
-            "Rudin, Principles of Mathematical Analysis, 5.15",
-        ),
-    ),
+    trust=(TAYLOR,),
     tight=(Instance({**ONE, "kappa": [[1]]}, "the cosine of aligned features", "bound"),),
     necessity={"mixed": Instance({**ONE, "kappa": [["1/2"]]}, "kappa below the norm", "bound")},
     on_features=on_features,

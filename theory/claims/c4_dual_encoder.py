@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, scalars, unit, vectors
 from ..proof import Proof
+from ..trust import L2
 
 joint, f_it, f_i, f_t, f_0, clv, con = scalars("J f_IT f_I f_T f_0 CLV Con_IT")
 u, v, mu, nu = vectors("u v mu_I mu_T")
@@ -82,8 +83,7 @@ CLAIM = Claim(
     inputs=(Input("U", "unit_rows", "N", "d"), Input("V", "unit_rows", "N", "d")),
     bind=bind,
     derive=derive,
-    trust=(Fact("L2", "square-integrable random vectors with E<u,v> form an inner-product space, constants among them",
-                "Kallenberg, Foundations of Modern Probability, ch. 1"),),
+    trust=(L2,),
     tight_note="identities",
     necessity={"baselines": Instance({"U": unit([1, 0], [0, 1]), "V": unit([1, 0], [1, 0]), "u_0": unit([0, 1])}, "a baseline that is not the mean", "mean")},
     on_features=on_features,

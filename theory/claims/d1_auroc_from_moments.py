@@ -7,9 +7,10 @@ from typing import Any
 
 from sympy import Rational
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, vectors
 from ..proof import Proof, Tensor, square
+from ..trust import L2
 
 auroc, gap, m_in, m_out, v_in, v_out = scalars("AUROC D m_in m_out V_in V_out")
 proxy, bound, tilted_mass, t = scalars("S E H t")
@@ -146,10 +147,7 @@ CLAIM = Claim(
     ),
     bind=bind,
     derive=derive,
-    trust=(
-        Fact("L2", "square-integrable random vectors with E<u,v> form an inner-product space, constants among them",
-             "Kallenberg, Foundations of Modern Probability, ch. 1"),
-    ),
+    trust=(L2,),
     tight=(
         Instance({"X_in": [[0], [1]], "X_out": [[0]], "scale": [[1]], "t": [[1]]}, "half of the in-scores tie with the out-score", "cantelli"),
         Instance({"X_in": [[0], [2]], "X_out": [[0]], "scale": [["100/101"]], "t": [[1]]}, "t = D/S", "exponent"),

@@ -7,9 +7,10 @@ from typing import Any
 
 from sympy import Rational
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Recursion, Relation, norm2, scalars, unit, vectors
 from ..proof import Proof, square, wedge
+from ..trust import L2
 from .d1_auroc_from_moments import MOMENTS, auroc, cantelli, gap, m_in, m_out, moments, v_in, v_out, won
 
 con_tt, con_st, own = scalars("Con_IT_tt Con_IT_st Con_TT_tt")
@@ -116,8 +117,7 @@ CLAIM = Claim(
     inputs=(Input("U_t", "unit_rows", "N", "d"), Input("U_s", "unit_rows", "M", "d"), Input("V_t", "unit_rows", "K", "d")),
     bind=bind,
     derive=derive,
-    trust=(Fact("L2", "square-integrable random vectors with E<u,v> form an inner-product space, constants among them",
-                "Kallenberg, Foundations of Modern Probability, ch. 1"),),
+    trust=(L2,),
     tight=(
         Instance({"U_t": BOTH, "U_s": unit([-1, 0]), "V_t": AXIS}, "images along the concept or against it, out-images against it", "separation"),
         Instance({"U_t": BOTH, "U_s": BOTH, "V_t": AXIS}, "images along the concept or against it", "spread_in"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Input, Instance, Recursion, Relation, matrix, scalars, unit
 from ..proof import Proof
+from ..trust import WISHART
 
 Q = matrix("Q", "P", "P")
 x, y, e = matrix("x", "P", 1), matrix("y", "P", 1), matrix("e", "P", 1)
@@ -99,9 +100,7 @@ CLAIM = Claim(
             Input("E_0", "real", low="0"), Input("r", "real", low="0"), Input("v", "real", low="0")),
     bind=bind,
     derive=derive,
-    trust=(Fact("Wishart", "for n x P Gaussian features, n < P - 1, the row-space projector is orthogonally invariant, E[Q] = (n/P) I, "
-                "E[(v'Qv)^2] = n(n+2)/(P(P+2)) for a unit v, and the trace of the expected inverse Gram matrix is n/(P - n - 1)",
-                "Muirhead, Aspects of Multivariate Statistical Theory, ch. 3"),),
+    trust=(WISHART,),
     tight_note="identities",
     necessity={"projector": Instance({"Q": unit([2, 0], [0, 0]), "x": [[1], [0]], "y": [[0], [0]], "D": [[1]], "E_0": [[1]], "r": [["1/2"]], "v": [[0]]},
                                      "an overshooting update", "step")},

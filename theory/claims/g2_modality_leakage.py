@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Input, Instance, Relation, scalars
 from ..proof import Proof, square
+from ..trust import WISHART
 
 m, size, x, y, alpha, beta, leak, d_i, outside = scalars("m P x y alpha beta leak d_I e2")
 
@@ -96,9 +97,7 @@ CLAIM = Claim(
     inputs=(Input("m", "real", low="0", high="24"), Input("P", "real", low="2", high="50"), Input("d_I", "real", low="0", high="24"), Input("e2", "real", low="0")),
     bind=bind,
     derive=derive,
-    trust=(Fact("Wishart", "for n x P Gaussian features, n < P - 1, the row-space projector is orthogonally invariant, E[Q] = (n/P) I, "
-                "E[(v'Qv)^2] = n(n+2)/(P(P+2)) for a unit v, and the trace of the expected inverse Gram matrix is n/(P - n - 1)",
-                "Muirhead, Aspects of Multivariate Statistical Theory, ch. 3"),),
+    trust=(WISHART,),
     tight_note="identities",
     necessity={
         "sizes": Instance({"m": [[1]], "P": [[1]], "d_I": [[1]], "e2": [[1]], "P_one": [[0]]}, "P = 1: y is not determined", "identity_part"),

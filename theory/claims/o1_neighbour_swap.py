@@ -7,9 +7,10 @@ from typing import Any
 
 from sympy import Identity, Rational
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Input, Instance, Relation, matrix, unit
 from ..proof import Proof
+from ..trust import SPECTRAL
 
 P, Q, D, X = matrix("P", "d", "d"), matrix("Q", "d", "d"), matrix("D", "d", "d"), matrix("X", "d", "d")
 eye = Identity(P.shape[0])
@@ -67,8 +68,7 @@ CLAIM = Claim(
     inputs=(Input("P", "projector", "d"), Input("Q", "projector", "d")),
     bind=bind,
     derive=derive,
-    trust=(Fact("spectral", "a real symmetric matrix has an orthonormal eigenbasis; so |R|^2 is the largest eigenvalue of R R', and the "
-                "eigenvalues of Q1 Q2 Q1 are squared cosines of principal angles", "Horn and Johnson, Matrix Analysis, 4.1 and 7.3"),),
+    trust=(SPECTRAL,),
     tight=(Instance({"P": unit([1, 0], [0, 0]), "Q": unit(["1/2", "1/2"], ["1/2", "1/2"])}, "45 degrees", "half"),),
     necessity={
         "projector_s": Instance({"P": unit([2, 0], [0, 0]), "Q": unit(["1/2", "1/2"], ["1/2", "1/2"])}, "an overshooting step", "half"),

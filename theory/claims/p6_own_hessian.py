@@ -7,9 +7,10 @@ from typing import Any
 
 from sympy import Abs, Rational
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, unit, vectors
 from ..proof import Proof, square
+from ..trust import TAYLOR
 
 f_s, f_t, slope_s, slope_t, lip, kappa, own_t, mixed_t = scalars("F_s F_t slope_s slope_t Lambda kappa own_t mixed_t")
 move, own, mixed = vectors("D own mixed")
@@ -115,7 +116,7 @@ CLAIM = Claim(
     inputs=(Input("U", "unit_rows", "N", "d"), Input("V", "unit_rows", "N", "d"), Input("w", "rows", "1", "d"), Input("D", "rows", "1", "d")),
     bind=bind,
     derive=derive,
-    trust=(Fact("Taylor", "Taylor's theorem with the remainder at an intermediate point", "Rudin, Principles of Mathematical Analysis, 5.15"),),
+    trust=(TAYLOR,),
     tight=(
         Instance(ONE, "along the top eigenvector", "bound"),
         Instance(PAIRS, "two matched pairs against the same pairs exchanged", "difference"),

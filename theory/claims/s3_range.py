@@ -7,9 +7,10 @@ from typing import Any
 
 from sympy import Rational
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, unit, vectors
 from ..proof import Proof, square
+from ..trust import L2
 
 con, len_u, len_v = scalars("Con q_u q_v")
 u, v, mu, nu = vectors("u v mu nu")
@@ -79,8 +80,7 @@ CLAIM = Claim(
     inputs=(Input("U", "unit_rows", "N", "d"), Input("V", "unit_rows", "N", "d")),
     bind=bind,
     derive=derive,
-    trust=(Fact("L2", "square-integrable random vectors with E<u,v> form an inner-product space, constants among them",
-                "Kallenberg, Foundations of Modern Probability, ch. 1"),),
+    trust=(L2,),
     tight=(
         Instance({"U": unit([1, 0], [1, 0]), "V": unit([1, 0], [1, 0])}, "both constant and equal", "upper"),
         Instance({"U": unit([1, 0], [1, 0]), "V": unit([-1, 0], [-1, 0])}, "both constant and opposite", "lower"),

@@ -7,9 +7,10 @@ from typing import Any
 
 from sympy import Abs, Rational, sqrt
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, unit, vectors
 from ..proof import Proof, Tensor, square
+from ..trust import L2
 
 before, after, own_i, own_t, e_i, e_t = scalars("Con_IT Con_IT_new Con_II Con_TT_new e_I e_T")
 u, u_new, v, v_new = vectors("u u_new v v_new")
@@ -138,8 +139,7 @@ CLAIM = Claim(
     ),
     bind=bind,
     derive=derive,
-    trust=(Fact("L2", "square-integrable random vectors with E<u,v> form an inner-product space, constants among them",
-                "Kallenberg, Foundations of Modern Probability, ch. 1"),),
+    trust=(L2,),
     tight=(
         Instance({"U": unit([-1, 0]), "U_new": unit([1, 0]), "V": unit([1, 0]), "V_new": unit([1, 0])}, "images turn round", "drift"),
         Instance({"U": unit([-1, 0]), "U_new": unit([1, 0]), "V": unit(["3/5", "4/5"], ["3/5", "-4/5"]),

@@ -10,10 +10,11 @@ from typing import Any
 import sympy
 from sympy import Abs, Rational, sqrt
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..errors import InputError
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, unit, vectors
 from ..proof import Proof, square
+from ..trust import MCDIARMID
 
 n_s, n_t = scalars("n_s n_t")
 before, swap_u, swap_v = scalars("Con Con_u Con_v")
@@ -204,8 +205,7 @@ CLAIM = Claim(
     ),
     bind=bind,
     derive=derive,
-    trust=(Fact("McDiarmid", "a function of independent variables that moves by at most c_i when variable i alone changes satisfies "
-                "P(|f - E f| >= e) <= 2 exp(-2 e^2 / sum c_i^2)", "McDiarmid, On the method of bounded differences, 1989, Lemma 1.2"),),
+    trust=(MCDIARMID,),
     tight=(
         Instance({"U": AXIS * 2, "V": AXIS * 3, "u_new": [[-1, 0]], "v_new": AXIS, "e": [[1]], "ell": [[1]]}, "an image turned round", "image"),
         Instance({"U": AXIS * 2, "V": AXIS * 3, "u_new": AXIS, "v_new": [[-1, 0]], "e": [[1]], "ell": [[1]]}, "a text turned round", "text"),

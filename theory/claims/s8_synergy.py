@@ -7,9 +7,10 @@ from typing import Any
 
 from sympy import Identity, Rational, Trace
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, matrix, norm2, scalars, unit, vectors
 from ..proof import Proof, Tensor, square
+from ..trust import L2
 
 clv, con, own_i, own_t, len_u, len_v, n = scalars("CLV Con_IT Con_II Con_TT q_u q_v n")
 u, v, mu, nu = vectors("u v mu nu")
@@ -124,8 +125,7 @@ CLAIM = Claim(
     inputs=(Input("U", "unit_rows", "N", "d"), Input("V", "unit_rows", "N", "d")),
     bind=bind,
     derive=derive,
-    trust=(Fact("L2", "square-integrable random vectors with E<u,v> form an inner-product space, constants among them",
-                "Kallenberg, Foundations of Modern Probability, ch. 1"),),
+    trust=(L2,),
     tight=(Instance({"U": PAIRS, "V": PAIRS}, "texts equal to their images", "bound"),),
     necessity={"unit": Instance({"U": unit([2, 0], [-2, 0]), "V": unit([2, 0], [-2, 0])}, "length 2", "bound")},
     on_features=on_features,

@@ -8,9 +8,10 @@ from typing import Any
 from sympy import Rational, Trace
 
 from .. import softmax
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Recursion, Relation, matrix, norm2, scalars, unit, vectors
 from ..proof import Proof, square, wedge
+from ..trust import TAYLOR_OF_LOG_SUM_EXP
 
 eta, n = scalars("eta n")
 Z, W, Y = matrix("Z", "N", "d"), matrix("W", "d", "C"), matrix("Y", "N", "C")
@@ -154,8 +155,7 @@ CLAIM = Claim(
     ),
     bind=bind,
     derive=derive,
-    trust=(Fact("Taylor", "f(1) = f(0) + f'(0) + f''(x)/2 for some x in [0, 1] if f is twice continuously differentiable; the derivatives of "
-                "log sum exp along a line are the mean and the variance of the slopes under the softmax", "Rudin, Principles of Mathematical Analysis, 5.15"),),
+    trust=(TAYLOR_OF_LOG_SUM_EXP,),
     tight=(
         Instance({"Z": unit([1]), "W": unit([1]), "Y": unit([0]), "G_t": unit([1]), "eta": [[1]], "y": [[1]]}, "a quadratic", "squared"),
         Instance({"Z": unit([1]), "W": unit([0], [0]), "Y": unit([0, 0]), "G_t": unit([1], [-1]), "eta": [["1/10"]], "y": [[1], [0]]},

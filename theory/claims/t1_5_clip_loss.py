@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Recursion, Relation, norm2, scalars, unit, vectors
 from ..proof import Proof, square
+from ..trust import TAYLOR_OF_CLIP_LOSS
 
 tau, loss, log_n, clv, cbar, delta_bar = scalars("tau L log_N CLV Cbar delta_mean")
 delta, top, spread, variance, moment, e_top, n = scalars("delta b R V M E_b n")
@@ -165,11 +166,7 @@ CLAIM = Claim(
     inputs=(Input("U", "unit_rows", "N", "d"), Input("V", "unit_rows", "N", "d"), Input("tau", "real", low="0", high="3")),
     bind=bind,
     derive=derive,
-    trust=(
-        Fact("Taylor", "f(1) = f(0) + f'(0) + f''(x)/2 and f(1) = f(0) + f'(x) for some x in [0, 1] if f is twice continuously differentiable; the "
-             "derivatives of log sum exp along a line are the mean and the variance of the slopes under the softmax; (e^y - 1 - y)/y^2, the integral "
-             "of (1 - s) e^{sy} over s in [0, 1], increases with y", "Rudin, Principles of Mathematical Analysis, 5.15 and 6.20"),
-    ),
+    trust=(TAYLOR_OF_CLIP_LOSS,),
     tight=(
         Instance({"U": unit([1, 0], [1, 0]), "V": unit([1, 0], [-1, 0]), "tau": [["1/10"]]}, "two scores, a high temperature", "hoeffding"),
         Instance({"U": unit([1, 0], [1, 0]), "V": unit([1, 0], [-1, 0]), "tau": [["1/100"]]}, "two scores, a high temperature", "bennett"),

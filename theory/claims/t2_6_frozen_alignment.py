@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, unit, vectors
 from ..proof import Proof
+from ..trust import L2
 
 clv_1, clv_2 = scalars("CLV_1 CLV_2")
 u, v, x, y = vectors("u v du dv")
@@ -82,8 +83,7 @@ CLAIM = Claim(
     inputs=(Input("U", "unit_rows", "N", "d"), Input("V", "unit_rows", "N", "d")),
     bind=bind,
     derive=derive,
-    trust=(Fact("L2", "square-integrable random vectors with E<u,v> form an inner-product space, constants among them",
-                "Kallenberg, Foundations of Modern Probability, ch. 1"),),
+    trust=(L2,),
     tight_note="an identity",
     necessity={"frozen": Instance({"U": unit([1, 0]), "V": unit([1, 0]), "move": unit([-1, 1])}, "the image feature turns")},
     on_features=on_features,

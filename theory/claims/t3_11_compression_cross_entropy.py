@@ -8,9 +8,10 @@ from typing import Any
 from sympy import Rational, sqrt
 
 from .. import softmax
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Recursion, Relation, matrix, norm2, scalars, unit, vectors
 from ..proof import Proof, square, wedge
+from ..trust import TAYLOR_OF_SOFTMAX
 from .t3_10_span import halves
 
 Z, C, P, N, A = (
@@ -267,8 +268,7 @@ CLAIM = Claim(
     ),
     bind=bind,
     derive=derive,
-    trust=(Fact("Taylor", "f(1) = f(0) + f'(x) for some x in [0, 1] if f is differentiable, for f the softmax along a line in a fixed direction; "
-                "its derivative is the covariance of the two directions under the softmax", "Rudin, Principles of Mathematical Analysis, 5.10 and 5.15"),),
+    trust=(TAYLOR_OF_SOFTMAX,),
     tight=(
         Instance(FAINT, "two equally likely classes and small logits", "softmax"),
         Instance(FAINT, "one class around zero: all of the features is scatter", "push"),

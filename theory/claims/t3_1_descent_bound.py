@@ -7,9 +7,10 @@ from typing import Any
 
 from sympy import Rational
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, unit, vectors
 from ..proof import Proof, square
+from ..trust import TAYLOR
 
 forgetting, slope, curvature, lip = scalars("F slope h Lambda")
 move, bent = vectors("D HD")
@@ -78,7 +79,7 @@ CLAIM = Claim(
     inputs=(Input("Z", "unit_rows", "N", "d"), Input("w", "rows", "1", "d"), Input("w_end", "rows", "1", "d"), Input("y", "column", "N")),
     bind=bind,
     derive=derive,
-    trust=(Fact("Taylor", "Taylor's theorem with the remainder at an intermediate point", "Rudin, Principles of Mathematical Analysis, 5.15"),),
+    trust=(TAYLOR,),
     tight=(
         Instance({"Z": unit([1, 0]), "w": unit([0, 0]), "w_end": unit([2, 0]), "y": [[0]]}, "along the top eigenvector", "bound"),
     ),

@@ -7,9 +7,10 @@ from typing import Any
 
 from sympy import Identity, Rational
 
-from ..claim import Assumption, Claim, Fact, Statement
+from ..claim import Assumption, Claim, Statement
 from ..language import Input, Instance, Relation, matrix, unit
 from ..proof import Proof
+from ..trust import SPECTRAL
 
 Q1, Q2 = matrix("Q1", "d", "d"), matrix("Q2", "d", "d")
 R, C = matrix("R", "d", "d"), matrix("C", "d", "d")
@@ -76,8 +77,7 @@ CLAIM = Claim(
     inputs=(Input("Q1", "projector", "d"), Input("Q2", "projector", "d")),
     bind=bind,
     derive=derive,
-    trust=(Fact("spectral", "a real symmetric matrix has an orthonormal eigenbasis; so |R|^2 is the largest eigenvalue of R R', and the "
-                "eigenvalues of Q1 Q2 Q1 are squared cosines of principal angles", "Horn and Johnson, Matrix Analysis, 4.1 and 7.3"),),
+    trust=(SPECTRAL,),
     tight=(
         Instance({"Q1": unit([1, 0], [0, 0]), "Q2": unit(["1/2", "1/2"], ["1/2", "1/2"])}, "45 degrees: c^2 = 1/2", "quarter"),
     ),
