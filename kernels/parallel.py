@@ -23,7 +23,7 @@ import torch
 Work = Callable[[int, Iterable[int]], None]
 """Takes the number of a share and its blocks, which end early when another share has failed."""
 
-_Region = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_Region = ctypes.CFUNCTYPE(None)
 # not empty in a child: OpenMP's threads have stayed behind, and who calls for them waits for ever
 _forked: list[int] = []
 if hasattr(os, "register_at_fork"):
@@ -53,32 +53,44 @@ def in_shares(work: Work, blocks: int, count: int) -> None:
                 return
             yield block
 
-    def shares(_: object = None) -> None:
+    def shares() -> Iterator[None]:
         try:
+            yield
             with torch.inference_mode(inference), torch.no_grad():
                 for share in left:  # taken by one thread each: a step of the iterator is one of the interpreter's
                     work(share, until_failure(range(share, blocks, count)))
                     next(done)
+        except GeneratorExit:  # no thread came for it
+            raise
         except BaseException as error:  # ctypes would print it, and go on
             failed.append(error)
+        yield
 
+    # A function of Python would let Ctrl-C in before its first line, where nothing can catch it.  These already wait inside `try`.
+    started = [shares() for _ in range(count)]
+    for taker in started:
+        next(taker)
+    region = map(next, started).__next__  # each thread goes on with one of them
     openmp = _openmp() if count > 1 and not _forked else None
-    if openmp is not None:
-        openmp.GOMP_parallel(_Region(shares), None, count, 0)
-    else:
-        _alone(shares)
-    if failed:
-        raise failed[0]
-    if next(done) < count:  # it came before a share's first line
-        raise KeyboardInterrupt
+    try:
+        if openmp is not None:
+            openmp.GOMP_parallel(_Region(region), None, count, 0)
+        else:
+            _alone(region)
+        if failed:
+            raise failed[0]
+    finally:
+        failed.clear()  # they hold the frames that hold this list, and with them all that the blocks have made
+    if next(done) < count:
+        raise RuntimeError("a share has not ended; ctypes has printed why")
 
 
-def _alone(shares: Callable[[], None]) -> None:
+def _alone(shares: Callable[[], object]) -> None:
     """On this thread, with torch's own threads inside its calls, unless a fork has lost them."""
     threads = torch.get_num_threads() if _forked else 1
-    if threads > 1:
-        torch.set_num_threads(1)
     try:
+        if threads > 1:
+            torch.set_num_threads(1)
         shares()
     finally:
         if threads > 1:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -237,17 +240,65 @@ except KeyboardInterrupt:
     assert out.split() == ["True", "True"]
 
 
-def test_an_interrupt_before_a_share_begins_is_not_lost(monkeypatch) -> None:
-    """ctypes prints what is raised before the first line of a callback, and goes on as if it had returned."""
+def test_an_interrupt_while_a_thread_waits_for_the_interpreter_comes_out() -> None:
+    """The other thread sends it and keeps the interpreter, so that the main one meets it where its share begins, or at the end."""
+    out = run("""
+import os, signal, threading, time, torch
+from crossmodal.kernels.parallel import in_shares
+torch.set_num_threads(2)
+main, sent, caught = threading.get_ident(), [], 0
+def work(share, mine):
+    if threading.get_ident() == main:
+        return time.sleep(1e-3)  # which leaves the other share to the other thread
+    sent.append(os.kill(os.getpid(), signal.SIGINT))
+    end = time.perf_counter() + 2e-3
+    while time.perf_counter() < end:
+        pass
+for _ in range(300):
+    sent.clear()
+    try:
+        in_shares(work, 4, 2)
+    except KeyboardInterrupt:
+        caught += 1
+    else:
+        assert not sent, "lost"
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+print(caught)
+""")
+    assert parallel._openmp() is None or int(out) > 100
 
-    class Interrupted:
+
+def test_a_share_that_never_ran_is_an_error(monkeypatch) -> None:
+    """ctypes prints what a callback raises, and goes on as if it had returned."""
+
+    class Lost:
         @staticmethod
         def GOMP_parallel(*_: object) -> None:
             pass
 
-    monkeypatch.setattr(parallel, "_openmp", Interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(parallel, "_openmp", Lost)
+    with pytest.raises(RuntimeError, match="has not ended"):
         in_shares(lambda share, mine: None, 2, 2)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_a_failed_share_had_made_is_freed_with_its_exception(count) -> None:
+    """At once, and not when Python next looks for cycles: its tensors may be large."""
+    made: list[weakref.ref[torch.Tensor]] = []
+
+    def work(_share: int, _mine: Iterable[int]) -> None:
+        mine = torch.ones(3)
+        made.append(weakref.ref(mine))
+        raise ZeroDivisionError
+
+    gc.disable()
+    try:
+        with contextlib.suppress(ZeroDivisionError):
+            in_shares(work, 4, count)
+        assert made
+        assert all(x() is None for x in made)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("module", ["crossmodal.kernels.dispatch", "crossmodal.synthetic.arithmetic"])
