@@ -215,6 +215,21 @@ def test_non_contiguous() -> None:
     close(segment_attention(q, k, v, bounds, impl="torch"), reference(q, k, v, bounds))
 
 
+@pytest.mark.parametrize("step", [0, 1, 63])
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("tokens", ["one", "many"])
+def test_rows_that_overlap(which, step, tokens) -> None:
+    """Fused attention takes the distance of two rows for granted: they are windows of one signal, or all the same.
+
+    The distance of a single row from the next counts as well, though there is none.
+    """
+    bounds = (0, 21, 50) if tokens == "many" else (0, 1, 1)
+    given = [torch.randn(2, 3, n, 64) for n in (17 if tokens == "many" else 1, bounds[-1], bounds[-1])]
+    shape = given[which].shape
+    given[which] = torch.randn(6 * 64 * 64).as_strided(shape, (3 * 64 * 64, 64 * 64, step, 1))
+    close(segment_attention(*given, bounds, impl="torch"), reference(*given, bounds))
+
+
 def test_gradients_are_refused_or_right() -> None:
     q, k, v, bounds = problem("head dim 96", torch.float64)
     q.requires_grad_()

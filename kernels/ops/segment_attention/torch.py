@@ -162,7 +162,7 @@ class _Segment(NamedTuple):
             return torch.zeros_like(q), q.new_full(q.shape[:-1], -torch.inf)
         if flash is not None:
             mask = None if self.mask is None else self.mask[samples].expand(-1, -1, q.shape[2], -1)
-            q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))  # it assumes this
+            q, k, v = (_apart(x) for x in (q, k, v))
             output, lse = flash(q, k, v, attn_mask=mask, scale=scale)
         else:
             keep = None if self.seen is None else self.seen[samples]
@@ -173,6 +173,13 @@ class _Segment(NamedTuple):
             output = output.masked_fill_(empty[..., None], 0.0)
             lse = lse.masked_fill_(empty, -torch.inf)
         return output, lse
+
+
+def _apart(x: Tensor) -> Tensor:
+    """`x` (..., N, D) with rows of D adjacent numbers that do not overlap, as fused attention assumes without a look."""
+    fits = x.stride(-1) == 1 and x.stride(-2) >= x.shape[-1]
+    # `contiguous` would keep the strides of an axis of one
+    return x if fits else x.clone(memory_format=torch.contiguous_format)
 
 
 def _softmax_block(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None, scale: float) -> Part:
