@@ -102,10 +102,13 @@ def _openmp() -> Any:
     """The OpenMP library that torch computes with, if it has GCC's entry, as GCC's own, LLVM's and Intel's have on Linux."""
     if not torch.backends.openmp.is_available():
         return None
-    try:
-        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-        library.GOMP_parallel.argtypes = [_Region, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-        library.GOMP_parallel.restype = None
-    except (OSError, AttributeError):
-        return None
-    return library
+    # in the linker's order: what is loaded for all, such as Intel's where it is preloaded, and then torch's own
+    for name in (None, str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")):
+        try:
+            library = ctypes.CDLL(name)
+            library.GOMP_parallel.argtypes = [_Region, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+            library.GOMP_parallel.restype = None
+        except (OSError, AttributeError, TypeError):  # Windows takes no None
+            continue
+        return library
+    return None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import subprocess
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,10 +192,36 @@ def test_shares_take_turns_where_torch_has_no_threads_to_lend(monkeypatch, forke
     assert torch.get_num_threads() == 2
 
 
-def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120)
+def run(code: str, **environment: str) -> str:
+    command, env = [sys.executable, "-W", "ignore", "-c", code], os.environ | environment
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
+
+
+@pytest.mark.parametrize("preloaded", [False, True])
+def test_torch_divides_nothing_inside_a_share_whichever_library_it_got(tmp_path, preloaded) -> None:
+    """Intel's is often preloaded, and then torch's own is loaded and idle; here it is a copy under another name."""
+    own = next((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"), None)
+    if own is None:
+        pytest.skip("torch came without a library of its own")
+    other = tmp_path / "libother.so"
+    name = own.name.encode()
+    other.write_bytes(own.read_bytes().replace(name, name[:-1] + b"9"))
+    out = run(
+        """
+import os, torch
+from crossmodal.kernels import parallel
+torch.set_num_threads(2)
+x = torch.ones(300, 300)
+x @ x, torch.ones(2**20).exp()
+before = len(os.listdir("/proc/self/task"))
+parallel.in_shares(lambda share, mine: [(x @ x, torch.ones(2**20).exp()) for _ in mine], 8, 2)
+print(len(os.listdir("/proc/self/task")) - before, len({line.split()[-1] for line in open("/proc/self/maps") if "libother" in line}))
+""",
+        **({"LD_PRELOAD": str(other)} if preloaded else {}),
+    )
+    assert out.split() == ["0", str(int(preloaded))]  # threads more, libraries
 
 
 def test_a_child_does_not_wait_for_the_threads_of_its_parent() -> None:
