@@ -8,7 +8,7 @@ from typing import Any
 from crossmodal.theory import registry
 from crossmodal.theory.certify import derive
 from crossmodal.theory.claim import Assumption, Claim
-from crossmodal.theory.language import Relation
+from crossmodal.theory.language import BlockRecursion, Relation
 
 
 def index() -> str:
@@ -78,7 +78,9 @@ def recursions_of(claim: Claim) -> list[tuple[str, str, list[tuple[str, str]]]]:
     """Name, a remark on the symbols that each step brings in, and (text, LaTeX) of every start and step."""
     out = []
     for name, r in claim.statement.recursions.items():
-        brings = f" (each step brings {', '.join(map(str, r.fresh))})" if r.fresh else ""
+        own_size = [f"a size {r.by} of its own"] if isinstance(r, BlockRecursion) and r.any_size else []
+        brought = [*map(str, r.fresh), *own_size]
+        brings = f" (each step brings {', '.join(brought)})" if brought else ""
         out.append((name, brings, r.moves()))
     return out
 

@@ -44,12 +44,13 @@ read       a scalar fact that is a trace fact, with every trace replaced by its 
 A recursion belongs to the model, not to the proof: it says how some symbols (its state) come about, at
 the start and from step to step.  It is an assumption like the hypotheses: the state is one that is reached after some
 number of steps (each recursion has its own number; none is possible where what is given about a step cannot be), and a
-growing side is that number times the side of a block.  A scalar that a proof introduces is one number, made of the
+growing side is the sum of the sides of the blocks: one number for all of them, or, where ``fresh`` lists the side under
+``sizes``, a number of its own for every step.  A scalar that a proof introduces is one number, made of the
 state in whose scope it is introduced.  A symbol is in the state of one recursion at most, and a recursion speaks of declared
 symbols, of those its steps bring in and of its own state: never of another one's, nor of what a proof introduces.
 
-Every hypothesis, everything given about a step and every step must be named by another step or a goal, so that a
-certificate does not list an assumption that its argument never mentions.
+Every hypothesis, everything given about a step and every step must be named by another step or a goal, and not times
+0, so that a certificate does not list an assumption that its argument never mentions.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ from .algebra import (
     cyclic,
     inner,
     known_keys,
+    many,
     mul,
     power,
     rational,
@@ -133,10 +135,14 @@ class Scope:
         return recursion
 
     def constant(self, recursion: Mapping[str, Any]) -> list[str]:
-        """Facts one may use at any step: about symbols outside the state, or proved for every step."""
-        moving = state_of(recursion, self.context)
+        """Facts one may use at any step: about symbols outside the state, or proved for every step.
+
+        Never one whose shape has a size that every step brings anew: outside, that name is another number.
+        """
+        moving, new = state_of(recursion, self.context), set(recursion["fresh"].get("sizes", ()))
         own = {n for n, r in self.invariant.items() if self.recursions[r] is recursion}
-        return [n for n, f in self.facts.items() if n in own or not mentions(f, moving)]
+        found = [n for n, f in self.facts.items() if n in own or not mentions(f, moving)]
+        return [n for n in found if new.isdisjoint(self.facts[n].shape or ())]
 
 
 def moved(recursion: Mapping[str, Any]) -> set[str]:
@@ -162,7 +168,7 @@ def declare_recursions(recursions: Mapping[str, Any], context: Context) -> None:
         known_keys(
             r, "kind", "fresh", "start", "update", "given", *(("dim", "by", "grow") if r["kind"] == "blocks" else ())
         )
-        known_keys(r["fresh"], "scalars", "vectors", "matrices")
+        known_keys(r["fresh"], "scalars", "vectors", "matrices", *(("sizes",) if r["kind"] == "blocks" else ()))
         moving = moved(r)
         if (
             set(r["start"]) != set(r["update"])
@@ -229,6 +235,9 @@ def grown(recursion: Mapping[str, Any], context: Context, wider: Context) -> dic
 
 def widened(context: Context, recursion: Mapping[str, Any]) -> Context:
     fresh = recursion["fresh"]
+    sizes = {size_name(size) for size in many(fresh.get("sizes", ()))}
+    if any(not sizes.isdisjoint(sides) for sides in context.matrices.values()):
+        raise Rejected(f"a step brings its own {', '.join(sorted(sizes))}, but a letter that outlives it has that side")
     matrices = {n: (r, c) for n, (r, c) in fresh.get("matrices", {}).items()}
     return context.extended(fresh.get("scalars", ()), fresh.get("vectors", ()), **matrices)
 
@@ -267,12 +276,16 @@ def prove(step: Mapping[str, Any], scope: Scope) -> None:
 
 
 def equalities(by: Mapping[str, Any], scope: Scope) -> Poly:
-    total: Poly = {}
+    factors: dict[str, Poly] = {}
     for item in by.get("equalities", ()):
-        fact = scope.get(item["fact"], "=0")
+        factors[item["fact"]] = add(factors.get(item["fact"], {}), scope.context.poly(item["times"]))
+    total: Poly = {}
+    for name, factor in factors.items():
+        fact = scope.get(name, "=0")
         if fact.kind != "poly":
-            raise Rejected(f"{item['fact']!r} is no scalar fact")
-        total = add(total, mul(scope.context.poly(item["times"]), fact.value))
+            raise Rejected(f"{name!r} is no scalar fact")
+        counts(factor, name)
+        total = add(total, mul(factor, fact.value))
     return total
 
 
@@ -293,6 +306,7 @@ def positive_sum(by: Mapping[str, Any], scope: Scope, negation: Fact | None = No
             value = mul(value, fact.value)
         for square in squares:
             value = mul(value, scope.context.square(square))
+        counts(value, *term.get("facts", ()))
         total, strict = add(total, value, c), strict or is_strict
     return total, strict
 
@@ -402,6 +416,7 @@ def free_sum(by: Mapping[str, Any], scope: Scope, shape: tuple[str, str], *, tra
     """``sum_j left_j e_j right_j`` of matrix facts ``e_j = 0`` (transposed where asked)."""
     context = scope.context
     total: Words = {}
+    factors: dict[str, dict[Any, Fraction]] = {}  # what stands left and right of each fact
     for term in by.get("terms", ()):
         fact = scope.get(term["fact"], "=0")
         if fact.kind != "words" or fact.shape is None:
@@ -411,9 +426,16 @@ def free_sum(by: Mapping[str, Any], scope: Scope, shape: tuple[str, str], *, tra
             value, (rows, cols) = transpose(value, context), (cols, rows)
         ends = (size_name(term["ends"]),) * 2 if trace else shape
         left_shape, right_shape = (ends[0], rows), (cols, ends[1])
-        product = word_mul(context.words(term["left"], left_shape), value)
-        product = word_mul(product, context.words(term["right"], right_shape))
+        left, right = context.words(term["left"], left_shape), context.words(term["right"], right_shape)
+        product = word_mul(word_mul(left, value), right)
         total = add(total, sized(product, ends[0]) if trace else product)
+        turned, known = term.get("transpose", False), factors.setdefault(term["fact"], {})
+        for (m, v), x in left.items():
+            factors[term["fact"]] = known = add(
+                known, {(turned, times(m, n), v, w): x * y for (n, w), y in right.items()}
+            )
+    for name, factor in factors.items():
+        counts(factor, name)
     return total
 
 
@@ -451,6 +473,7 @@ def hermitian_sum(by: Mapping[str, Any], scope: Scope, shape: tuple[str, str], *
                 raise Rejected(f"{name!r} is no scalar fact")
             weight = word_mul({(m, ()): x for m, x in scalar.value.items()}, weight)
         product = word_mul(weight, word_mul(word_mul(transpose(word, context), core), word))
+        counts(product, *([middle] if middle is not None else []), *item.get("weights", ()))
         total = add(total, sized(product, size) if trace else product)
     return total
 
@@ -589,6 +612,12 @@ READS = {  # what a step says under "by"
     "blocks": ("recursion", "base", "step"),
 }
 INTRODUCE: dict[str, Any] = {"sqrt": introduce_sqrt, "inverse": introduce_inverse, "trace": introduce_trace}
+
+
+def counts(factor: Mapping[Any, Fraction], *facts: str) -> None:
+    """What is multiplied by 0 is not used, whatever names it."""
+    if facts and not factor:
+        raise Rejected(f"times 0: {', '.join(facts)}")
 
 
 def need(fact: Fact, kind: str, *relations: str) -> None:

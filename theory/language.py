@@ -181,7 +181,8 @@ class BlockRecursion:
     """Matrices that grow by one block row and/or column at every step.
 
     Args:
-        dim: the growing size; ``by``: the size of a new block.
+        dim: the growing size; ``by``: the size of a new block, the same at every step.
+        any_size: every step brings a block of its own size ``by``, which no symbol that outlives the step may have.
         grow: matrix -> its blocks after the step (rows of expressions; 0 for a zero block).
         start, update: letters of fixed size that move along, as in `Recursion`.
         fresh, given: as in `Recursion`.
@@ -194,6 +195,7 @@ class BlockRecursion:
     update: Mapping[Any, Any] = field(default_factory=dict)
     fresh: tuple[Any, ...] = ()
     given: Mapping[str, Relation] = field(default_factory=dict)
+    any_size: bool = False
 
     def moves(self) -> list[tuple[str, str]]:
         """Start and step of every letter, as (text, LaTeX); a growing letter starts without rows or columns."""

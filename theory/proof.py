@@ -173,6 +173,8 @@ class Proof:
             matrices = [m for m in r.fresh if isinstance(m, MatrixSymbol)]
             fresh["matrices"] = {m.name: [str(s) for s in m.shape] for m in matrices}
             fresh["scalars"] = [str(s) for s in r.fresh if not isinstance(s, MatrixSymbol)]
+            if r.any_size:
+                fresh["sizes"] = [r.by]
             grow = {}
             for m, blocks in r.grow.items():
                 self.letters.see(m)
@@ -183,7 +185,7 @@ class Proof:
             self.recursions[name] = {
                 "kind": "blocks", "dim": r.dim, "by": r.by, "fresh": fresh, "grow": grow, **moves, "given": given,
             }  # fmt: skip
-        self.fresh_names |= {n for group in fresh.values() for n in group}
+        self.fresh_names |= {n for kind, group in fresh.items() if kind != "sizes" for n in group}
 
     def _value(self, symbol: Any, value: Any) -> Any:
         if isinstance(symbol, Vector):

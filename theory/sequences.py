@@ -32,7 +32,9 @@ def isotropic_forgetting(rows: Any, order: Iterable[int], ops: Any) -> Any:
 
 
 def learning(a: Any, A: Any, L: Any, M: Any, s: Any, error: Any, start: Any, rate: Any = 1, name: str = "orthonormal") -> BlockRecursion:  # fmt: skip
-    """The same as a recursion: with every environment, ``k`` rows are added to A, and L and M grow by a block.
+    """The same as a recursion: with every environment, its ``k`` rows are added to A, and L and M grow by a block.
+
+    Environments differ in their numbers of rows: ``k`` is the next one's.
 
     Args:
         a: feature rows of the next environment (``k x d``), orthonormal by fact `name`.
@@ -41,7 +43,7 @@ def learning(a: Any, A: Any, L: Any, M: Any, s: Any, error: Any, start: Any, rat
     """
     eye = identity("k")
     return BlockRecursion(
-        dim="T", by="k", fresh=(a,), given={name: Relation("", a * a.T, "==", eye)},
+        dim="T", by="k", any_size=True, fresh=(a,), given={name: Relation("", a * a.T, "==", eye)},
         grow={
             A: [[A], [a]],
             L: [[L, 0 * A * a.T], [a * A.T, 0 * eye]],

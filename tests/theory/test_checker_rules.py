@@ -180,7 +180,23 @@ TWICE = certificate(  # S >= 0 at every step, so its sum Q is
                       "fresh": {"scalars": ["a"]}, "given": []}},
 )  # fmt: skip
 
+# The same with blocks of any size: every step brings a k of its own.
+ANY_SIZE = {
+    name: {**copy.deepcopy(base), "recursions": {"rows": {**base["recursions"]["rows"], "fresh": {"matrices": {"a": ["k", "d"]}, "sizes": ["k"]}}}}
+    for name, base in (("blocks", BLOCKS), ("given blocks", EMPTY), ("counted", COUNTED))
+}  # fmt: skip
+
+STACKED = certificate(  # N, the sum of all a'a, is C'C, where every block a is square: all are of one size
+    {"matrices": {"C": ["T", "k"], "N": ["k", "k"]}}, {},
+    [{"name": "all", "text": "", "facts": [{"words": {"N": "1", "C' C": "-1"}, "shape": ["k", "k"], "is": "=0"}],
+      "by": {"rule": "blocks", "recursion": "rows", "base": [[]], "step": [[[[{"fact": "hypothesis.1", **ONE}]]]]}}],
+    ["all.1"],
+    recursions={"rows": {"kind": "blocks", "dim": "T", "by": "k", "fresh": {"matrices": {"a": ["k", "k"]}},
+                         "grow": {"C": [[{"C": "1"}], [{"a": "1"}]]}, "start": {"N": {}}, "update": {"N": {"N": "1", "a' a": "1"}}, "given": []}},
+)  # fmt: skip
+
 GOOD = {
+    "stacked": STACKED, **{f"{name} of any size": c for name, c in ANY_SIZE.items()},
     "turned": TURNED, "counted": COUNTED, "twice": TWICE, "given": GIVEN, "vectors": WALK, "given blocks": EMPTY,
     "positive": AMGM, "tensor": CAUCHY, "refute": ROOT, "cases": CASES, "vanish": VANISH, "induction": SUM, "sqrt": INVERSE_ROOT,
     "psd": PROJECTOR, "trace": CYCLE, "blocks": BLOCKS,
@@ -216,6 +232,8 @@ BAD = {
     "a refutation without a strict term": changed(ROOT, "steps", 0, "by", "terms", to=[]),
     "a refutation of the wrong goal": changed(ROOT, "steps", 0, "fact", to=poly(">=0", x="1", y="-1")),
     "a fact used with a relation it lacks": changed(ROOT, "hypotheses", 0, "fact", "is", to="=0"),
+    "a size of a step that is a sign": changed(ANY_SIZE["counted"], "recursions", "rows", "fresh", "sizes", to=["k", "@"]),
+    "sizes of the steps of a sum": changed(SUM, "recursions", "sum", "fresh", "sizes", to=["k"]),
     "a hypothesis that is not used": changed(AMGM, "hypotheses", to=[{"name": "h", "text": "", "fact": poly(">=0", x="1")}]),
     "a goal that is assumed": changed(ROOT, "goals", to=[{"name": "sign", "fact": poly(">=0", y="1")}]),
     "no goal": changed(AMGM, "goals", to=[]),
@@ -589,6 +607,30 @@ FORGED: dict[str, tuple[str, dict[str, Any]]] = {
         "kind": "scalars", "start": {"u": {}}, "update": {"u": {"v": {"S": "1"}}}, "fresh": {}, "given": []}) | {"symbols": {"scalars": ["S"], "vectors": ["u", "v"]}}),
     "a vector that moves to one of another recursion": ("depends on the state of another", changed(WALK, "recursions", "other", to={
         "kind": "scalars", "start": {"v": {}}, "update": {"v": {"u": {"1": "1"}}}, "fresh": {}, "given": []})),
+    # blocks of any size
+    "blocks of any size above one another, as wide as they are high": (
+        "brings its own k", changed(STACKED, "recursions", "rows", "fresh", "sizes", to=["k"])),
+    "x A = 0, for x is 0 or another k is": ("no fact 'h'", forged("x", {"h": matrix("=0", ["k", "k"], x="1")}, blocks(
+        [matrix("=0", ["T", "d"], **{"x A": "1"})], [[]], [[[[of("hypothesis.1")]], [[of("h", right={"a": "1"})]]]]), ["all.1"],
+        {"r": grows("T", ROWS, {"a": ["k", "d"]}) | {"fresh": {"matrices": {"a": ["k", "d"]}, "sizes": ["k"]}}}, **A_TALL)),
+    "x A = 0, for x I_k is 0 at every step": ("no fact 'h'", forged("x", {"h": matrix("=0", ["k", "k"], x="1")}, blocks(
+        [matrix("=0", ["k", "k"], x="1"), matrix("=0", ["T", "d"], **{"x A": "1"})], [[of("h")], []],
+        [[[[of("hypothesis.1")]]], [[[of("hypothesis.2")]], [[of("hypothesis.1", right={"a": "1"})]]]]), ["all.2"],
+        {"r": grows("T", ROWS, {"a": ["k", "d"]}) | {"fresh": {"matrices": {"a": ["k", "d"]}, "sizes": ["k"]}}}, **A_TALL)),
+    # what is multiplied by 0
+    "an equation times 0": ("times 0: h", forged("x", {"h": poly("=0", x="1")}, step("goal", poly("=0"), rule="ideal", equalities=[{"fact": "h", "times": {}}]))),
+    "an equation times 1 and times -1": ("times 0: h", forged("x", {"h": poly("=0", x="1")}, step(
+        "goal", poly("=0"), rule="ideal", equalities=[{"fact": "h", "times": {"x": "1"}}, {"fact": "h", "times": {"x": "-1"}}]))),
+    "an inequality times the square of 0": ("times 0: h", forged("x", {"h": poly(">=0", x="1")}, step(
+        "goal", poly(">=0"), rule="positive", terms=[{"coef": "1", "facts": ["h"], "squares": [{"1": {}}]}]))),
+    "an equation of matrices times 0": ("times 0: h", forged("", {"h": matrix("=0", ["p", "p"], H="1")}, step(
+        "goal", matrix("=0", ["p", "p"]), rule="free", terms=[of("h", left={})]), **TWO_SIZES)),
+    "an equation of matrices times 1 and times -1": ("times 0: h", forged("x", {"h": matrix("=0", ["p", "p"], H="1")}, step(
+        "goal", matrix("=0", ["p", "p"]), rule="free", terms=[of("h", left={"x H": "1"}), of("h", left={"H": "-1"}, right={"x": "1"})]), **TWO_SIZES)),
+    "a psd fact between zeros": ("times 0: h", forged("", {"h": matrix("psd", ["p", "p"], H="1")}, step(
+        "goal", matrix("psd", ["p", "p"]), rule="psd", squares=[{"coef": "1", "word": {}, "rows": "p", "cols": "p", "fact": "h"}]), **TWO_SIZES)),
+    "a weight of zeros": ("times 0: x", forged("x", {"x": poly(">=0", x="1")}, step(
+        "goal", matrix("psd", ["p", "p"]), rule="psd", squares=[{"coef": "1", "word": {}, "rows": "p", "cols": "p", "weights": ["x"]}]), **TWO_SIZES)),
     "what is given and not used": ("never used: more", changed(SUM, "recursions", "sum", "given", to=[{"name": "more", "fact": poly(">=0", a="1")}])),
     "a step that is not used": ("never used: idle", forged("", {}, [step("idle", poly("=0"), rule="ideal"), step("goal", poly("=0"), rule="ideal")])),
     "one over zero": ("ZeroDivisionError", changed(AMGM, "steps", 0, "by", "terms", 0, "coef", to="1/0")),

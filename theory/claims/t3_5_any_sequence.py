@@ -16,7 +16,7 @@ a = matrix("a", "k", "d")  # the directions of the next environment
 eye_t = identity("T")
 
 STATEMENT = Statement(
-    text="Environments with orthonormal feature rows (rank one: unit fused directions a_t) are fitted one after the other "
+    text="Environments with orthonormal feature rows, of any number each (rank one: unit fused directions a_t), are fitted one after the other "
     "by least-norm steps from initial error e_0.  With A their rows in order, L the strictly lower (block) part of the "
     "Gram matrix G = A A' of contribution scores, the residuals on all of them after the last are "
     "r = -L' (I + L)^{-1} A e_0: forgetting depends on the features through G and A e_0 only.",
@@ -101,6 +101,6 @@ CLAIM = Claim(
     on_features=on_features,
     notes=(
         "Certified for every number of environments and every dimension at once, by block induction in the free algebra; "
-        "blocks of any rank, so environments of higher rank are included.",
+        "every environment has its own number of rows, so ranks may differ.",
     ),
 )  # fmt: skip

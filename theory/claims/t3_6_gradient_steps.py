@@ -13,14 +13,14 @@ from ..sequences import learn, learning
 A, L, M, G = matrix("A", "T", "d"), matrix("L", "T", "T"), matrix("M", "T", "T"), matrix("G", "T", "T")
 e0, e, r, s = matrix("e_0", "d", 1), matrix("e", "d", 1), matrix("r", "T", 1), matrix("s", "T", 1)
 a = matrix("a", "k", "d")  # the directions of the next environment
-b, f, left = matrix("b", "k", "d"), matrix("f", "d", 1), matrix("q", "k", 1)  # several steps on one environment
+b, f, left = matrix("b", "j", "d"), matrix("f", "d", 1), matrix("q", "j", 1)  # several steps on one environment
 f0 = matrix("f_0", "d", 1)
-eye_t, eye_k = identity("T"), identity("k")
+eye_t, eye_j = identity("T"), identity("j")
 
 eta = scalars("eta")
 
 STATEMENT = Statement(
-    text="Environments with orthonormal feature rows a_t (rank one: unit fused directions) are learnt one after the other, each by "
+    text="Environments with orthonormal feature rows a_t, of any number each (rank one: unit fused directions), are learnt one after the other, each by "
     "one gradient step of size eta on its squared loss, from initial error e_0.  With A their rows in order, L the strictly "
     "lower (block) part of the Gram matrix G = A A', the residuals on all of them after the last are "
     "r = A e_0 - eta G (I + eta L)^{-1} A e_0; eta = 1 is T3.5.  Any number m of steps on one environment b is one step of size "
@@ -33,7 +33,7 @@ STATEMENT = Statement(
     ),
     assumptions=(
         Assumption("orthonormal", "the feature rows of every environment are orthonormal (rank one: unit length)", (
-            Relation("", b * b.T, "==", eye_k),), each=("next_orthonormal",)),
+            Relation("", b * b.T, "==", eye_j),), each=("next_orthonormal",)),
         Assumption("residual", "r = A e is the residual on all environments after the last", (Relation("", r, "==", A * e),), True),
         Assumption("scores", "G = A A' holds the contribution scores of the fused features (T1.1)", (Relation("", G, "==", A * A.T),), True),
     ),

@@ -27,7 +27,7 @@ quartic = Trace(L.T * L * M * M.T * L.T * L)
 plain_quartic = Trace(L.T * L * L.T * L)
 
 STATEMENT = Statement(
-    text="For rank-one environments and an isotropic target, d times the expected total forgetting of an order is exactly "
+    text="For environments with orthonormal feature rows, of any number each, and an isotropic target, d times the expected total forgetting of an order is exactly "
     "|L|_F^2 - |L'L (I + L)^{-1}|_F^2, L the strictly lower part of the Gram matrix of scores in that order.  The first term is the "
     "sum of the squared scores of all pairs, the same for every order: it bounds the forgetting of every order, and all order "
     "sensitivity sits in the second, which is of fourth order in the scores: between |L'L|_F^2 / (1 + l)^2 and |L'L|_F^2 / (1 - l)^2 "
@@ -141,7 +141,7 @@ CLAIM = Claim(
     },
     on_features=on_features,
     notes=(
-        "The sum of squared scores does not depend on the order because each unordered pair occurs once in L.",
+        "The sum of squared scores does not depend on the order because each unordered pair of environments occurs once in L.",
         "With c the largest |score| and T environments, l <= c sqrt(T (T - 1) / 2), so the remainder of "
         "|L|^2 - |L'L|^2 is at most |L'L|^2 (1/(1 - l)^2 - 1) = O(c^5).",
     ),
