@@ -6,7 +6,7 @@ import textwrap
 from typing import Any
 
 from crossmodal.theory import registry
-from crossmodal.theory.certify import derive
+from crossmodal.theory.certify import derive, needs
 from crossmodal.theory.claim import Assumption, Claim
 from crossmodal.theory.language import BlockRecursion, Relation
 
@@ -52,6 +52,7 @@ def sections(claim: Claim, certificate: dict[str, Any] | None) -> list[tuple[str
     trust = [f"{f.name}: {f.statement} ({f.source})" for f in claim.trust] or ["nothing beyond the checker's own rules"]
     needed = [f"{name}: {instance_text(i)}" for name, i in claim.necessity.items()] or [claim.necessity_note]
     out = [
+        *([("assumptions used", used)] if (used := assumptions_used(claim, certificate)) else []),
         ("proof", steps or ["none"]),
         ("trust base", trust),
         ("tight", [instance_text(i) for i in claim.tight] or [claim.tight_note]),
@@ -64,6 +65,21 @@ def sections(claim: Claim, certificate: dict[str, Any] | None) -> list[tuple[str
     out.append(("source", [claim.source]))
     if claim.notes:
         out.append(("notes", list(claim.notes)))
+    return out
+
+
+def assumptions_used(claim: Claim, certificate: dict[str, Any] | None) -> list[str]:
+    """Relation by relation, the assumptions that its proof uses; definitions are left out.  Empty where there is no choice."""
+    if certificate is None or not claim.droppable() or len(claim.statement.relations) < 2:
+        return []
+    facts = needs(certificate)
+    out = []
+    for relation in claim.statement.relations:
+        used = set().union(*(names for goal, names in facts.items() if goal.split(".")[0] == relation.name))
+        found = [
+            a.name for a in claim.droppable() if not used.isdisjoint(a.each) or any(name.split(".")[0] == a.name for name in used)
+        ]  # fmt: skip
+        out.append(f"{relation.name}: {', '.join(found) or 'none'}")
     return out
 
 

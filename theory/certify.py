@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from .claim import Claim
 from .errors import InputError
 from .files import write_whole
 from .proof import DerivationError, Proof, dumps
+from .terms import referenced
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,59 @@ def rewrite(claim: Claim) -> Path:
     path = path_of(claim.id)
     write_whole(path, text)
     return path
+
+
+def of_goal(certificate: Mapping[str, Any], goal: str) -> dict[str, Any]:
+    """The part of a certificate that proves one goal: a theorem without the assumptions of the others.
+
+    What the checker says of a certificate holds where all its hypotheses do; a relation of a claim may need few of them,
+    and be meant for where another one fails.  The part is a certificate of its own, for the checker to decide.
+    """
+    wanted, kept, read = {goal}, list[Mapping[str, Any]](), set[str]()
+    for step in reversed(certificate["steps"]):  # a step uses earlier ones only
+        name, by = step["name"], step["by"]
+        if (
+            name in wanted
+            or any(n.startswith(f"{name}.") for n in wanted)
+            or (by["rule"] == "trace" and by["as"] in read)
+        ):
+            kept.append(step)
+            wanted |= referenced(step) | inducted(step)
+            if by["rule"] == "read":  # it speaks of traces by the scalars that stand for them
+                read |= {atom for monomial in step["fact"]["poly"] for atom in re.split("[ ^]", monomial)}
+    recursions = {
+        name: {**r, "given": [g for g in r["given"] if g["name"] in wanted]}
+        for name, r in certificate.get("recursions", {}).items()
+        if name in wanted
+    }
+    return {
+        **certificate, "steps": kept[::-1], "recursions": recursions,
+        "hypotheses": [h for h in certificate["hypotheses"] if h["name"] in wanted],
+        "goals": [g for g in certificate["goals"] if g["name"] == goal],
+    }  # fmt: skip
+
+
+def inducted(node: Any) -> set[str]:
+    """Names of the recursions over which there is an induction, however deep."""
+    if isinstance(node, Mapping):
+        here = {node["recursion"]} if isinstance(node.get("recursion"), str) else set()
+        return here.union(*(inducted(v) for v in node.values()))
+    return set().union(*(inducted(v) for v in node)) if isinstance(node, list) else set()
+
+
+def needs(certificate: Mapping[str, Any]) -> dict[str, set[str]]:
+    """For every goal the hypotheses, and what is given about steps, that its proof uses.
+
+    Raises:
+        Rejected: the part that proves a goal is no proof by itself.
+    """
+    out = {}
+    for goal in certificate["goals"]:
+        part = of_goal(certificate, goal["name"])
+        checker.check(part)
+        given = [g for r in part["recursions"].values() for g in r["given"]]
+        out[goal["name"]] = {fact["name"] for fact in (*part["hypotheses"], *given)}
+    return out
 
 
 def check_folder(folder: Path) -> Iterator[tuple[str, str, list[str] | None]]:

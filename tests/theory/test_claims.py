@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from crossmodal.theory import checker, mutants, registry, trust
-from crossmodal.theory.certify import certify, derive, path_of, statement_part, whose
+from crossmodal.theory.certify import certify, derive, needs, of_goal, path_of, statement_part, whose
 from crossmodal.theory.claim import Fact
 from crossmodal.theory.language import latex
 
-from crossmodal.show import as_latex, as_markdown, as_text
+from crossmodal.show import as_latex, as_markdown, as_text, assumptions_used
 
 ALL = list(registry.modules())
 DERIVED = [c for c in ALL if registry.get(c).derive is not None]
@@ -166,6 +166,31 @@ def test_every_hypothesis_is_needed_by_the_certificate(claim_id: str) -> None:
         with pytest.raises(checker.Rejected):
             checker.check(changed)
         assert hypothesis["text"] is not None
+
+
+@pytest.mark.parametrize("claim_id", DERIVED)
+def test_a_relation_is_proved_from_what_it_is_said_to_use(claim_id: str) -> None:
+    """Each goal by itself, from the facts its proof uses: the checker accepts that, and not with any of them left out."""
+    certificate = certificate_of(claim_id)
+    for goal, used in needs(certificate).items():
+        part = of_goal(certificate, goal)
+        assert checker.check(part) == [goal]
+        assert used <= {h["name"] for h in certificate["hypotheses"]} | set(registry.get(claim_id).statement.given())
+        for k in range(len(part["hypotheses"])):
+            with pytest.raises(checker.Rejected):
+                checker.check({**part, "hypotheses": part["hypotheses"][:k] + part["hypotheses"][k + 1 :]})
+
+
+def test_what_a_relation_uses_is_shown() -> None:
+    """Else T3.9 would speak of beta > alpha where beta <= alpha is assumed."""
+    claim = registry.get("T3.9")
+    certificate = certificate_of("T3.9")
+    assert "other_side: two_levels" in assumptions_used(claim, certificate)
+    assert "rule_holds: low, dissimilar, two_levels" in assumptions_used(claim, certificate)
+    assert "other_side: two_levels" in as_text(claim, certificate)
+    span = assumptions_used(registry.get("T3.10"), certificate_of("T3.10"))
+    assert {"span: none", "logits: none", "twins: same_scores, same_start", "drift: stable"} <= set(span)
+    assert assumptions_used(registry.get("S3"), None) == []
 
 
 def test_mutants_do_mutate() -> None:

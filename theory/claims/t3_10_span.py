@@ -91,13 +91,15 @@ STATEMENT = Statement(
 
 
 def derive(p: Proof) -> None:
-    p.blocks("steps", [Relation("", W, "==", W0 + X.T * B), Relation("", X2 * V, "==", X * W)], recursion="training",
-             using=["same_scores", "same_start"],
+    p.blocks(
+        "moves", [Relation("", W, "==", W0 + X.T * B)], recursion="training", text="by induction on the number of steps"
+    )
+    p.blocks("steps", [Relation("", X2 * V, "==", X * W)], recursion="training", using=["same_scores", "same_start"],
              text="by induction on the number of steps: equal logits have equal residuals, so both heads move by their own prototypes with the "
              "same coefficients, and equal scores keep the logits equal")  # fmt: skip
-    p.free("span", using=[("steps.1", "W")], text="the head moves in the span of the prototypes")
-    p.free("logits", using=[("steps.1", "W"), ("scores", "G")], text="multiply by the prototypes")
-    p.free("twins", using=[("steps.2", "X_2 V")], text="the logits of both models, after any number of steps")
+    p.free("span", using=[("moves.1", "W")], text="the head moves in the span of the prototypes")
+    p.free("logits", using=[("moves.1", "W"), ("scores", "G")], text="multiply by the prototypes")
+    p.free("twins", using=[("steps.1", "X_2 V")], text="the logits of both models, after any number of steps")
     p.free(
         "compression",
         using=[("sample_step", "J_1"), ("prototype_step", "U_1"), ("samples", "Z"), ("centred", "P' N")],
