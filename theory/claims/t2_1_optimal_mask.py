@@ -12,28 +12,39 @@ from ..language import Inner, Input, Instance, Recursion, Relation, scalars, uni
 from ..proof import Proof, square
 
 kept, upper, used, budget, price = scalars("S R M k tau")
-m, r = scalars("m r")
+best, spent = scalars("S_best M_best")
+m, r, chosen = scalars("m r m_best")
 g, h = vectors("g h")
 a = Inner(g, h)
 
 STATEMENT = Statement(
     text="Over masks with entries in [0, 1] (binary ones among them) that keep at most k blocks, sum m_i <g_i, h_i> <= sum max(<g_i, h_i> - tau, 0) "
     "+ tau k for every tau >= 0.  With tau = 0 the bound is the sum of the positive products, attained by keeping exactly the blocks with "
-    "positive product; with tau the k-th largest product, where that is not negative, it is attained by keeping the k largest.",
-    relations=(Relation("bound", kept, "<=", upper + price * budget),),
+    "positive product; with tau the k-th largest product, where that is not negative, it is attained by keeping the k largest: a mask that keeps "
+    "what is above tau and nothing below, M_best blocks in all, has sum max(<g_i, h_i> - tau, 0) + tau M_best, and no mask does better with M_best blocks, nor, "
+    "for tau = 0, with any number.",
+    relations=(
+        Relation("bound", kept, "<=", upper + price * budget),
+        Relation("attained", best, "==", upper + price * spent),
+        Relation("optimal", kept, "<=", best + price * (budget - spent)),
+    ),
     assumptions=(
         Assumption("budget", "at most k blocks are kept", (Relation("", used, "<=", budget),)),
         Assumption("price", "tau is not negative", (Relation("", 0, "<=", price),)),
         Assumption("mask", "entries of the mask lie in [0, 1]", (), True, ("low", "high")),
         Assumption("positive_part", "r = max(<g, h> - tau, 0), of which only the lower bound is needed", (), True, ("positive", "above")),
+        Assumption("best", "m_best keeps what is above tau and nothing below it (blocks at tau either way): m_best (<g, h> - tau) = max(<g, h> - tau, 0)", (),
+                   True, ("selected",)),
     ),
     symbols={"S": "objective of the mask", "R": "sum of max(product - tau, 0)", "M": "number of blocks kept", "g": "gradient on s, one block",
-             "h": "gradient on t, one block", "m": "mask of the block", "r": "max(product - tau, 0)"},
+             "h": "gradient on t, one block", "m": "mask of the block", "r": "max(product - tau, 0)", "m_best": "the best mask", "S_best": "its objective",
+             "M_best": "number of blocks it keeps"},
     recursions={
         "blocks": Recursion(
-            start={kept: 0, upper: 0, used: 0}, update={kept: kept + m * a, upper: upper + r, used: used + m}, fresh=(m, r, g, h),
+            start={kept: 0, upper: 0, used: 0, best: 0, spent: 0},
+            update={kept: kept + m * a, upper: upper + r, used: used + m, best: best + chosen * a, spent: spent + chosen}, fresh=(m, r, chosen, g, h),
             given={"low": Relation("", 0, "<=", m), "high": Relation("", m, "<=", 1), "positive": Relation("", 0, "<=", r),
-                   "above": Relation("", a - price, "<=", r)},
+                   "above": Relation("", a - price, "<=", r), "selected": Relation("", chosen * (a - price), "==", r)},
         ),
     },
 )  # fmt: skip
@@ -58,6 +69,19 @@ def derive(p: Proof) -> None:
         text="the budget at price tau",
     )
     p.positive("bound", terms=[square(facts=["dual"]), square(facts=["spend"])], text="add")
+    p.induction(
+        "attained", recursion="blocks",
+        base=lambda p, name, goal: p.ideal(name, goal, using=[], text="no block yet"),
+        step=lambda p, name, goal: p.ideal(name, goal, using=["hypothesis", "selected"], eliminate=[r], text="a block adds r + tau m_best"),
+        text="what is kept above tau is all that is above tau",
+    )  # fmt: skip
+    p.positive(
+        "optimal",
+        terms=[square(facts=["bound"])],
+        using=["attained"],
+        eliminate=[best],
+        text="put the objective of the best mask",
+    )
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
@@ -65,10 +89,13 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     count = ops.rows(x["g"])
     price_ = x["tau"]
     mask = x["mask"] if "mask" in x else ops.positive(x["pick"])  # any binary mask
-    over = ops.maximum(products - price_, products * 0)
+    over, above = ops.maximum(products - price_, products * 0), ops.positive(products - price_)
     one = ops.ones(count, 1, x["g"])
     total = mask @ one
-    return {"S": mask @ ops.T(products), "R": over @ one, "M": total, "k": x.get("k", total), "tau": price_}
+    return {
+        "S": mask @ ops.T(products), "R": over @ one, "M": total, "k": x.get("k", total), "tau": price_, "S_best": above @ ops.T(products),
+        "M_best": above @ one,
+    }  # fmt: skip
 
 
 TWO = {"g": unit([1, 0], [1, 0]), "h": unit([2, 0], [-1, 0])}

@@ -16,8 +16,17 @@ a_1, a_2, n_1, n_2 = scalars("a_1 a_2 n_1 n_2")
 STATEMENT = Statement(
     text="With a_m = <g_m, h_m> and n_m = |g_m|^2, keeping both blocks has at least the masked cosine of keeping the first alone, "
     "a_1/sqrt(n_1) <= (a_1 + a_2)/sqrt(n_1 + n_2), if a_1 + a_2 >= 0 and (a_1 + a_2)^2 n_1 >= a_1^2 (n_1 + n_2); for a_1 > 0 the condition is "
-    "exact, and if a_1 + a_2 < 0 <= a_1 the first block alone is better.",
-    relations=(Relation("both", a_1 * sqrt(n_1 + n_2), "<=", (a_1 + a_2) * sqrt(n_1)),),
+    "exact, and if a_1 + a_2 < 0 <= a_1 the first block alone is better.  For with A = a_1 sqrt(n_1 + n_2) and B = (a_1 + a_2) sqrt(n_1) the "
+    "condition is B^2 - A^2 = (B - A)(B + A) >= 0: where B + A > 0, it has the sign of B - A.",
+    relations=(
+        Relation("both", a_1 * sqrt(n_1 + n_2), "<=", (a_1 + a_2) * sqrt(n_1)),
+        Relation(
+            "exact",
+            (a_1 + a_2) ** 2 * n_1 - a_1**2 * (n_1 + n_2),
+            "==",
+            ((a_1 + a_2) * sqrt(n_1) - a_1 * sqrt(n_1 + n_2)) * ((a_1 + a_2) * sqrt(n_1) + a_1 * sqrt(n_1 + n_2)),
+        ),
+    ),
     assumptions=(
         Assumption("aligned", "together the blocks are aligned", (Relation("", 0, "<=", a_1 + a_2),)),
         Assumption(
@@ -36,6 +45,12 @@ def derive(p: Proof) -> None:
         square(facts=["not", "not"]), square(facts=["not", "aligned", f"{r_one}.sign"], coef=2), square(facts=["condition"]),
     ], using=[f"{r_both}.square", f"{r_one}.square"], eliminate=[r_both, r_one],
         text="were a_1 sqrt(n_1 + n_2) larger, its square would be, against the condition")  # fmt: skip
+    p.ideal(
+        "exact",
+        using=[f"{r_both}.square", f"{r_one}.square"],
+        eliminate=[r_both, r_one],
+        text="a difference of two squares",
+    )
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
@@ -70,5 +85,8 @@ CLAIM = Claim(
         ),
     },
     features_note="a statement about gradients of two losses",
-    notes=("Stated without division: sqrt(n_1) and sqrt(n_1 + n_2) are not negative.",),
+    notes=(
+        "Stated without division: sqrt(n_1) and sqrt(n_1 + n_2) are not negative.",
+        "Against the second block alone the same holds with 1 and 2 exchanged: keeping both is best exactly if both conditions hold.",
+    ),
 )

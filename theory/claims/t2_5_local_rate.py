@@ -5,36 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..claim import Assumption, Claim, Statement
-from ..language import Inner, Input, Instance, Relation, scalars, unit, vectors
-from ..proof import Proof, square
+from sympy import Identity, ZeroMatrix
 
-rate = scalars("dB")
-g, dw, bent = vectors("g dw Hdw")
+from ..claim import Assumption, Claim, Statement
+from ..language import Input, Instance, Relation, matrix, unit
+from ..proof import Proof
+
+rate = matrix("dB", 1, 1)
+g, dw, H, K = matrix("g", "d", 1), matrix("dw", "d", 1), matrix("H", "d", "d"), matrix("K", "d", "d")
 
 STATEMENT = Statement(
-    text="Along a differentiable path of minimisers w(lambda) of A + lambda B with Hessian H, H dw/dlambda = -g with g = grad B, so "
-    "dB/dlambda = -<dw, H dw> <= 0, which is -g' H^{-1} g where H is positive definite (and the path then exists).",
-    relations=(Relation("rate", rate, "==", -Inner(dw, bent)), Relation("falls", rate, "<=", 0)),
-    assumptions=(
-        Assumption("definite", "<dw, H dw> >= 0", (Relation("", 0, "<=", Inner(dw, bent)),)),
-        Assumption(
-            "stationary",
-            "H dw = -g, the derivative of grad A + lambda grad B = 0",
-            (Relation("", Inner(dw, bent), "==", -Inner(dw, g)),),
-            True,
-        ),
-        Assumption("chain", "dB/dlambda = <g, dw>", (Relation("", rate, "==", Inner(g, dw)),), True),
+    text="Along a differentiable path of minimisers w(lambda) of A + lambda B with Hessian H = Hess A + lambda Hess B, H dw/dlambda = -g with "
+    "g = grad B, so dB/dlambda = -<dw, H dw> <= 0, which is -g' H^{-1} g where H has an inverse.",
+    relations=(
+        Relation("rate", rate, "==", -dw.T * H * dw),
+        Relation("inverse", rate, "==", -g.T * K * g),
+        Relation("falls", rate, "loewner<=", ZeroMatrix(1, 1)),
     ),
-    symbols={"dB": "dB(w(lambda))/dlambda", "g": "gradient of B", "dw": "dw/dlambda", "Hdw": "H dw"},
-)
+    assumptions=(
+        Assumption("definite", "H is positive semidefinite, as at a minimum", (Relation("", ZeroMatrix(*H.shape), "loewner<=", H),)),
+        Assumption("invertible", "for `inverse`, K is the inverse of H", (Relation("", K * H, "==", Identity(H.shape[0])),), True),
+        Assumption("stationary", "H dw = -g, the derivative of grad A + lambda grad B = 0", (Relation("", H * dw, "==", -g),), True),
+        Assumption("chain", "dB/dlambda = <g, dw>", (Relation("", rate, "==", g.T * dw),), True),
+    ),
+    symbols={"dB": "dB(w(lambda))/dlambda", "g": "gradient of B", "dw": "dw/dlambda", "H": "Hessian of A + lambda B", "K": "its inverse"},
+    symmetric=("H",),
+)  # fmt: skip
 
 
 def derive(p: Proof) -> None:
-    p.ideal("rate", using=["chain", "stationary"], eliminate=[rate, Inner(dw, bent)], text="put H dw = -g")
-    p.positive(
-        "falls", terms=[square(facts=["definite"])], using=["rate"], eliminate=[rate], text="H is positive semidefinite"
+    p.free("turned", Relation("", dw.T * H, "==", -g.T), using=["stationary"], text="H is symmetric")
+    p.free("rate", using=[("chain", "dB"), ("turned", "dw' H")], text="put H dw = -g")
+    p.free(
+        "solved",
+        Relation("", dw, "==", -K * g),
+        using=[("invertible", "K H"), ("stationary", "g")],
+        text="multiply by the inverse",
     )
+    p.free("inverse", using=[("chain", "dB"), ("solved", "dw")], text="put dw = -H^{-1} g")
+    p.psd("falls", squares=[(1, dw, "definite")], using=[("rate", "dB")], text="H is positive semidefinite")
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
@@ -45,8 +54,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     def loss(lam: int) -> Any:
         return x["b"] @ (inverse @ slope * (-lam))
 
-    step = ops.T(inverse @ slope) * (-1)
-    return {"dB": loss(2) - loss(1), "g": x["b"], "dw": step, "Hdw": step @ hessian}
+    return {"dB": loss(2) - loss(1), "g": slope, "dw": inverse @ slope * (-1), "H": hessian, "K": inverse}
 
 
 CLAIM = Claim(
@@ -66,4 +74,7 @@ CLAIM = Claim(
         )
     },
     features_note="a statement about a minimiser",
+    notes=(
+        "That the path exists is assumed; where H is positive definite it does, by the implicit function theorem, which is not used here.",
+    ),
 )
