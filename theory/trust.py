@@ -39,6 +39,12 @@ TAYLOR_OF_CLIP_LOSS = Fact(
     "of (1 - s) e^{sy} over s in [0, 1], increases with y",
     "Rudin, Principles of Mathematical Analysis, 5.15 and 6.20",
 )
+TAYLOR_OF_SECOND_DIFFERENCE = Fact(
+    "Taylor",
+    "the second difference f(1,1) - f(1,0) - f(0,1) + f(0,0) of a twice continuously differentiable f is its mixed derivative somewhere on the "
+    "unit square, for f the value along image less baseline and text less baseline",
+    "Rudin, Principles of Mathematical Analysis, 9.40",
+)
 TAYLOR_OF_SOFTMAX = Fact(
     "Taylor",
     "f(1) = f(0) + f'(x) for some x in [0, 1] if f is differentiable, for f the softmax along a line in a fixed direction; "

@@ -55,6 +55,24 @@ def test_assumptions_are_needed(claim_id: str) -> None:
         assert fails, f"the claim holds without {name} on its instance"
 
 
+# What Taylor's theorem says of a point it does not name (`tests/theory/test_hypotheses_can_be_met.py` has exact models of it), and
+# equations between multiples of an identity of any size, of scalars that `bind` makes reciprocals.
+NOT_EVALUATED = {
+    "T1.2": {"probabilities", "curvature", "taylor"}, "T1.5": {"weights", "weights_1", "taylor_1", "taylor_2"},
+    "T3.2": {"inverse"}, "T3.7": {"reciprocal"}, "T3.11": {"probabilities", "mean_value"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("claim_id", ALL)
+def test_what_is_assumed_is_evaluated(claim_id: str) -> None:
+    """An assumption whose symbols `bind` does not make is neither kept nor broken by any model."""
+    claim = registry.get(claim_id)
+    made = set(bound_values(claim, draw_exact(claim, 0, 0), exact))
+    found = {a.name for a in claim.statement.assumptions if any(not r.symbols <= made for r in a.relations)}
+    assert found == NOT_EVALUATED.get(claim_id, set())
+    assert all(r.symbols <= made for r in claim.statement.relations)
+
+
 def test_an_instance_that_violates_two_assumptions_shows_neither_needed() -> None:
     claim = registry.get("T3.8")
     both = Instance({"A": unit([1, 0], ["6/5", "8/5"], ["4/5", "3/5"])}, "lengths 1, 2, 1; also 'most'", "swap_last")

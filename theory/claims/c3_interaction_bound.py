@@ -10,7 +10,7 @@ from sympy import Abs, Rational, sqrt
 from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, unit, vectors
 from ..proof import Proof, square, wedge
-from ..trust import TAYLOR
+from ..trust import TAYLOR_OF_SECOND_DIFFERENCE
 
 joint, kappa = scalars("J kappa")
 d_i, d_t, h_t = vectors("d_I d_T Hd_T")
@@ -22,13 +22,13 @@ STATEMENT = Statement(
     assumptions=(
         Assumption(
             "mixed",
-            "|H delta_T| <= kappa |delta_T| for the mean mixed derivative H",
+            "|H delta_T| <= kappa |delta_T| for the mixed derivative H",
             (Relation("", norm2(h_t), "<=", kappa**2 * norm2(d_t)),),
         ),
         Assumption("sign", "kappa is not negative", (Relation("", 0, "<=", kappa),), True),
         Assumption(
             "second_difference",
-            "J = <delta_I, H delta_T>, H the mean of the mixed derivative over the rectangle",
+            "J = <delta_I, H delta_T>, H the mixed derivative somewhere on the rectangle between the two and their baselines",
             (Relation("", joint, "==", Inner(d_i, h_t)),),
             True,
         ),
@@ -95,7 +95,7 @@ CLAIM = Claim(
     inputs=(*(Input(k, "rows", "1", "d") for k in ("u", "v", "u_0", "v_0")), Input("H", "rows", "d", "d")),
     bind=bind,
     derive=derive,
-    trust=(TAYLOR,),
+    trust=(TAYLOR_OF_SECOND_DIFFERENCE,),
     tight=(Instance({**ONE, "kappa": [[1]]}, "the cosine of aligned features", "bound"),),
     necessity={"mixed": Instance({**ONE, "kappa": [["1/2"]]}, "kappa below the norm", "bound")},
     on_features=on_features,

@@ -126,12 +126,14 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
 
     logits, classes = sample @ head, head.shape[-1]
     moved, predicted = sample @ direction, softmax(logits)
+    ones = ops.ones(classes, 1, rows)
     return {
         "eta": size, "n": ops.ones(1, 1, rows) * count, "Z": rows, "W": head, "W_new": new_head, "Y": targets, "R": residual,
         "R_new": new_residual, "G_s": ops.T(rows) @ residual * ops.ratio(1, count), "G_t": direction,
         "z": sample, "eta_ce": size, "D_CE": cross_entropy(sample @ new_head) - cross_entropy(logits),
         "slope": (predicted - ops.T(label)) @ ops.T(moved), "S": ops.total_square(moved), "B": ops.total_square(direction),
-        "pi": predicted, "log_old": ops.log(predicted), "log_new": ops.log(softmax(sample @ new_head)),
+        "pi": predicted, "log_old": ops.log(predicted), "log_new": ops.log(softmax(sample @ new_head)), "move": -1 * size * moved, "label": ops.T(label),
+        "gain": ops.log(ops.exp(sample @ new_head) @ ones) - ops.log(ops.exp(logits) @ ones),
     }  # fmt: skip
 
 

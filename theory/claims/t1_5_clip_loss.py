@@ -143,7 +143,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
         "tau": rate, "L": ops.mean_entry(losses), "log_N": log_count, "CLV": ops.mean_entry(matched), "Cbar": ops.mean_entry(scores),
         "delta_mean": ops.mean_entry(deltas), "delta": ops.row(deltas, 0), "b": top, "R": top - ops.min_entry(own),
         "V": ops.total_square(own) * ops.ratio(1, count), "M": ops.row(exponentials, 0) @ ones * ops.ratio(1, count),
-        "E_b": ops.exp(rate * top), "n": ops.ones(1, 1, scores) * count, "l": losses, "m": row_mean, "s": matched, "d": deltas, "one": ones,
+        "S_E": ops.row(exponentials, 0) @ ones, "S_y": own @ ones, "S_yy": ops.total_square(own), "E_b": ops.exp(rate * top), "n": ops.ones(1, 1, scores) * count, "l": losses, "m": row_mean, "s": matched, "d": deltas, "one": ones,
     }  # fmt: skip
 
 
