@@ -51,7 +51,9 @@ def sections(claim: Claim, certificate: dict[str, Any] | None) -> list[tuple[str
     steps = [f"{k + 1}. {name} (by {rule}): {text}" for k, (name, rule, text) in enumerate(proof_steps(certificate))]
     trust = [f"{f.name}: {f.statement} ({f.source})" for f in claim.trust] or ["nothing beyond the checker's own rules"]
     needed = [f"{name}: {instance_text(i)}" for name, i in claim.necessity.items()] or [claim.necessity_note]
+    sides = "; ".join(f"{name}: {text}" for name, text in claim.statement.matrices().items())
     out = [
+        *([("matrices (sides of one name are equal)", [sides])] if sides else []),
         *([("assumptions used", used)] if (used := assumptions_used(claim, certificate)) else []),
         ("proof", steps or ["none"]),
         ("trust base", trust),

@@ -67,6 +67,22 @@ class Statement:
         said = {name for a in self.assumptions for name in a.each}
         return sorted(set(self.given()) ^ said)
 
+    def matrices(self) -> dict[str, str]:
+        """Sides of every matrix, and whether it is symmetric: sides of one name are assumed to be equal."""
+        relations = [*self.relations, *(r for a in self.assumptions for r in a.relations)]
+        parts = [side for r in relations for side in (r.lhs, r.rhs)]
+        for r in self.recursions.values():
+            blocks = (
+                [b for rows in r.grow.values() for row in rows for b in row] if isinstance(r, BlockRecursion) else []
+            )
+            parts += [*blocks, *r.start, *r.start.values(), *r.update.values(), *r.fresh]
+            parts += [side for g in r.given.values() for side in (g.lhs, g.rhs)]
+        found = {m for part in map(sympy.sympify, parts) for m in part.atoms(sympy.MatrixSymbol)}
+        return {
+            m.name: f"{m.shape[0]} x {m.shape[1]}" + ", symmetric" * (m.name in self.symmetric)
+            for m in sorted(found, key=lambda m: str(m.name))
+        }
+
     def conditions(self) -> list[tuple[str, str]]:
         """What must hold for roots and quotients to exist, as (text, LaTeX): hypotheses that no assumption states.
 

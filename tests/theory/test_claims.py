@@ -14,7 +14,7 @@ from crossmodal.theory.certify import certify, derive, needs, of_goal, path_of, 
 from crossmodal.theory.claim import Fact
 from crossmodal.theory.language import latex
 
-from crossmodal.show import as_latex, as_markdown, as_text, assumptions_used
+from crossmodal.show import as_latex, as_markdown, as_text, assumptions_used, escape
 
 ALL = list(registry.modules())
 DERIVED = [c for c in ALL if registry.get(c).derive is not None]
@@ -77,6 +77,21 @@ def test_everything_a_certificate_assumes_is_shown(claim_id: str, form: str) -> 
     for recursion in statement.recursions.values():
         for text, tex in recursion.moves():
             assert (text if form == "text" else tex) in shown
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex"])
+@pytest.mark.parametrize("claim_id", DERIVED)
+def test_sides_and_symmetry_are_shown(claim_id: str, form: str) -> None:
+    """Two letters that share a side, and a letter that is its own transpose: assumptions that no relation states."""
+    claim, certificate = registry.get(claim_id), certificate_of(claim_id)
+    shown = " ".join({"text": as_text, "markdown": as_markdown, "latex": as_latex}[form](claim, None).split())
+    letters = dict(certificate["symbols"]["matrices"])
+    for recursion in certificate["recursions"].values():
+        letters |= recursion["fresh"].get("matrices", {})
+    assert claim.statement.matrices().keys() == letters.keys()
+    for name, (rows, cols) in letters.items():
+        line = f"{name}: {rows} x {cols}" + ", symmetric" * (name in certificate["symbols"]["symmetric"])
+        assert (escape(line) if form == "latex" else line) in shown
 
 
 def conditions_of(certificate: dict[str, object]) -> set[str]:
