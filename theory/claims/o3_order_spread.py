@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..claim import Assumption, Claim, Statement
-from ..language import Input, Instance, Relation, scalars, unit
-from ..proof import Proof, square
-from ..sequences import isotropic_forgetting
+from sympy import Trace
 
-f_1, f_2, lead, q_1, q_2, b, ell = scalars("F_1 F_2 lead q_1 q_2 b ell")
+from ..claim import Assumption, Claim, Statement
+from ..language import Input, Instance, Relation, identity, matrix, scalars, unit
+from ..proof import Proof, square
+from ..sequences import isotropic_forgetting, learn
+
+f_1, f_2, lead, q_1, q_2, b, ell, c = scalars("F_1 F_2 lead q_1 q_2 b ell c")
+# equal scores: the residual maps of two orders, the lower parts of their scores and the inverses of I + L
+X1, X2, A1, A2 = (matrix(name, "T", "d") for name in ("X_1", "X_2", "A_1", "A_2"))
+L1, L2, M1, M2, N = (matrix(name, "T", "T") for name in ("L_1", "L_2", "M_1", "M_2", "N"))
+eye = identity("T")
 
 STATEMENT = Statement(
     text="(1 - l)^2 |F_1 - F_2| <= b for two orders of the same rank-one environments, b a bound of |L'L|_F^2 for both and l <= 1 one of the spectral "
-    "norms of L (T3.7): with c the largest |score|, b <= T^4 c^4.  Equal scores give the same L for every order, hence no spread at all.",
+    "norms of L (T3.7): with c the largest |score|, b <= T^4 c^4.  Equal scores, c between any two environments, give L = c N for "
+    "every order, N the strictly lower matrix of ones, hence no spread at all.",
     relations=(
         Relation("above", (1 - ell) ** 2 * (f_1 - f_2), "<=", b),
         Relation("below", (1 - ell) ** 2 * (f_2 - f_1), "<=", b),
+        Relation("no_spread", Trace(X1 * X1.T), "==", Trace(X2 * X2.T)),
     ),
     assumptions=(
         Assumption("bounded", "(1 - l)^2 q_k <= b in either order (T3.7)", tuple(
@@ -25,8 +33,16 @@ STATEMENT = Statement(
         Assumption("quartic", "q_k are squared norms", (Relation("", 0, "<=", q_1), Relation("", 0, "<=", q_2)), True),
         Assumption("exact", "F_k = |L|^2 - q_k, the first term the same for both orders (T3.7)", (
             Relation("", f_1, "==", lead - q_1), Relation("", f_2, "==", lead - q_2)), True),
+        Assumption("equal", "for `no_spread`: the score of any two environments is c", (Relation("", L1, "==", c * N), Relation("", L2, "==", c * N))),
+        Assumption("residuals", "X = -L'M A maps the initial error to all residuals, A the feature rows in that order (T3.5)", (
+            Relation("", X1, "==", -L1.T * M1 * A1), Relation("", X2, "==", -L2.T * M2 * A2)), True),
+        Assumption("gram", "L is the strictly lower part of A A'", (
+            Relation("", A1 * A1.T, "==", eye + L1 + L1.T), Relation("", A2 * A2.T, "==", eye + L2 + L2.T)), True),
+        Assumption("inverses", "M_k is the inverse of I + L_k", (Relation("", M1 * (eye + L1), "==", eye), Relation("", (eye + L2) * M2, "==", eye)), True),
     ),
-    symbols={"F_1": "d times the expected forgetting of one order", "q_1": "|L'L (I + L)^{-1}|_F^2 in that order", "lead": "|L|_F^2", "ell": "l"},
+    symbols={"F_1": "d times the expected forgetting of one order", "q_1": "|L'L (I + L)^{-1}|_F^2 in that order", "lead": "|L|_F^2", "ell": "l",
+             "X_1": "initial error -> residuals at the end, one order of environments with equal scores", "X_2": "another order",
+             "A_1": "feature rows in the first order", "L_1": "strictly lower part of the scores in the first order", "M_1": "inverse of I + L_1", "N": "strictly lower matrix of ones", "c": "the score of any two"},
 )  # fmt: skip
 
 
@@ -35,15 +51,39 @@ def derive(p: Proof) -> None:
         # F_1 - F_2 = q_2 - q_1, so b - (1-l)^2 (F_1 - F_2) = [b - (1-l)^2 q_2] + (1-l)^2 q_1
         p.positive(name, terms=[square(facts=[large]), square(1 - ell, facts=[small])], using=["exact.1", "exact.2"],
                    eliminate=[f_1, f_2], text="the order-free part cancels; drop the smaller quartic term")  # fmt: skip
+    p.free(
+        "same_scores",
+        Relation("", L2, "==", L1),
+        using=[("equal.1", "L_1"), ("equal.2", "L_2")],
+        text="L = c N in either order",
+    )
+    p.free(
+        "turned",
+        Relation("", M1 * (eye + L1) * M2, "==", M1),
+        using=[("same_scores", "L_1"), ("inverses.2", "L_2 M_2")],
+        text="I + L_1 is I + L_2",
+    )
+    p.free(
+        "left",
+        Relation("", M1 * (eye + L1) * M2, "==", M2),
+        using=[("inverses.1", "M_1 L_1")],
+        text="M_1 is a left inverse",
+    )
+    p.free(
+        "same_inverse",
+        Relation("", M2, "==", M1),
+        using=[("left", "M_1 M_2"), ("turned", "M_1")],
+        text="so the inverses agree",
+    )
+    grams = [("gram.1", "A_1 A_1'"), ("gram.2", "A_2 A_2'")]
+    p.free("no_spread", using=[("residuals.1", "X_1"), ("residuals.2", "X_2"), *grams, ("same_scores", "L_2"), ("same_inverse", "M_2")],
+           text="forgetting is a function of L")  # fmt: skip
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     rows = x["A"]
     size = ops.rows(rows)
-    back = rows * 0
-    eye = ops.eye(rows)
-    for k in range(size):  # the rows in reverse order
-        back = back + eye[..., :, size - 1 - k : size - k] @ ops.row(rows, k)
+    back = backwards(rows, ops)
     out: dict[str, Any] = {}
     bounds, norms = [], []
     for label, a in (("1", rows), ("2", back)):
@@ -57,12 +97,47 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     small = ops.ones(1, 1, rows)
     out["ell"] = x["ell"] if "ell" in x else -ops.maximum(-norms[0], -small)
     out["b"] = x["b"] if "b" in x else ops.maximum(bounds[0], bounds[1])
+    return out | equal_scores(x["B"] if "B" in x else equiangular(x["t"], size, ops), ops)
+
+
+def backwards(rows: Any, ops: Any) -> Any:
+    size, eye = ops.rows(rows), ops.eye(rows)
+    out = rows * 0
+    for k in range(size):
+        out = out + eye[..., :, size - 1 - k : size - k] @ ops.row(rows, k)
     return out
+
+
+def equiangular(t: Any, size: int, ops: Any) -> Any:
+    """Rows x e_0 + z e_k with (x, z) = (1 - t^2, 2 t)/(1 + t^2): any two have score x^2."""
+    over = ops.reciprocal(1 + t * t)
+    left, right = ops.eye(ops.ones(size, 1, t)), ops.eye(ops.ones(size + 1, 1, t))
+    shared = ops.ones(size, 1, t) @ ((1 - t * t) * over) @ ops.row(right, 0)
+    out = shared
+    for k in range(size):
+        out = out + left[..., :, k : k + 1] @ (2 * t * over) @ ops.row(right, k + 1)
+    return out
+
+
+def equal_scores(rows: Any, ops: Any) -> dict[str, Any]:
+    """Both orders of environments with equal scores, learnt one by one."""
+    out: dict[str, Any] = {}
+    for label, a in (("1", rows), ("2", backwards(rows, ops))):
+        lower = ops.strictly_lower(a @ ops.T(a))
+        out |= {
+            f"A_{label}": a,
+            f"X_{label}": a @ learn(a, ops.eye(ops.T(a) @ a), ops),
+            f"L_{label}": lower,
+            f"M_{label}": ops.inv(ops.eye(lower) + lower),
+        }
+    ones = ops.ones(ops.rows(rows), 1, rows)
+    score = ops.entry(rows @ ops.T(rows), 0, 1) if ops.rows(rows) > 1 else ops.ones(1, 1, rows)
+    return out | {"c": score, "N": ops.strictly_lower(ones @ ops.T(ones))}
 
 
 def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
     (rows,) = view.span(view.normalise(view.stack([view.mean(view.image(t)) for t in view.environments])))
-    yield "mean image directions, file order and reversed", {"A": rows}
+    yield "mean image directions, file order and reversed", {"A": rows, "t": [["1/2"]]}
 
 
 THREE = unit([1, 0], ["3/5", "4/5"], [0, 1])
@@ -74,12 +149,13 @@ CLAIM = Claim(
     source="new; from T3.7",
     paper="Continual VLMs are robust to task order.",
     statement=STATEMENT,
-    inputs=(Input("A", "unit_rows", "T", "d"),),
+    inputs=(Input("A", "unit_rows", "T", "d"), Input("t", "real")),
     bind=bind,
     derive=derive,
     tight_note="b is the larger quartic term, the spread the difference of the two: not tight unless one of them vanishes",
     necessity={
-        "bounded": Instance({"A": THREE, "ell": [[0]], "b": [[0]]}, "b = 0"),
+        "bounded": Instance({"A": THREE, "t": [["1/2"]], "ell": [[0]], "b": [[0]]}, "b = 0"),
+        "equal": Instance({"A": THREE, "B": THREE}, "scores 3/5, 4/5 and 0", "no_spread"),
     },
     on_features=on_features,
 )
