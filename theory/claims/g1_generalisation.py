@@ -21,16 +21,18 @@ NOISE = n * s**2 / (P - n - 1)  # v, what noise of deviation s adds
 STATEMENT = Statement(
     text="A least-norm update on n < P - 1 random Gaussian features moves w - w*_i to (I - Q) x + Q y, Q the random projector, x = w - w*_i, "
     "y = w*_t - w*_i, whose squared length is |x|^2 - x'Qx + y'Qy.  Taking expectations, E[Q] = (n/P) I and noise n s^2/(P - n - 1) give "
-    "E_t = (1 - r) E_{t-1} + r D_t + v, and so E_T = (1 - r)^T E_0 + sum of (1 - r)^{T-t} (r D_t + v) for every T.",
+    "E_t = (1 - r) E_{t-1} + r D_t + v, and so E_T = (1 - r)^T E_0 + sum of (1 - r)^{T-t} (r D_t + v) for every T.  Counted from E_0, the "
+    "error right after environment i itself, E_T - E_0 is the expected forgetting of i: that sum less (1 - (1 - r)^T) E_0.",
     relations=(
         Relation("step", e.T * e, "==", x.T * x - x.T * Q * x + y.T * Q * y),
         Relation("closed", error, "==", decay * start + gathered),
+        Relation("forgetting", error - start, "==", gathered - (1 - decay) * start),
     ),
     assumptions=(
         Assumption("projector", "Q is an orthogonal projector", (Relation("", Q * Q, "==", Q),)),
         Assumption("update", "e = (I - Q) x + Q y", (Relation("", e, "==", x - Q * x + Q * y),), True),
     ),
-    symbols={"E": "expected squared error after the last environment", "E_0": "at the start", "rho": "(1 - r)^T", "S": "sum of the terms (1 - r)^{T-t} (r D_t + v)",
+    symbols={"E": "expected squared error after the last environment", "E_0": "at the start: of the first environment, or right after environment i", "rho": "(1 - r)^T", "S": "sum of the terms (1 - r)^{T-t} (r D_t + v)",
              "r": str(RATIO), "v": f"noise {NOISE}", "D": "|w*_t - w*_i|^2"},
     symmetric=("Q",),
     recursions={
@@ -52,6 +54,7 @@ def derive(p: Proof) -> None:
         step=lambda p, name, goal: p.ideal(name, goal, using=["hypothesis"], text="one more environment"),
         text="by induction on the number of environments",
     )  # fmt: skip
+    p.ideal("forgetting", using=["closed"], text="less the error at the start")
 
 
 def bind(i: Mapping[str, Any], ops: Any) -> dict[str, Any]:

@@ -14,8 +14,13 @@ u, v, a, b = vectors("u_s v_s u_t v_t")
 
 STATEMENT = Statement(
     text="With fused features p u + q v, p q not zero, leaving out the cross-modal terms changes the kernel whenever Con_IT + Con_TI is not zero: "
-    "(K - p^2 Con_II - q^2 Con_TT)^2 = (p q (Con_IT + Con_TI))^2 > 0.  With image-only or concatenated features they do not occur at all.",
-    relations=(Relation("needed", 0, "<", (kernel - p_**2 * Inner(u, a) - q_**2 * Inner(v, b)) ** 2),),
+    "(K - p^2 Con_II - q^2 Con_TT)^2 = (p q (Con_IT + Con_TI))^2 > 0.  Leaving out one of them changes it by p q times that one.  With image-only or "
+    "concatenated features they do not occur at all.",
+    relations=(
+        Relation("needed", 0, "<", (kernel - p_**2 * Inner(u, a) - q_**2 * Inner(v, b)) ** 2),
+        Relation("without_IT", kernel - p_**2 * Inner(u, a) - q_**2 * Inner(v, b) - p_ * q_ * ti, "==", p_ * q_ * it),
+        Relation("without_TI", kernel - p_**2 * Inner(u, a) - q_**2 * Inner(v, b) - p_ * q_ * it, "==", p_ * q_ * ti),
+    ),
     assumptions=(
         Assumption("mixed", "both modalities enter the fused feature", (Relation("", 0, "<", (p_ * q_) ** 2),)),
         Assumption("cross", "the cross-modal scores do not cancel", (Relation("", 0, "<", (it + ti) ** 2),)),
@@ -30,6 +35,8 @@ STATEMENT = Statement(
 def derive(p: Proof) -> None:
     p.positive("needed", terms=[square(facts=["mixed", "cross"])], using=["kernel", "it", "ti"], eliminate=[kernel, it, ti], strict=True,
                text="what is left out is p q (Con_IT + Con_TI)")  # fmt: skip
+    for name in ("without_IT", "without_TI"):
+        p.ideal(name, using=["kernel", "it", "ti"], eliminate=[kernel, it, ti], text="multiply out")
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
@@ -64,8 +71,8 @@ CLAIM = Claim(
     derive=derive,
     tight_note="a strict inequality without a best constant",
     necessity={
-        "mixed": Instance({**ONE, "p": [[1]], "q": [[0]]}, "image-only: the cross-modal scores do not enter"),
-        "cross": Instance({**ONE, "v_s": unit([-1, 0]), "p": [[1]], "q": [[1]]}, "Con_IT = 1 and Con_TI = -1 cancel"),
+        "mixed": Instance({**ONE, "p": [[1]], "q": [[0]]}, "image-only: the cross-modal scores do not enter", "needed"),
+        "cross": Instance({**ONE, "v_s": unit([-1, 0]), "p": [[1]], "q": [[1]]}, "Con_IT = 1 and Con_TI = -1 cancel", "needed"),
     },
     on_features=on_features,
     notes=(
