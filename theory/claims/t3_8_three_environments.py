@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from itertools import permutations
 from typing import Any
 
+from sympy import Min
+
 from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, unit, vectors
 from ..proof import Proof, square
@@ -46,9 +48,9 @@ def differences() -> tuple[Relation, ...]:
 STATEMENT = Statement(
     text="Three rank-one environments with cosines c_12, c_13, c_23 and an isotropic target.  If 1 and 3 are the most similar "
     "pair and 1, 2 the least similar one (0 <= c_12 <= c_23 <= c_13), the order 1, 2, 3 forgets least of all six: the most "
-    "similar pair goes first and last, and the order begins with the less similar consecutive pair.  So the rule 'minimise "
-    "the cumulative consecutive contribution' picks a best order for T = 3, up to reversal.",
-    relations=(*differences(), *(Relation("best_" + "".join(map(str, o)), F[BEST], "<=", F[o]) for o in ORDERS if o != BEST)),
+    "similar pair goes first and last, and the order begins with the less similar consecutive pair.  The order 1, 2, 3 and its reverse have the least "
+    "cumulative consecutive contribution, c_12 + c_23, so the rule that minimises it picks a best order for T = 3, up to reversal.",
+    relations=(*differences(), Relation("cheapest", a + c, "<=", Min(a + b, b + c)), *(Relation("best_" + "".join(map(str, o)), F[BEST], "<=", F[o]) for o in ORDERS if o != BEST)),
     assumptions=(
         Assumption("nonnegative", "cosines are not negative", (Relation("", 0, "<=", a),)),
         Assumption("least", "the pair 1, 2 is the less similar consecutive pair", (Relation("", a, "<=", c),)),
@@ -88,6 +90,8 @@ def derive(p: Proof) -> None:
         p.ideal(
             relation.name, using=[*map(str, F.values()), *gram], eliminate=first, text="multiply out the projections"
         )
+    p.positive("cheapest.1", terms=[square(facts=["most"])], text="c_13 >= c_23")
+    p.positive("cheapest.2", terms=[square(facts=["most"]), square(facts=["least"])], text="c_13 >= c_12")
     below = {  # F(order) - F(1,2,3) as products of the facts above
         (1, 3, 2): [square(c, facts=[g, h]) for g in ("order_b", "order_c") for h in ("order_one", "order_b")]
         + [square(c, facts=[g]) for g in ("order_b", "order_c")],
