@@ -217,6 +217,36 @@ def test_mutants_do_mutate() -> None:
     assert len({m.change.split(" at ")[0] for m in made}) >= 6
 
 
+@pytest.mark.parametrize(
+    ("claim_id", "relations"),
+    [
+        ("T2.1", {"bound", "attained", "optimal"}),  # the best mask, not only a bound of all
+        ("T2.2", {"both", "exact"}),  # the condition is necessary too
+        ("T2.5", {"rate", "inverse", "falls"}),  # -g' H^{-1} g, not only the curvature along the path
+        ("T3.8", {"swap_last", "best_321", "cheapest"}),  # the rule chooses the order that is proved best
+        ("O3", {"above", "below", "no_spread"}),  # equal scores
+        ("G1", {"step", "closed", "forgetting"}),
+        ("P2", {"needed", "without_IT", "without_TI"}),  # each of the two terms
+    ],
+)
+def test_what_a_text_says_is_certified(claim_id: str, relations: set[str]) -> None:
+    goals = {g["name"].split(".")[0] for g in certificate_of(claim_id)["goals"]}
+    assert relations <= goals
+
+
+def test_the_refuted_mask_is_one_of_scores() -> None:
+    assumed = {s for a in registry.get("P4").statement.assumptions for r in a.relations for s in r.symbols}
+    assert {"c_1", "c_2", "s", "scaled"} <= assumed
+
+
+def test_a_second_difference_cites_its_own_mean_value() -> None:
+    (fact,) = registry.get("C3").trust
+    assert "second difference" in fact.statement  # Taylor's theorem along one line does not say it
+    assert "somewhere" in next(
+        a.text for a in registry.get("C3").statement.assumptions if a.name == "second_difference"
+    )
+
+
 def test_trust_base_is_short_and_in_one_file() -> None:
     cited = {fact for c in ALL for fact in registry.get(c).trust}
     assert cited == {fact for fact in vars(trust).values() if isinstance(fact, Fact)}
