@@ -246,7 +246,7 @@ def judge(relation: Relation, values: Mapping[str, Any], ops: Any, among: torch.
     high = mid + err
     known = high.isfinite()
     violated = among & known & ((high <= 0) if relation.op == "<" else (high < 0))
-    surely = known if relation.op == "==" else known & (mid - err >= 0)
+    surely = known if relation.op == "==" else known & ((mid - err > 0) if relation.op == "<" else (mid - err >= 0))
     undecided = among & ~surely
     if bool(violated.any()):
         status: Status = "violated"

@@ -18,6 +18,8 @@ from crossmodal.synthetic.evaluate import (
     judge_assumptions,
     least_factor,
     rank,
+    sides,
+    slacks,
     value,
 )
 from crossmodal.theory import registry
@@ -51,6 +53,20 @@ CASES: list[tuple[Relation, list[float], list[float], Status, int]] = [
     (Relation("r", x, "==", 0), [0, 0], [0, INF], "within error", 1),
     (Relation("r", x, "==", 0), [0, NAN], [0, 0], "within error", 1),
 ]
+
+
+def test_a_strict_relation_whose_radius_just_reaches_zero_is_in_doubt() -> None:
+    """There the sides may meet; a relation that is not strict holds."""
+    ends = {}
+    for k in range(64):
+        values = batch([0.5], [0.5 - k * 2.0**-54])
+        for op in ("<", "<="):
+            relation = Relation("r", 0, op, x)
+            mid, err = slacks(relation, *sides(relation, values, bounded), bounded)
+            ends[float(mid - err), op] = judge(relation, values, bounded).status
+    assert ends[0.0, "<"] == "within error"
+    assert ends[0.0, "<="] == "holds"
+    assert all((status == "holds") == (low > 0) for (low, op), status in ends.items() if op == "<")
 
 
 @pytest.mark.parametrize(("relation", "mid", "err", "status", "index"), CASES)
