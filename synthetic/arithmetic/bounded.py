@@ -54,7 +54,8 @@ class Ball:
         k = self.mid.shape[-1]
         a, b = self.mid.abs(), x.mid.abs()
         rounding = (k + 2) * U * (a @ b)
-        return Ball(self.mid @ x.mid, up(a @ x.err + self.err @ (b + x.err) + rounding + k * TINY, 2 * k + 8))
+        # of each of the k terms, all three products may lie below the smallest number: half of TINY each
+        return Ball(self.mid @ x.mid, up(a @ x.err + self.err @ (b + x.err) + rounding + 2 * k * TINY, 2 * k + 8))
 
     def __pow__(self, k: int) -> Ball:
         if k == 0:
@@ -73,6 +74,7 @@ class Ball:
 
 
 TINY = 2.0**-1074
+NORMAL = 2.0**-1022  # from here on, roundings are relative
 
 
 def up(err: torch.Tensor, steps: int = 8) -> torch.Tensor:
@@ -135,12 +137,16 @@ class Bounded:
         return self.wrap(torch.ones(rows, cols, dtype=torch.float64))
 
     def inv(self, x: Ball) -> Ball:
-        """Krawczyk-style: with X about inv(A) and R = I - A X, |inv(A) - X| <= |X| |R| / (1 - |R|) (row sums)."""
+        """Krawczyk-style: with X about inv(A) and R = I - A X, inv(A) - X = X R / (I - R).
+
+        Row i of it sums to at most r_i / (1 - max r) for r = |R| 1, and with |X| before |R| likewise: rows of different sizes keep errors of
+        their own.
+        """
         approx = torch.linalg.inv(x.mid)
         residual = self.eye(x) - x @ self.wrap(approx)
-        size = (residual.mid.abs() + residual.err).sum(-1).amax(-1)[..., None, None] * (1 + 1e-12)
-        norm = approx.abs().sum(-1).amax(-1)[..., None, None]
-        err = torch.where(size < 0.5, norm * size / (1 - size), torch.inf)
+        sums = (residual.mid.abs() + residual.err).sum(-1, keepdim=True) * (1 + 1e-12)  # of n terms, n small
+        size = sums.amax(-2, keepdim=True)
+        err = torch.where(size < 0.5, approx.abs() @ sums / (1 - size), torch.inf) + self.rows(x) * TINY
         return Ball(approx, up(err.expand_as(approx).clone()))
 
     def strictly_lower(self, x: Ball) -> Ball:
@@ -211,7 +217,8 @@ class Bounded:
     def exp(self, x: Any) -> Ball:
         x = ball(x)
         mid = x.mid.exp()
-        return Ball(mid, up(mid * torch.expm1(x.err) + 4 * U * mid))
+        # below NORMAL it has few digits or none, which must not be multiplied
+        return Ball(mid, up(mid.clamp_min(NORMAL) * torch.expm1(x.err) + 4 * U * mid))
 
     def log(self, x: Any) -> Ball:
         x = ball(x)
@@ -252,11 +259,19 @@ class Bounded:
         b = self.wrap(basis)
         moved = self.wrap(symmetric) @ b - b * self.wrap(values[..., None, :])
         skew = self.T(b) @ b - self.eye(x)
-        residual = torch.linalg.matrix_norm(moved.mid.abs() + moved.err)
-        defect = torch.linalg.matrix_norm(skew.mid.abs() + skew.err)
-        own = torch.linalg.matrix_norm(x.err) + torch.linalg.matrix_norm((x.mid - x.mid.mT).abs() / 2)
+        residual = frobenius(moved.mid.abs() + moved.err)
+        defect = frobenius(skew.mid.abs() + skew.err)
+        own = frobenius(x.err) + frobenius((x.mid - x.mid.mT).abs() / 2)
         err = torch.where(defect < 0.5, residual * (1 + defect), torch.inf) + own
-        return Ball(values[..., :1, None], up(err[..., None, None], 64))
+        # halves and norms below NORMAL are off by TINY / 2 an entry
+        return Ball(values[..., :1, None], up(err[..., None, None] + 4 * self.rows(x) * TINY, 64))
+
+
+def frobenius(x: torch.Tensor) -> torch.Tensor:
+    """Norm of matrices of entries >= 0, scaled: squares of what is below 1e-154 have no digits left, and would count for nothing."""
+    largest = x.amax((-2, -1), keepdim=True)
+    scaled = torch.linalg.matrix_norm(x / largest.clamp_min(TINY))
+    return torch.where(largest[..., 0, 0] == 0, 0.0, largest[..., 0, 0] * scaled)
 
 
 def at_least_matrix(x: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,16 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from crossmodal.synthetic.arithmetic import Ball, Bounded, Enclosure, Exact, Plain, ball, root, transcendental
+from crossmodal.synthetic.arithmetic import (
+    Ball,
+    Bounded,
+    Enclosure,
+    Exact,
+    Plain,
+    ball,
+    root,
+    transcendental,
+)
 from crossmodal.synthetic.arithmetic.lanes import as_batch, as_lanes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -247,3 +256,58 @@ def test_a_negative_power_of_what_may_be_nothing_is_refused_or_in_doubt(k: int) 
             Enclosure(Fraction(low), Fraction(high)) ** k
     for mid, err in ((0.0, 0.0), (1.0, 1.0), (-1.0, 2.0)):
         assert not (Ball(tensor([[mid]]), tensor([[err]])) ** k).err.isfinite().any()
+
+
+def test_an_exponential_that_underflows_keeps_its_radius() -> None:
+    """What is below the smallest normal number has no digits that a radius could be a multiple of."""
+    for mid, err in ((-800.0, 100.0), (-760.0, 30.0), (-735.0, 2.0), (-744.5, 1.0), (-1000.0, 1000.0)):
+        found = bounded.exp(Ball(tensor([[mid]]), tensor([[err]])))
+        top = transcendental("exp", Fraction(mid) + Fraction(err)).hi
+        if math.isfinite(float(found.err)):
+            assert top <= Fraction(float(found.mid)) + Fraction(float(found.err))
+    assert float(bounded.exp(Ball(tensor([[-800.0]]), tensor([[100.0]]))).err) < 1e-260
+
+
+@pytest.mark.parametrize("terms", [1, 3, 4, 64])
+def test_products_below_the_smallest_number_are_counted_term_by_term(terms: int) -> None:
+    """Here the middle, and either part of the radius, round to 0 in every term."""
+    half, quarter = 2.0**-537, 2.0**-538
+    a = Ball(tensor([[half] * terms]), tensor([[quarter] * terms]))
+    b = Ball(tensor([[quarter]] * terms), tensor([[quarter]] * terms))
+    end = terms * (Fraction(half) + Fraction(quarter)) * 2 * Fraction(quarter)
+    assert contains(a @ b, exact.array([[end]]))
+
+
+@pytest.mark.parametrize("exponent", [-1070, -1000, -600, -500, 500])
+def test_the_smallest_eigenvalue_of_tiny_and_huge_matrices_is_enclosed(exponent: int) -> None:
+    """Squares of their entries leave the range of float64; the eigenvalues are those of [[2, 1], [1, 2]] by a power of two, so rational."""
+    scale = 2.0**exponent
+    x = tensor([[2 * scale, scale], [scale, 2 * scale]])
+    radius = Ball(x, torch.eye(2, dtype=torch.float64) * scale / 4)
+    for found, true in ((bounded.array(x), 1), (radius, Fraction(3, 4)), (radius, Fraction(5, 4))):
+        assert contains(bounded.smallest_eigenvalue(found), exact.array([[true * Fraction(scale)]]))
+    assert float(bounded.smallest_eigenvalue(radius).err) < 0.36 * scale + 1e-320
+    q = tensor([[1 / 3, 0.7, 0.2], [0.7, -0.1, 0.3], [0.2, 0.3, 0.9]])
+    there = bounded.smallest_eigenvalue(bounded.array(q * scale))
+    here = bounded.smallest_eigenvalue(bounded.array(q))
+    if exponent > -1000:  # the same matrix: so is its radius, but for the last digits
+        assert float(there.err) > float(here.err) * scale / 10
+    unknown = bounded.smallest_eigenvalue(bounded.array(torch.full((2, 2), math.nan, dtype=torch.float64)))
+    assert not math.isfinite(float(unknown.err))
+
+
+def test_rows_of_an_inverse_have_errors_of_their_own() -> None:
+    a = exact.array([[Fraction(3, 10**8), 10**8], [Fraction(1, 10**8), 2 * 10**8]])
+    found = bounded.inv(bounded.array(a))
+    assert contains(found, exact.inv(a))
+    wide = bounded.inv(Ball(tensor([[1e-8, 0.0], [0.0, 1e8]]), tensor([[0.0, 0.0], [0.0, 0.0]])))
+    assert float(wide.err[0].max()) < 1e-7
+    assert float(wide.err[1].max()) < 1e-22
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        size = int(rng.integers(1, 5))
+        mid = rng.standard_normal((size, size)) * 10.0 ** rng.integers(-9, 9, size)
+        err = np.abs(mid) * 1e-6 * rng.random((size, size))
+        moved = exactly(mid.tolist()) + exactly((err * rng.choice((-1, 1), (size, size))).tolist())
+        near = bounded.inv(Ball(torch.from_numpy(mid), torch.from_numpy(err)))
+        assert not near.err.isfinite().all() or contains(near, exact.inv(moved))
