@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .enclosures import Enclosure, larger, lower_end, root, transcendental
+from .enclosures import Enclosure, larger, root, step, transcendental
 
 
 class Exact:
@@ -145,4 +145,4 @@ class Exact:
         return -self.max_entry(-x)
 
     def positive(self, x: Any) -> Any:
-        return self.map(x, lambda v: Fraction(int(lower_end(v) > 0)))
+        return self.map(x, step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -15,9 +16,12 @@ from crossmodal.synthetic.arithmetic import (
     Exact,
     Plain,
     ball,
+    lower_end,
     root,
     transcendental,
+    upper_end,
 )
+from crossmodal.synthetic.arithmetic.enclosures import from_mpf
 from crossmodal.synthetic.arithmetic.lanes import as_batch, as_lanes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -311,3 +315,46 @@ def test_rows_of_an_inverse_have_errors_of_their_own() -> None:
         moved = exactly(mid.tolist()) + exactly((err * rng.choice((-1, 1), (size, size))).tolist())
         near = bounded.inv(Ball(torch.from_numpy(mid), torch.from_numpy(err)))
         assert not near.err.isfinite().all() or contains(near, exact.inv(moved))
+
+
+def test_an_exponential_near_one_lies_above_its_tangent() -> None:
+    """Guard digits that are rounded do not help where the argument is as small as they are."""
+    for exponent in range(200, 340):
+        for sign in (1, -1):
+            x = Fraction(sign * 7, 8 * 2**exponent)
+            found = transcendental("exp", x)
+            assert found.lo <= 1 + x + x * x
+            assert 1 + x <= found.hi
+    assert (transcendental("exp", 0).lo, transcendental("exp", 0).hi) == (1, 1)
+
+
+@given(st.fractions(min_value=-50, max_value=50), st.integers(0, 80))
+def test_exponentials_and_logarithms_are_enclosed_at_twice_the_digits(x: Fraction, digits: int) -> None:
+    x = x / 10**digits
+    with mpmath.workdps(200):
+        for name, argument in (("exp", x), ("log", 1 + x), ("log", abs(x))):
+            if name == "log" and argument <= 0:
+                continue
+            true = from_mpf(getattr(mpmath, name)(mpmath.mpf(argument.numerator) / argument.denominator)._mpf_)
+            found = transcendental(name, argument)
+            assert found.lo - Fraction(1, 10**190) <= true <= found.hi + Fraction(1, 10**190)
+            assert found.hi - found.lo < Fraction(1, 10**85) * max(1, abs(true))
+
+
+def test_an_exponential_with_more_digits_than_memory_is_refused() -> None:
+    for x in (Fraction(10**16), Fraction(-(10**16)), Enclosure(Fraction(0), Fraction(10**9))):
+        with pytest.raises(OverflowError, match="exponential of"):
+            transcendental("exp", x)
+    assert transcendental("exp", 700).lo > 10**304
+
+
+def test_the_exact_step_of_an_enclosure_that_does_not_tell_is_in_doubt() -> None:
+    tiny = Fraction(1, 10**70)
+    for low, high, ends in (
+        (-tiny, tiny, (0, 1)),
+        (Fraction(0), tiny, (0, 1)),
+        (-tiny, Fraction(0), (0, 0)),
+        (tiny, 2 * tiny, (1, 1)),
+    ):
+        found = exact.positive(exact.array([[Enclosure(low, high)]]))[0, 0]
+        assert (lower_end(found), upper_end(found)) == ends
