@@ -127,6 +127,11 @@ def test_infeasible_scores_name_the_eigenvalue_and_the_nearest_matrix() -> None:
     assert np.abs(prescribed(error.nearest).scores() - error.nearest).max() < 1e-13
     with pytest.raises(InfeasibleScores, match="above 1"):
         prescribed([[2, 0], [0, 1]], exact=True)
+    for place in range(4):  # beside lengths of exactly 1, and off by what float64 does not show
+        rows = [[Fraction(i == j) + Fraction(i == j == place, 10**50) for j in range(4)] for i in range(4)]
+        name = ("image 0", "image 1", "text 0", "text 1")[place]
+        with pytest.raises(InfeasibleScores, match=f"score of {name} with itself is 1, above 1 by 1e-50"):
+            prescribed(rows, exact=True)
     with pytest.raises(InfeasibleScores):
         prescribed([["1/2", "3/5"], ["3/5", "1/2"]], exact=True)
     prescribed([["1/2", "1/2"], ["1/2", "1/2"]], exact=True)  # the border is feasible
