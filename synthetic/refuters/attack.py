@@ -34,7 +34,7 @@ class Attack:
         variant: ``the claim``, ``without NAME``, or ``RELATION 1% tighter``.
         goal: the fact refuted, or those tried.
         outcome: ``refuted`` (with a witness), ``not refuted`` (no model exists within the sizes tried, says the
-            solver), ``gave up`` (time).
+            solver), ``gave up`` (time, or a fact that is no polynomial).
         witness: free symbols and what follows from them: fractions, vectors as lists of them; in an algebraic witness
             the solver's own notation.
         confirmed: all facts were evaluated again in exact rationals here.  False for algebraic witnesses.
@@ -63,6 +63,7 @@ def attempt(claim: str, variant: str, cases: list[Case], solver: Solver, timeout
     start = now = time.monotonic()
     deadline = start + timeout_s
     left, algebraic, share, width = list(cases), None, min(FIRST_SHARE, timeout_s), FEW
+    unasked = False
     while left and now < deadline:
         for case in left[:width]:
             problem, k, n = case
@@ -73,7 +74,7 @@ def attempt(claim: str, variant: str, cases: list[Case], solver: Solver, timeout
                 else:
                     answer, witness, confirmed = problem.solve(k, n, solver, until)
             except NotPolynomial:
-                answer = "unsat"  # nothing for a solver
+                answer, unasked = "unsat", True  # nothing for a solver, so nothing that it says
             now = time.monotonic()
             if answer == "unsat":
                 left = [other for other in left if other is not case]
@@ -89,7 +90,7 @@ def attempt(claim: str, variant: str, cases: list[Case], solver: Solver, timeout
         share, width = 2 * share, width + FEW
     if algebraic is not None:
         return algebraic
-    outcome: Outcome = "gave up" if left else "not refuted"
+    outcome: Outcome = "gave up" if left or unasked else "not refuted"
     return Attack(claim, variant, goals_of(cases), solver.name, outcome, seconds=time.monotonic() - start)
 
 

@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 from crossmodal.synthetic import refuters
 from crossmodal.synthetic.refuters import Encoding, Problem, Worker, attack, problems
-from crossmodal.synthetic.refuters.attack import Case, variants_of
+from crossmodal.synthetic.refuters.attack import Case, attempt, variants_of
 from crossmodal.synthetic.refuters.encoding import GRAM
-from crossmodal.synthetic.refuters.matrices import matrix_variants
+from crossmodal.synthetic.refuters.matrices import MatrixProblem, matrix_variants
 from crossmodal.theory import registry
 from crossmodal.theory.certify import derive
+from crossmodal.theory.claim import Assumption
 from crossmodal.theory.errors import InputError
 from crossmodal.theory.language import Relation
+from sympy import MatrixSymbol
 
 pytest.importorskip("z3")
 pytest.importorskip("cvc5")
@@ -199,6 +201,23 @@ def test_facts_about_other_symbols_are_met_beside() -> None:
     assert (answer, confirmed, (witness or {}).get("y")) == ("sat", True, "2")
     both = problem({"1": "1", "x": "-1"}, ">=0", *facts, ("z", {"y": "1", "1": "-3"}, "=0"))
     assert refuters.solve(replace(both, vectors=()), 1, 0, refuters.Solver("z3"), time.monotonic() + 10)[0] != "sat"
+
+
+def test_what_no_solver_was_asked_is_not_said_to_stand() -> None:
+    """An assumption with an inverse in it keeps every relation about its symbols from the solvers."""
+    claim = registry.get("T3.4")
+    relation = next(r for r in claim.statement.relations if r.name == "quarter")
+    letter = (
+        next(a for a in claim.statement.assumptions if a.name == "projector_1")
+        .relations[0]
+        .lhs.atoms(MatrixSymbol)
+        .pop()
+    )
+    odd = Assumption("odd", "", (Relation("", letter.I, "==", letter),))
+    statement = replace(claim.statement, assumptions=(*claim.statement.assumptions, odd))
+    for given, outcome in ((claim.statement, "not refuted"), (statement, "gave up")):
+        cases: list[Case] = [(MatrixProblem(given, relation), 1, 0)]
+        assert attempt("T3.4", "the claim", cases, refuters.Solver("z3"), 20.0).outcome == outcome
 
 
 def test_goals_proved_with_matrices_are_left_alone() -> None:
