@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ..theory.errors import InputError
+from .arithmetic import U
 
 Head = Literal["image", "text", "sum", "concatenation"]
 Filter = Callable[[torch.Tensor], torch.Tensor]
@@ -65,7 +66,7 @@ def ridge(penalty: Any) -> Learner:
 
 
 def filtered(f: Filter) -> Learner:
-    """The learner ``w + X' f(X X') (y - X w)``; f maps eigenvalues ``(.., n)`` to ``(.., n)``.  float64 only."""
+    """The learner ``w + X' f(X X') (y - X w)``; f maps eigenvalues ``(.., k)`` to ``(.., k)``, k the lesser side of X.  float64 only."""
 
     def learn(w: Any, x: Any, y: Any, ops: Any) -> Any:
         if not isinstance(x, torch.Tensor):
@@ -74,8 +75,10 @@ def filtered(f: Filter) -> Learner:
                 causes=("its eigenvalues and exponentials are not rational",),
                 fix="use least_norm, gradient_descent or ridge in rationals",
             )  # fmt: skip
-        values, vectors = torch.linalg.eigh(x @ x.mT)
-        return w + x.mT @ (vectors @ (f(values.clamp_min(0))[..., None] * (vectors.mT @ (y - x @ w))))
+        # by singular values s: what X does to a direction is s times another one, with nothing left where s is 0, however large f is there
+        left, s, right = torch.linalg.svd(x, full_matrices=False)
+        s = torch.where(s > max(x.shape[-2:]) * U * s.amax(-1, keepdim=True), s, 0.0)  # what rounding leaves of 0
+        return w + right.mT @ ((s * f(s.square()))[..., None] * (left.mT @ (y - x @ w)))
 
     return learn
 
