@@ -11,6 +11,7 @@ import torch
 from crossmodal.synthetic.arithmetic import arithmetic
 from crossmodal.synthetic.check import assumptions_hold
 from crossmodal.synthetic.domains import DENOMINATORS, Slot, on_domain, start, to_rational
+from crossmodal.synthetic.draw import draw_exact
 from crossmodal.synthetic.evaluate import bound_values, judge
 from crossmodal.synthetic.falsify import Effort, falsify, the_claim, tighter, tightest, variants, without
 from crossmodal.synthetic.restoring import rotated, shortest
@@ -111,6 +112,30 @@ def test_a_bound_two_percent_too_tight_falls() -> None:
     assert witness is not None
     assert witness.judgement.status == "violated"
     assert weight(witness.inputs) <= 12  # one row each, one or two coordinates
+
+
+def test_a_strict_assumption_that_no_enclosure_decides_is_not_kept() -> None:
+    """P3 with D_CE = D_CLIP = 0, the latter as a difference of equal logarithms: D_CE < -lambda D_CLIP does not hold there."""
+    claim = registry.get("P3")
+    east, north = ["1", "0"], ["0", "1"]
+    frozen = {
+        "U_s": [east], "V_s": [east], "U_t": [north], "V_t": [east], "Y": [[0]], "W_1": [[0, 0]], "W_2": [[0, 0]],
+        "adapt": [[0]], "rise": [[0]], "lambda": [[4]],
+    }  # fmt: skip
+    values = bound_values(claim, frozen, exact)
+    heavy = next(a for a in claim.statement.assumptions if a.name == "heavy").relations[0]
+    assert judge(heavy, values, exact).status == "within error"
+    assert not assumptions_hold(without(claim, "rising").weakened, values, exact)
+    effort = Effort(rounds=1, restarts=16, steps=60, shrinks=60)
+    witness = falsify(without(claim, "rising"), effort=effort)
+    assert witness is not None
+    assert judge(heavy, bound_values(claim, witness.inputs, exact), exact).status == "holds"
+    # sides that meet by definition, S6's lengths as roots of their squares, satisfy what is not strict
+    claim = registry.get("S6")
+    values = bound_values(claim, draw_exact(claim, 3, 0), exact)
+    drift = next(a for a in claim.statement.assumptions if a.name == "drift_i").relations
+    assert "within error" in {judge(r, values, exact).status for r in drift}
+    assert assumptions_hold(claim, values, exact)
 
 
 def test_same_seed_same_witness() -> None:
