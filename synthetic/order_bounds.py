@@ -50,7 +50,7 @@ def enclosed(gram: Any) -> Ball:
             taken as they are: a diagonal of exactly 1.
 
     Raises:
-        InputError: no square matrix of finite scores with diagonal 1; rationals that are no Gram matrix.
+        InputError: no square matrix of finite scores with diagonal 1; no Gram matrix, nor near one.
     """
     exact = isinstance(gram, np.ndarray) and gram.dtype == object
     mid = torch.from_numpy(gram.astype(float)) if exact else torch.as_tensor(gram).double()
@@ -63,16 +63,17 @@ def enclosed(gram: Any) -> Ball:
             f"scores with a diagonal off 1 by {float(off):.3g}, symmetric up to {float(skew):.3g}", expected="a Gram matrix of unit directions",
             causes=("means that were not normalised",), fix="normalise the directions, then take their products",
         )  # fmt: skip
-    if exact and not is_psd(gram):
+    mid = ((mid + mid.mT) / 2).fill_diagonal_(1.0)
+    radius = U if exact else max(RADIUS, float(off), float(skew))
+    found = Ball(mid, torch.full_like(mid, radius).fill_diagonal_(0.0))
+    least = ops.smallest_eigenvalue(found)
+    if not is_psd(gram) if exact else bool(least.mid + least.err < 0):  # of whatever lies within the radius
         raise InputError(
             "scores that no directions have",
             expected="a positive semidefinite matrix",
             fix="`environments.nearest_feasible`",
         )
-    mid = (mid + mid.mT) / 2
-    radius = U if exact else max(RADIUS, float(off), float(skew))
-    err = torch.full_like(mid, radius).fill_diagonal_(0.0)
-    return Ball(mid.fill_diagonal_(1.0), err)
+    return found
 
 
 def low(x: Ball) -> torch.Tensor:

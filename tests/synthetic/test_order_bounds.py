@@ -150,5 +150,17 @@ def test_scores_of_nothing_are_refused() -> None:
         bounds.enclosed(torch.full((2, 2), torch.nan))
     with pytest.raises(InputError, match="no directions have"):
         bounds.enclosed(rational.exact.array([[1, "4/5", "-4/5"], ["4/5", 1, "4/5"], ["-4/5", "4/5", 1]]))
+    for cosine, count in ((2.0, 2), (-0.6, 4), (-0.5 - 1e-12, 3)):  # the closed form forgets -12 in the first
+        equal = torch.full((count, count), cosine, dtype=torch.float64).fill_diagonal_(1.0)
+        with pytest.raises(InputError, match="no directions have"):
+            bounds.enclosed(equal)
+    for cosine, count in (
+        (1.0, 2),
+        (1 + 1e-16, 5),
+        (-0.5, 3),
+        (-0.5 - 2.0**-52, 3),
+        (-1.0, 2),
+    ):  # the border, to rounding
+        bounds.enclosed(torch.full((count, count), cosine, dtype=torch.float64).fill_diagonal_(1.0))
     with pytest.raises(InputError, match=r"2\^19 subsets(.|\n)*faint_bound"):
         bounds.subset_bounds(scores(19, 30, 0))
