@@ -150,6 +150,7 @@ def plan(study: Study, power: float = 0.95, level: float = 0.01, seed: int = 0) 
             low, mean, high = (low, mean, high) if study.op == "<=" else (-high, -mean, -low)
             bound = reference if study.op == "<=" else -reference
             least, likely, most = low - bound, mean - bound, high - bound
+            at = reference + least if study.op == "<=" else reference - least  # the near end
         if most <= 0 or least >= likely * 2 / 3 or pilot >= LARGEST_PILOT:
             break
         pilot *= 4
@@ -158,9 +159,23 @@ def plan(study: Study, power: float = 0.95, level: float = 0.01, seed: int = 0) 
             f"{study.claim} {study.relation}: a constant off by a factor {study.wrong:g} holds as well for {study.label}",
             expected="draws on which the claim is nearly tight", fix="take a case closer to equality, or a wronger constant",
         )  # fmt: skip
-    quantiles = NormalDist().inv_cdf(1 - tail(study, level)) + NormalDist().inv_cdf(power)
-    needed = (quantiles * spread / least) ** 2
+    far, near = NormalDist().inv_cdf(1 - tail(study, level)), NormalDist().inv_cdf(power)
+    needed = ((far + near) * spread / least) ** 2
+    if study.indicator:
+        needed = hits_needed(reference, study.reference(1.0) if study.op == "==" else at, far, near)
     return max(256, math.ceil(1.1 * needed))  # a tenth more, for what the pilot does not know of the spread
+
+
+def hits_needed(reference: float, mean: float, far: float, near: float) -> float:
+    """Replicates of an indicator of this mean that reject a reference, given the normal quantiles of level and power.
+
+    The interval knows no spread but that of the reference, which is not that of the mean where both are rare; and a count loses up to one hit
+    as it moves in steps, and ``(far^2 - 1)/6`` to the skewness of its distribution (the next term of Cornish and Fisher's expansion).
+    """
+    distance = abs(reference - mean)
+    spreads = [math.sqrt(max(x * (1 - x), 0.0)) for x in (reference, mean)]
+    width = far * spreads[0] + near * spreads[1]
+    return ((width + math.sqrt(width**2 + 4 * distance * (1 + far**2 / 6))) / (2 * distance)) ** 2
 
 
 # -- what is lowered from the claims ----------------------------------------------------------------------------------

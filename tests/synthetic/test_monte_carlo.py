@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from statistics import NormalDist
+from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 from crossmodal.synthetic import monte_carlo as mc
@@ -58,6 +60,22 @@ def test_power_is_as_planned_whatever_the_pilot(number: int, mean: float | None)
         assert power_of(study, samples, mean, 0.01) >= 0.95
         assert samples <= 3.5 * enough
     assert power_of(study, int(enough / 3), mean, 0.01) < 0.9  # the comparison can fail
+
+
+@pytest.mark.parametrize(
+    ("mean", "op", "wrong"),
+    [(0.001, "==", 2.0), (0.001, "==", 0.5), (0.999, "==", 0.998), (0.001, ">=", 3.0), (0.01, ">=", 1.6), (0.002, "<=", 0.4), (0.3, "==", 1.1)],
+)  # fmt: skip
+def test_rare_hits_reach_the_power(mean: float, op: Literal["==", "<=", ">="], wrong: float) -> None:
+    """Where a pilot may see hardly any, and the spread under the wrong constant is not that of the draws."""
+    study = mc.Study("S7", "confidence", "rare", op, wrong, lambda g, n, f: (torch.rand(n, generator=g, dtype=torch.float64) < mean).double(),
+                     lambda f: f * mean, True)  # fmt: skip
+    for seed in range(6):
+        samples = mc.plan(study, power=0.95, level=0.01, seed=seed)
+        hits, reference, beyond = np.arange(samples + 1), wrong * mean, 0.005 if op == "==" else 0.01
+        few, many = binom.cdf(hits, samples, reference) < beyond, binom.sf(hits - 1, samples, reference) < beyond
+        rejected = {"==": few | many, "<=": many, ">=": few}[op]
+        assert float(binom.pmf(hits, samples, mean)[rejected].sum()) >= 0.95
 
 
 def test_size_where_the_mean_is_known() -> None:
