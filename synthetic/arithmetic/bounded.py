@@ -212,7 +212,9 @@ class Bounded:
         mid = x.mid.clamp_min(0).sqrt()
         low = (x.mid - x.err).clamp_min(0).sqrt()
         err = torch.where(x.err == 0, 0.0, x.err / (mid + low).clamp_min(TINY))
-        return Ball(mid, up(torch.minimum(err, (x.mid.clamp_min(0) + x.err).sqrt()) + 2 * U * mid))
+        err = torch.minimum(err, (x.mid.clamp_min(0) + x.err).sqrt())
+        err = torch.where(x.mid + x.err < 0, torch.inf, err)  # surely negative: it has no root
+        return Ball(mid, up(err + 2 * U * mid))
 
     def exp(self, x: Any) -> Ball:
         x = ball(x)

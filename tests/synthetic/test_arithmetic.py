@@ -194,6 +194,14 @@ def test_a_root_of_what_is_negative_is_refused() -> None:
     assert (partly.lo, partly.hi) == (0, 2)
 
 
+def test_nothing_is_known_of_the_root_of_what_is_surely_negative() -> None:
+    for mid, err in ((-1.0, 0.0), (-1.0, 0.5), (-5e-324, 0.0)):
+        assert not bounded.sqrt(Ball(tensor([[mid]]), tensor([[err]]))).err.isfinite()
+    for mid, err in ((-1.0, 1.0), (-1e-17, 2e-17), (0.0, 0.0)):  # rounding of what is not
+        found = bounded.sqrt(Ball(tensor([[mid]]), tensor([[err]])))
+        assert float(found.err) ** 2 >= mid + err
+
+
 @pytest.mark.parametrize("exponent", [300, 310, 320, 330, 400])
 def test_numbers_below_the_smallest_have_a_radius(exponent: int) -> None:
     for sign in (1, -1):
