@@ -208,6 +208,10 @@ def test_refinement_tends_to_the_exact_answer(features: Features) -> None:
     assert errors[1] < errors[0]
 
 
+def test_refinement_has_limits() -> None:
+    assert [refinement(n) for n in (2, 319, 320, 497, 2560, 10**6)] == [64, 64, 64, 99, 512, 512]
+
+
 def test_refinement_splits_the_widest_group() -> None:
     rng = np.random.default_rng(0)
     x = unit(rng, 8, 4)
