@@ -24,11 +24,16 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         InputError: the folder is missing or cannot be written.
     """
     path = Path(path)
-    if not path.name or path.is_dir():
+    if not path.name or os.path.isdir(path):  # `Path.is_dir` raises for a name too long
         raise InputError(f"{path}: is a folder", expected="the name of a file", fix=f"{path / 'result'}, say")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         handle = open(temporary, "xb")  # noqa: SIM115  (its own errors are explained, those of the body are not)
+    except ValueError:
+        raise InputError(
+            f"{str(path)!r}: cannot be written", expected="the name of a file",
+            causes=("a NUL, or half of a character pair (\\ud800 to \\udfff), left by a broken conversion",), fix="name another file",
+        ) from None  # fmt: skip
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror})",

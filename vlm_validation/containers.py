@@ -7,11 +7,11 @@ Nothing here knows what the arrays mean.  `features.py` does.
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -28,6 +28,9 @@ MAPPED = (
 )  # bytes from which on an array is mapped: smaller ones are read, and do not depend on the file any more
 _SAFE = {"float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
          "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL"}  # fmt: skip
+_DIRECTORY_END = 22 + 65535  # bytes of a zip's last record and the longest comment
+_DEFLATED = 1100  # a byte of deflate stands for 1032 at most
+_EMPTY = 1 << 24  # entries of an array of no bytes that may still be listed
 _TORN = ("the copy or download was cut short, or its writer was killed",)
 
 
@@ -92,8 +95,8 @@ def read_container(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray],
     """
     path = Path(path)
     _check_suffix(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
+    if not os.path.isfile(path):  # unlike `Path.is_file`, it takes a name too long for any file
+        what = "is a folder" if os.path.isdir(path) else "no such file"
         raise InputError(
             f"{path}: {what}",
             expected="a features file (.npz or .safetensors)",
@@ -117,37 +120,90 @@ def _read_npz(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[s
     unreadable: dict[str, str] = {}
     name = ""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = list(archive.files)
-            if any(member.endswith("data.pkl") for member in names):
-                raise _pickled(path, "the file", "it was written by torch.save, which is pickle in a zip")
-            for name in names:
-                try:
-                    value = _mapped_member(path, archive.zip, name)
-                    if value is None:
-                        value = archive[name]
-                except ValueError as error:
-                    if "pickle" not in str(error):
-                        raise
-                    unreadable[name] = "an object array, which only pickle can read"
-                    continue
-                if isinstance(value, np.ndarray):
-                    arrays[name] = value
+        with zipfile.ZipFile(path) as archive:
+            members = _members(path, archive)
+            for name, info in members.items():
+                value = _member(path, archive, info)
+                if isinstance(value, str):
+                    unreadable[name] = value
                 else:
-                    unreadable[name] = "not an array"
+                    arrays[name] = value
     except InputError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
+    except Exception as error:
+        # a damaged member fails in the archive, a decompressor, numpy's header or Python's parser of it, each with exceptions of its own
         where = f"member {name!r} of the archive" if name else "the archive"
         raise InputError(
-            f"{path}: {where} cannot be read ({error})", expected="a whole .npz archive", causes=_TORN,
-            fix="copy or write the file again",
+            f"{path}: {where} cannot be read ({str(error)[:200] or type(error).__name__})", expected="a whole .npz archive",
+            causes=_TORN, fix="copy or write the file again",
         ) from None  # fmt: skip
     return arrays, {}, unreadable
 
 
+def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The members by the names of their arrays, each once and all there.
+
+    Raises:
+        InputError: a pickle of torch, a name twice.
+        zipfile.BadZipFile: fewer members than the archive says it has: a damaged directory hides those that follow the damage.
+    """
+    infos = archive.infolist()
+    if any(info.filename.endswith("data.pkl") for info in infos):
+        raise _pickled(path, "the file", "it was written by torch.save, which is pickle in a zip")
+    with open(path, "rb") as handle:
+        handle.seek(-min(path.stat().st_size, _DIRECTORY_END), os.SEEK_END)
+        tail = handle.read()
+    (count,) = struct.unpack_from("<H", tail, tail.rindex(b"PK\5\6") + 10)
+    if count not in (len(infos), 0xFFFF):  # 0xFFFF: the number is elsewhere, as in archives of 65535 members and more
+        raise zipfile.BadZipFile(f"{len(infos)} of its {count} members are listed")
+    found: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        name = info.filename.removesuffix(".npy")
+        if name in found:
+            raise InputError(
+                f"{path}: two members {name!r}", expected="every array once; readers do not agree which of two counts",
+                causes=("an archive that was appended to",), fix="write the file again",
+            )  # fmt: skip
+        found[name] = info
+    return found
+
+
+def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray | str:
+    """The array of a member, or why it is none; its header is compared with what the member holds before anything is allocated."""
+    packed = info.compress_size * {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: _DEFLATED}.get(
+        info.compress_type, np.inf
+    )
+    if info.file_size > packed or info.compress_size > path.stat().st_size:
+        raise ValueError(f"{info.file_size} bytes are said to be in {info.compress_size}")
+    with archive.open(info) as member:
+        if member.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+            return "not an array"
+    with archive.open(info) as member:
+        shape, fortran, dtype = _array_header(member)
+        start = member.tell()
+    if dtype.hasobject:
+        return "an object array, which only pickle can read"
+    size, held = math.prod(shape) * dtype.itemsize, info.file_size - start
+    # an empty array may have an axis of any length, and a text no letters: neither takes a byte, but a list of it does
+    if size != held or math.prod(max(n, 1) for n in shape) > max(held, _EMPTY):
+        raise ValueError(f"shape {shape} of {dtype} in {held} bytes")
+    if info.compress_type == zipfile.ZIP_STORED and info.file_size >= MAPPED:
+        return _mapped_member(path, archive, info, start, shape, dtype, "F" if fortran else "C")
+    with archive.open(info) as member:
+        return np.asarray(np.lib.format.read_array(member, allow_pickle=False))
+
+
+def _array_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(member)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"version {version} of the array format")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(member)
+    return shape, fortran, dtype
+
+
 def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     arrays: dict[str, np.ndarray] = {}
     try:
@@ -156,6 +212,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
             names = list(file.keys())
             foreign = [name for name in names if file.get_slice(name).get_dtype()[:2] in ("BF", "F8")]
             for name in names:
+                shape = file.get_slice(name).get_shape()
+                if 0 in shape and math.prod(max(n, 1) for n in shape) > _EMPTY:
+                    raise ValueError(f"{name!r} of shape {shape} in no bytes")
                 if name not in foreign:
                     mapped = _mapped_tensor(path, name)
                     arrays[name] = file.get_tensor(name) if mapped is None else mapped
@@ -163,7 +222,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
             with safe_open(path, framework="pt") as file:
                 for name in foreign:
                     arrays[name] = file.get_tensor(name).float().numpy()
-    except (SafetensorError, OSError, ValueError) as error:
+    except Exception as error:
+        # the library, numpy and torch refuse types and shapes with exceptions of their own, and some by an attribute they lack
         with open(path, "rb") as handle:
             head = handle.read(8)
         what = _what_is_it(head) if head[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05") else f"{error}"
@@ -174,23 +234,19 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
     return arrays, {name: _parsed(text) for name, text in texts.items()}, {}
 
 
-def _mapped_member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray | None:
-    """A large array of an uncompressed archive, its checksum verified, on the disk until it is used; else None."""
-    members = [info for info in archive.infolist() if info.filename in (name, f"{name}.npy")]
-    info = members[-1]
-    if info.compress_type != zipfile.ZIP_STORED or info.file_size < MAPPED:
-        return None
+def _mapped_member(
+    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, start: int, shape: tuple[int, ...], dtype: np.dtype[Any],
+    order: Literal["C", "F"],
+) -> np.ndarray:  # fmt: skip
+    """A large array of an uncompressed archive, its checksum verified, on the disk until it is used."""
     with archive.open(info) as member:
         while member.read(1 << 20):  # the last read compares the checksum
             pass
     with open(path, "rb") as handle:
         handle.seek(info.header_offset + 26)
         handle.seek(sum(struct.unpack("<HH", handle.read(4))), os.SEEK_CUR)  # past the member's name and extra field
-        version = np.lib.format.read_magic(handle)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(handle)
-        offset = handle.tell()
-    return None if dtype.hasobject else _mapped(path, dtype, shape, offset, "F" if fortran else "C")
+        start += handle.tell()
+    return _mapped(path, dtype, shape, start, order)
 
 
 def _mapped_tensor(path: Path, name: str) -> np.ndarray | None:
@@ -215,7 +271,7 @@ def _mapped(
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, brackets without end
         return text
 
 

@@ -164,7 +164,7 @@ def _metadata(value: Any, source: str) -> dict[str, Any]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             value = None if value == "" else value
     if value is not None and not isinstance(value, dict):
         raise InputError(

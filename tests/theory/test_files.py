@@ -64,3 +64,10 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="cannot be written"):
         write_whole(tmp_path / "file" / "deeper" / "a.txt", "new")
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b", "a\ud800"])
+def test_a_name_no_file_can_have_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written"), atomic_writer(tmp_path / name):
+        pass
+    assert list(tmp_path.iterdir()) == []

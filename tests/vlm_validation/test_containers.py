@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +112,124 @@ def test_archives_of_numpy_are_mapped_where_they_can_be(
     np.testing.assert_array_equal(found["turned"], arrays.pop("turned"))
     wanted = Features(**arrays)
     assert load_features(path).content_hash() == wanted.content_hash()
+
+
+HEADER = "{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}\n"
+
+
+def archive_of(arrays: dict[str, np.ndarray], packing: int = zipfile.ZIP_STORED, **headers: str) -> bytes:
+    """An .npz archive; `headers` replace those of its members, so that they say what is not so."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", packing) as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, array, allow_pickle=False)
+            content = member.getvalue()
+            if name in headers:
+                text = headers[name].encode()
+                content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + array.tobytes()
+            archive.writestr(f"{name}.npy", content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(HEADER.format(descr="<f4", shape=shape) for shape in
+          ((10**13, 4), (10**8, 4), (10**30, 4), (True, 4), (19, 4), (0, 4), (-1, 4), (10**11, 0))),
+        *(HEADER.format(descr=descr, shape=(20, 4)) for descr in ("<U500000000", "<U0", "|V0", "<f8", "<f3")),
+        "(" * 5000, "{[1]: 2}", "{'descr': '''", "-" * 4000 + "1", "\n  1\n 2", "", " " * 20_000,
+    ],
+)  # fmt: skip
+def test_a_header_that_does_not_fit_is_refused_before_anything_is_allocated(
+    packing: int, header: str, tmp_path: Path
+) -> None:
+    path, arrays = tmp_path / "f.npz", make_arrays()
+    arrays["image"] = np.ones((20, 4), dtype=np.float32)
+    path.write_bytes(archive_of(arrays, packing, image=header))
+    tracemalloc.start()
+    with pytest.raises(InputError, match="member 'image' of the archive cannot be read"):
+        read_container(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_flipped_bytes_of_any_packing_are_explained(packing: int, tmp_path: Path) -> None:
+    """No member that is encrypted, of another packing or undone by its decompressor ends in another exception."""
+    path, arrays = tmp_path / "f.npz", make_arrays()
+    content = archive_of(arrays, packing)
+    for at in range(0, len(content), 5):
+        damaged = bytearray(content)
+        damaged[at] ^= 0xFF
+        path.write_bytes(bytes(damaged))
+        try:
+            found, _, _ = read_container(path)
+        except InputError:
+            continue
+        assert found.keys() == arrays.keys(), f"byte {at} hides a member"
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(found[name], array)
+
+
+def test_a_checksum_that_differs_is_noticed(tmp_path: Path) -> None:
+    path, arrays = tmp_path / "f.npz", make_arrays()
+    for packing in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        content = bytearray(archive_of(arrays, packing))
+        content[content.index(b"PK\1\2") + 16] ^= 1
+        path.write_bytes(bytes(content))
+        with pytest.raises(InputError, match="Bad CRC-32"):
+            read_container(path)
+
+
+@pytest.mark.parametrize("second", ["image.npy", "image"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_array_twice_is_refused(second: str, tmp_path: Path) -> None:
+    path, arrays = tmp_path / "f.npz", make_arrays()
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, -arrays["image"])
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(second, buffer.getvalue())
+    with pytest.raises(InputError, match="two members 'image'"):
+        read_container(path)
+
+
+def safetensors_of(metadata: dict[str, str], **tensors: tuple[str, list[int], bytes]) -> bytes:
+    header: dict[str, object] = {"__metadata__": metadata}
+    data = b""
+    for name, (kind, shape, content) in tensors.items():
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def test_tensors_without_numbers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "f.safetensors"
+    for tensor in (("F4", [4, 2], b"1234"), ("F32", [10**11, 0], b"")):
+        path.write_bytes(safetensors_of({}, a=tensor))
+        with pytest.raises(InputError, match=r"cannot be read as \.safetensors"):
+            read_container(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000, "[1"])
+def test_metadata_no_parser_takes_is_a_text(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "f.safetensors"
+    path.write_bytes(safetensors_of({"metadata": text}, a=("F32", [1], b"\0" * 4)))
+    assert read_container(path)[1] == {"metadata": text}
+    np.savez(tmp_path / "f.npz", metadata=np.array(text), **make_arrays())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="metadata is str"):
+        load_features(tmp_path / "f.npz")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_names_no_file_can_have(suffix: str, tmp_path: Path) -> None:
+    for name in ("a" * 300, "/".join(["a" * 200] * 30), "a\0b", "a\ud800"):
+        with pytest.raises(InputError, match="no such file"):
+            read_container(tmp_path / (name + suffix))
+        with pytest.raises(InputError, match="cannot be written"):
+            write_container(tmp_path / (name + suffix), MIXED, {})
