@@ -228,6 +228,7 @@ def _swap(name: str, old: str, new: str) -> Damage:
 
 FOLDER: list[tuple[Damage, str]] = [
     (lambda root: (root / "pictures" / "3.png").unlink(), "1 of 12 pictures it names are missing: 3.png"),
+    (_swap(CSV, "pictures/3.png", "3" * 300), "1 of 12 pictures it names are missing: 333"),
     (_swap(CSV, "file,caption", "path,caption"), "line 1: the header lacks file"),
     (_swap(CSV, '"a red star, ""number"" 0"', "a red star, number 0"), "line 2: more or fewer cells"),
     (_swap(CSV, '"a red star, ""number"" 2"', '"a red star'), "captions.csv, line"),
@@ -241,6 +242,8 @@ FOLDER: list[tuple[Damage, str]] = [
     (lambda root: (root / CSV).rename(root / "captions.jsonl"), "captions.jsonl, line 1: not JSON"),
     (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text("[1]"), "line 1: a JSON list"),
     (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text('{"file": "a"}'), "no caption, label"),
+    (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text("[" * 100_000), "line 1: not JSON"),
+    (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text('{"file": "a", "caption": "b", "label": false, "environment": 0}'), "no label"),
     (lambda root: (root / CSV).unlink(), "no known layout"),
 ]  # fmt: skip
 COCO: list[tuple[Damage, str]] = [
@@ -252,12 +255,36 @@ COCO: list[tuple[Damage, str]] = [
     (_swap("instances_val2017.json", '"category_id": 10', '"category_id": 999'), "entry cannot be understood"),
     (lambda root: (root / "annotations" / "instances_val2017.json").unlink(), "no such file"),
     (lambda root: (root / "annotations" / "captions_val2017.json").write_text("[]"), "no list images, annotations"),
+    (lambda root: (root / "annotations" / "captions_val2017.json").write_text("[" * 100_000), "not readable as JSON"),
+    *(
+        (_swap("captions_val2017.json", '"id": 1000', f'"id": {other}'), "entry cannot be understood")
+        for other in ("1000.7", "true", "Infinity", "-1", "1" + "0" * 30, "999", '"1000"')
+    ),
+    *(
+        (_swap("instances_val2017.json", "[0, 0, 5, 4]", box), "entry cannot be understood")
+        for box in ("[0, 0, NaN, 4]", "[0, 0, Infinity, 4]", "[0, 0, -5, 4]", "[0, 0, 5]", "null")
+    ),
+    (_swap("instances_val2017.json", '"id": 11', '"id": 10'), "the id 10 twice"),
+    (_swap("instances_val2017.json", '"annotations": [{', '"annotations": [1, {'), "entry cannot be understood"),
+    (_swap("captions_val2017.json", "000000000990.jpg", "9" * 300), "1 of 12 pictures"),
 ]
 CUB: list[tuple[Damage, str]] = [
     (lambda root: next(root.rglob("bird_3.jpg")).unlink(), "1 of 20 pictures"),
     (_swap("classes.txt", "001.Black_footed_Albatross", "001.White_footed_Albatross"), "class 1 is '001.White"),
     (_swap("image_class_labels.txt", "1 1\n", ""), "no class for image 1"),
     (_swap("image_class_labels.txt", "1 1\n", "1 201\n"), "no class for image 1"),
+    (_swap("image_class_labels.txt", "1 1\n", "1 2\n"), "image 1 is of class 2, and its file is '001"),
+    (_swap("image_class_labels.txt", "20 30\n", "20 3"), "image 20 is of class 3"),
+    (_swap("image_class_labels.txt", "1 1\n", "1 ²\n"), "no class for image 1"),
+    (_swap("image_class_labels.txt", "2 1\n", "1 1\n"), "image_class_labels.txt, line 2: 1 a second time"),
+    (
+        lambda root: next(root.rglob("images.txt")).write_text(
+            "".join(next(root.rglob("images.txt")).read_text().splitlines(True)[:-1])
+        ),
+        "image 20 is not in images.txt",
+    ),
+    (_swap("images.txt", "1 001", "² 001"), "images.txt, line 1"),
+    (_swap("images.txt", "1 001", "1" * 5000 + " 001"), "images.txt, line 1"),
     (_swap("images.txt", "1 001", "one 001"), "images.txt, line 1"),
     (lambda root: next(root.rglob("classes.txt")).unlink(), "no known layout"),
 ]
@@ -316,10 +343,19 @@ def test_pictures_of_many_kinds(tmp_path: Path) -> None:
             open_image(tmp_path / f"{name}.{'png' if name == 'deep' else 'jpg'}")
 
 
+def test_a_split_that_was_cut_short_is_no_test_split(tmp_path: Path) -> None:
+    """What the list does not name is neither in the one half nor in the other."""
+    root = fake_cub(tmp_path)
+    _swap("train_test_split.txt", "20 0\n", "")(root)
+    with pytest.raises(InputError, match="no split for image 20"):
+        open_pairs(str(root), split="test")
+
+
 def test_wrong_names_and_options(tmp_path: Path) -> None:
     fake_folder(tmp_path)
     for data, options, word in (
         ("embedded:middle", {}, "middle"), (str(tmp_path / "nowhere"), {}, "no such folder"),
+        *((str(tmp_path / name), {}, "no such folder") for name in ("a" * 300, "a/" * 3000, "a\0", "\ud800")),
         (str(tmp_path), {"split": "val"}, "split given"), ("embedded:high", {"captions": tmp_path}, "captions given"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=word):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ...theory.errors import InputError
@@ -46,14 +47,20 @@ def open_pairs(data: str, *, split: str | None = None, captions: Path | None = N
 def _kind(data: str, folder: Path) -> str:
     if data.startswith("embedded:"):
         return "embedded"
+    if not os.path.isdir(folder):  # unlike `Path.is_dir`, it takes a name too long for any folder
+        raise _unknown(data, "no such folder")
     if any((folder / name).is_file() for name in LISTS):
         return "folder"
     if coco_splits(folder):
         return "coco"
     if cub_root(folder) is not None:
         return "cub"
-    raise InputError(
-        f"{data}: {'no known layout in this folder' if folder.is_dir() else 'no such folder'}",
+    raise _unknown(data, "no known layout in this folder")
+
+
+def _unknown(data: str, what: str) -> InputError:
+    return InputError(
+        f"{data}: {what}",
         expected="embedded:high, embedded:low, or a folder with captions.csv or captions.jsonl, with COCO's annotations/, "
         "or with CUB's images.txt, image_class_labels.txt and classes.txt",
         causes=("a typing error", "the folder above or below the right one"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def coco_pairs(root: Path, split: str | None = None) -> Pairs:
     described = read_json(captions_path, ("images", "annotations"), "COCO captions: images and annotations")
     caption = _guarded(_first_captions, described, captions_path)
     files = _guarded(
-        lambda found: {int(x["id"]): str(x["file_name"]) for x in found["images"]}, described, captions_path
+        lambda found: _once((_whole(x["id"]), str(x["file_name"])) for x in found["images"]), described, captions_path
     )
     keys = ("categories", "annotations")
     boxed = read_json(instances_path, keys, "COCO instances: categories and annotations")
@@ -74,7 +75,7 @@ def coco_pairs(root: Path, split: str | None = None) -> Pairs:
 def _guarded(read: Any, found: dict[str, Any], path: Path) -> Any:
     try:
         return read(found)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: an entry cannot be understood ({type(error).__name__}: {error})",
             expected="entries as COCO distributes them",
@@ -82,10 +83,26 @@ def _guarded(read: Any, found: dict[str, Any], path: Path) -> Any:
         ) from None  # fmt: skip
 
 
+def _whole(value: Any) -> int:
+    """An id; int() alone would take 1.7 for 1, and true."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise ValueError(f"{value!r} is no id")
+    return value
+
+
+def _once(entries: Iterable[tuple[int, Any]]) -> dict[int, Any]:
+    found: dict[int, Any] = {}
+    for key, value in entries:
+        if key in found:
+            raise ValueError(f"the id {key} twice")
+        found[key] = value
+    return found
+
+
 def _first_captions(found: dict[str, Any]) -> dict[int, str]:
     first: dict[int, tuple[int, str]] = {}
     for note in found["annotations"]:
-        image, entry = int(note["image_id"]), (int(note["id"]), str(note["caption"]))
+        image, entry = _whole(note["image_id"]), (_whole(note["id"]), str(note["caption"]))
         first[image] = min(first.get(image, entry), entry)
     return {image: text for image, (_, text) in first.items() if text.strip()}
 
@@ -96,12 +113,14 @@ def _labels(found: dict[str, Any], names: tuple[str, ...]) -> dict[int, int]:
     unknown = sorted({str(kind["supercategory"]) for kind in found["categories"]} - set(names))
     if unknown:
         raise ValueError(f"supercategories {', '.join(unknown)} belong to no environment")
-    supercategory = {int(kind["id"]): place[kind["supercategory"]] for kind in found["categories"]}
+    supercategory = _once((_whole(kind["id"]), place[kind["supercategory"]]) for kind in found["categories"])
     area: dict[int, np.ndarray] = {}
     for box in found["annotations"]:
         if box.get("iscrowd"):
             continue
-        _, _, width, height = box["bbox"]
-        total = area.setdefault(int(box["image_id"]), np.zeros(len(names)))
-        total[supercategory[int(box["category_id"])]] += float(width) * float(height)
+        _, _, width, height = map(float, box["bbox"])
+        if not (0 <= width < np.inf and 0 <= height < np.inf):
+            raise ValueError(f"a box of {width:g} x {height:g}")
+        total = area.setdefault(_whole(box["image_id"]), np.zeros(len(names)))
+        total[supercategory[_whole(box["category_id"])]] += width * height
     return {image: int(total.argmax()) for image, total in area.items() if total.any()}

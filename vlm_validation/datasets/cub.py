@@ -52,21 +52,28 @@ def cub_pairs(folder: Path, split: str | None = None, captions: Path | None = No
     listed = environment_list("cub")
     names, home = _class_list(_columns(root / "classes.txt"), listed, root)
     files, labels = _columns(root / "images.txt"), _columns(root / "image_class_labels.txt")
+    _same_images(files, labels, root / "image_class_labels.txt", "class")
     kept = sorted(files)
     if split is not None:
         if split not in ("train", "test"):
             raise InputError(f"{root}: split {split!r}", expected="'train' or 'test'")
         training = _columns(root / "train_test_split.txt")
+        _same_images(files, training, root / "train_test_split.txt", "split")
         kept = [image for image in kept if (training.get(image) == "1") == (split == "train")]
-    missing = [
-        image for image in kept if not labels.get(image, "").isdigit() or not 1 <= int(labels[image]) <= len(names)
-    ]
+    missing = [image for image in kept if not _is_number(labels[image]) or not 1 <= int(labels[image]) <= len(names)]
     if missing:
         raise InputError(
             f"{root / 'image_class_labels.txt'}: no class for image {missing[0]}", expected=f"a class from 1 to {len(names)}",
             causes=("a file that was cut short",), fix="unpack the archive again",
         )  # fmt: skip
     label = np.array([int(labels[image]) - 1 for image in kept], dtype=np.int64)
+    astray = [image for image, k in zip(kept, label, strict=True) if not files[image].startswith(f"{names[k]}/")]
+    if astray:
+        raise InputError(
+            f"{root / 'image_class_labels.txt'}: image {astray[0]} is of class {labels[astray[0]]}, and its file is {files[astray[0]]!r}",
+            expected="files in folders named by their classes, as CUB distributes them",
+            causes=("a file that was cut short within a number", "labels edited by hand"), fix="unpack the archive again",
+        )  # fmt: skip
     titles = tuple(name.split(".", 1)[-1].replace("_", " ") for name in names)
     texts = {image: TEMPLATE.format(titles[k]) for image, k in zip(kept, label, strict=True)}
     if captions is not None:
@@ -98,7 +105,7 @@ def taxonomic_environments(parent_child: Path, names: Path, classes: Path) -> di
     parents: dict[int, int] = {}
     for number, line in enumerate(_lines(parent_child), 1):
         pair = line.split()
-        if len(pair) != 2 or not all(x.isdigit() for x in pair) or int(pair[1]) in parents:
+        if len(pair) != 2 or not all(map(_is_number, pair)) or int(pair[1]) in parents:
             raise InputError(f"{parent_child}, line {number}: {line!r}", expected="'parent child', one parent a child")
         parents[int(pair[1])] = int(pair[0])
     taxon, titles = _columns(names), _columns(classes)
@@ -153,13 +160,30 @@ def _captions(path: Path, kept: list[int]) -> dict[int, str]:
     return {image: texts[str(image)] for image in kept}
 
 
+def _same_images(files: dict[int, str], told: dict[int, str], path: Path, what: str) -> None:
+    """A list that was cut short between two lines lacks images that another has."""
+    apart = sorted(files.keys() ^ told.keys())
+    if apart:
+        raise InputError(
+            f"{path}: no {what} for image {apart[0]}" if apart[0] in files else f"{path}: image {apart[0]} is not in images.txt",
+            expected="the same images in all of CUB's lists", causes=("a file that was cut short",), fix="unpack the archive again",
+        )  # fmt: skip
+
+
+def _is_number(text: str) -> bool:
+    """Digits that int() takes: not a superscript, and not thousands of them."""
+    return text.isdecimal() and len(text) < 19
+
+
 def _columns(path: Path) -> dict[int, str]:
     """Number -> the rest of its line."""
     found: dict[int, str] = {}
     for number, line in enumerate(_lines(path), 1):
         first, _, rest = line.partition(" ")
-        if not first.isdigit() or not rest:
+        if not _is_number(first) or not rest:
             raise InputError(f"{path}, line {number}: {line!r}", expected="a number, a blank and a text")
+        if int(first) in found:
+            raise InputError(f"{path}, line {number}: {first} a second time", expected="every number once")
         found[int(first)] = rest
     return found
 

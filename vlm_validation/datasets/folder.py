@@ -62,11 +62,13 @@ def jsonl_rows(path: Path, fields: tuple[str, ...]) -> Iterator[dict[str, str]]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise _broken(path, number, f"not JSON ({error})", fields) from None
             if not isinstance(row, dict):
                 raise _broken(path, number, f"a JSON {type(row).__name__}", fields)
-            missing = [name for name in fields if not isinstance(row.get(name), (str, int)) or row[name] is True]
+            missing = [
+                name for name in fields if not isinstance(row.get(name), (str, int)) or isinstance(row[name], bool)
+            ]
             if missing:
                 raise _broken(path, number, f"no {', '.join(missing)}", fields)
             yield _filled({name: str(row[name]) for name in fields}, path, number)

@@ -29,7 +29,7 @@ def read_json(path: Path, keys: tuple[str, ...], what: str) -> dict[str, Any]:
         raise InputError(
             f"{path}: no such file", expected=what, causes=("annotations of another split",), fix="download it"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: not readable as JSON ({error})", expected=what,
             causes=("a download that was cut short",), fix="download it again",

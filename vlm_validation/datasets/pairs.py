@@ -177,7 +177,7 @@ def require_files(paths: Sequence[Path], named_by: Path) -> None:
     Raises:
         InputError: some are missing.
     """
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in paths if not os.path.isfile(path)]  # `Path.is_file` raises for a name too long
     if missing:
         shown = ", ".join(path.name for path in missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise InputError(
