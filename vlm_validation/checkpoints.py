@@ -66,7 +66,7 @@ def find_checkpoint(name: str) -> Checkpoint:
     if name.startswith("embedded:"):
         kind, _, world = name.removeprefix("embedded:").rpartition("_")
         folder = model_folder(kind or "clip", world)
-    elif Path(name).is_dir():
+    elif os.path.isdir(name):  # unlike `Path.is_dir`, it takes a name too long for any folder
         folder = Path(name)
         title = folder.resolve().name
     else:
@@ -193,7 +193,7 @@ def _downloaded(name: str) -> Path:
     repository, _, revision = name.partition("@")
     looks_like_a_path = name.startswith((".", "/", "~")) or name.endswith("/") or os.sep * 2 in name
     if looks_like_a_path or not _NAME.fullmatch(repository):
-        what = "a file" if Path(name).is_file() else "no such folder"
+        what = "a file" if os.path.isfile(name) else "no such folder"
         raise InputError(
             f"{name}: {what}", expected="embedded:high, embedded:low, a checkpoint's folder, or a Hugging Face name",
             causes=("a typing error", "a path relative to another folder"), fix="check the path",
@@ -224,7 +224,7 @@ def _config(folder: Path) -> dict[str, Any]:
             causes=("a folder of another kind", "an open_clip or original OpenAI checkpoint"),
             fix="convert it: model.save_pretrained(folder)",
         ) from None  # fmt: skip
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: not readable as JSON ({_first_line(error)})", expected="the config.json of a checkpoint",
             causes=("a download that was cut short",), fix="download the checkpoint again",

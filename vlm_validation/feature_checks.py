@@ -142,7 +142,26 @@ def _strings(value: Any, name: str, count: int | None, source: str) -> tuple[str
             f"{source}: {name} has {len(items)} entries", expected=f"{count}, one for each row of image",
             causes=("several captions for an image",), fix="keep the one caption whose feature is stored",
         )  # fmt: skip
+    _check_unicode(items, name, source)
     return tuple(items)
+
+
+def _check_unicode(items: Sequence[str], name: str, source: str) -> None:
+    for row, item in enumerate(items):
+        if not _is_unicode(item):
+            raise InputError(
+                f"{source}: {name} holds {item!r} in entry {row}", expected="unicode text, which every file and terminal can hold",
+                causes=("half of a character pair (\\ud800 to \\udfff), left by a broken conversion",), fix="write the text again",
+            )  # fmt: skip
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold it: JSON can say half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _ids(value: Any, count: int, source: str) -> np.ndarray:
@@ -153,6 +172,8 @@ def _ids(value: Any, count: int, source: str) -> np.ndarray:
             expected=f"({count},) integers or strings", causes=("ids of another subset", "an object array"),
             fix="numpy.asarray(ids, dtype=str)",
         )  # fmt: skip
+    if array.dtype.kind == "U":
+        _check_unicode(array.tolist(), "ids", source)
     if array.dtype.kind == "u" and count and int(array.max()) > np.iinfo(np.int64).max:
         return array.astype(np.str_)  # 64-bit hashes: kept exactly, as text
     return array if array.dtype.kind == "U" else array.astype(np.int64)

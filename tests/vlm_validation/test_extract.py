@@ -478,6 +478,7 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
     (lambda folder: _without(folder, "text_projection"), "weights of CLIPModel are missing, the first text_projection"),
     (lambda folder: (folder / "config.json").unlink(), "no config.json"),
     (lambda folder: (folder / "config.json").write_text("{"), "not readable as JSON"),
+    (lambda folder: (folder / "config.json").write_text("[" * 100_000), "not readable as JSON"),
     (lambda folder: (folder / "config.json").write_text("[]"), "list"),
     (lambda folder: (folder / "preprocessor_config.json").unlink(), "no image processor"),
     (lambda folder: (folder / "preprocessor_config.json").write_text("{"), "image processor cannot be loaded"),
@@ -516,6 +517,7 @@ def test_names_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     for name, word in (
         ("embedded:middle", "middle"), (str(tmp_path / "none"), "no such folder"), ("./none", "no such folder"),
         ("someone/clip@main", "neither a folder here nor to be had"), ("a/b/c", "no such folder"),
+        ("./" + "a" * 300, "no such folder"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=word):
             load_encoder(name)

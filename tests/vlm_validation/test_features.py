@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from crossmodal.theory.errors import InputError
 from crossmodal.vlm_validation import feature_checks
+from crossmodal.vlm_validation.containers import write_container
 from crossmodal.vlm_validation.features import Features, load_features, save_features
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -135,6 +136,23 @@ def test_right_file_is_read(suffix: str, arrays: Arrays, tmp_path: Path) -> None
     assert (len(features), features.dimension, features.classes) == (18, 5, 6)
     for name, array in arrays.items():
         np.testing.assert_array_equal(getattr(features, name), array)
+
+
+@both_formats
+def test_names_of_environments_differ(suffix: str, arrays: Arrays, tmp_path: Path) -> None:
+    """An audit tells its ledgers apart by them, and would add up those of two environments."""
+    path = tmp_path / f"mine{suffix}"
+    write_container(path, arrays, {"environment_names": ["a", "b", "a"]})
+    refused(path, "environment_names has 'a' more than once")
+
+
+@both_formats
+@pytest.mark.parametrize("name", ["captions", "ids", "label_names", "environment_names"])
+def test_text_that_no_terminal_can_show(name: str, suffix: str, arrays: Arrays, tmp_path: Path) -> None:
+    count = {"environment_names": 3, "label_names": 6}.get(name, 18)
+    path = tmp_path / f"mine{suffix}"
+    write_container(path, arrays, {name: [f"a{k}" for k in range(count - 1)] + ["\ud800"]})
+    refused(path, f"{name} holds '\\ud800' in entry {count - 1}", "unicode text")
 
 
 def refused(path: Path, *words: str) -> None:
@@ -331,7 +349,7 @@ def any_features(draw: st.DrawFn) -> Features:
     return Features(
         image=vectors(), text=vectors(), environment=np.array([0, 0, 1, 1, 2, 2]),
         label=draw(hnp.arrays(np.int32, 6, elements=st.integers(0, 5))),
-        environment_names=draw(st.one_of(st.none(), words.map(lambda w: tuple(w[:3])))),
+        environment_names=draw(st.one_of(st.none(), words.map(lambda w: tuple(w[:3])).filter(lambda w: len(set(w)) == 3))),
         label_names=draw(st.one_of(st.none(), words)), captions=draw(st.one_of(st.none(), words)), ids=ids,
         prompts=draw(st.sampled_from([None, vectors()])),
         metadata=draw(st.dictionaries(st.text(max_size=5), st.one_of(st.integers(), st.text(max_size=5)))),

@@ -302,6 +302,10 @@ def test_absent_files_and_workers(tmp_path: Path) -> None:
     paths = split(default_features("high"), tmp_path, [100])
     with pytest.raises(InputError, match="no such file on the machine"):
         read_shard(str(tmp_path / "gone.npz"))
+    for name in ("a" * 300 + ".npz", "a/" * 3000 + ".npz"):
+        assert shard_files([tmp_path / name]) == [tmp_path / name]
+        with pytest.raises(InputError, match="no such file on the machine"):
+            read_shard(str(tmp_path / name))
     with pytest.raises(InputError, match="0 workers"):
         shard_scores(paths, workers=0)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...theory.errors import InputError
+from ..feature_checks import _is_unicode
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,15 +116,6 @@ class Pairs:
             ids=self.ids[rows], load=lambda i: load(int(rows[i])), stamp=lambda i: stamp(int(rows[i])),
             metadata={**self.metadata, "limit": f"the first {per_environment} pairs of every environment"},
         )  # fmt: skip
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether UTF-8 can hold it: JSON can say half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def open_image(path: Path) -> Any:

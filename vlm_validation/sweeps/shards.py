@@ -12,6 +12,7 @@ Shards that contradict one another (width, checkpoint, names) are refused, becau
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def shard_files(places: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for place in places:
-        if not place.is_dir():
+        if not os.path.isdir(place):  # unlike `Path.is_dir`, it takes a name too long for any folder
             found.append(place)
             continue
         inside = [path for path in place.iterdir() if path.suffix in SUFFIXES and not path.name.startswith(".")]
@@ -153,7 +154,7 @@ def read_shard(path: str, normalise: bool = False) -> Part:
     Raises:
         InputError: no such file here, or features that are bad: not finite, not of unit rows, of the wrong shape.
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise InputError(
             f"{path}: no such file on the machine that was to read it", expected="a shard that every worker sees",
             causes=("a typing error", "workers on machines with a disk of their own"),
