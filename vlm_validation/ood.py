@@ -117,14 +117,20 @@ def mcm_scores(image: np.ndarray, prompts: np.ndarray, *, temperature: float = 1
             f"image has shape {image.shape}, prompts {prompts.shape}", expected="(N, d) and (C, d)",
             causes=("prompts of another encoder",),
         )  # fmt: skip
-    logits = image.astype(np.float64) @ prompts.astype(np.float64).T / temperature
+    logits = _cosines(image, prompts) / temperature
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(1 / shifted.sum(axis=1))
 
 
 def concept_scores(image: np.ndarray, concept: np.ndarray) -> np.ndarray:
     """(N,) cosine with one concept vector, such as the mean text of an environment: the score of claim D2."""
-    return np.asarray(image.astype(np.float64) @ concept.astype(np.float64))
+    return _cosines(image, concept[None])[:, 0]
+
+
+def _cosines(image: np.ndarray, concepts: np.ndarray) -> np.ndarray:
+    """(N, C) inner products, each row on its own: a matrix product rounds a row by its place, and equal images would not tie."""
+    u, v = (np.ascontiguousarray(x, dtype=np.float64) for x in (image, concepts))
+    return np.asarray(np.einsum("nd,cd->nc", u, v))
 
 
 def _checked(inside: np.ndarray, outside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

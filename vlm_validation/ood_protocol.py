@@ -19,6 +19,8 @@ from .features import Features
 from .ood import OodReport, concept_scores, mcm_scores, ood_report
 from .scores import score_matrices
 
+ROUNDING = 1e-12  # of a difference of mean cosines: where scores are constant, nothing smaller says which is larger
+
 
 @dataclass(frozen=True)
 class OodPair:
@@ -146,12 +148,16 @@ def concept_vectors(features: Features) -> tuple[np.ndarray, str]:
 
 
 def lower_bound(claim: str, relation: str, *, D: float, **values: float) -> float:
-    """AUROC >= this, by a relation of D1 or D2; 0 where the gap `D` of the mean scores is not positive.
+    """AUROC >= this, by a relation of D1 or D2; 0 where the gap `D` of the mean scores is not positive, or is rounding.
 
     Args:
         values: of the other symbols of the relation.
     """
-    return lowered.evaluate(least_factor(registry.relation(claim, relation), "AUROC"), D=D, **values) if D > 0 else 0.0
+    return (
+        lowered.evaluate(least_factor(registry.relation(claim, relation), "AUROC"), D=D, **values)
+        if D > ROUNDING
+        else 0.0
+    )
 
 
 def pearson_interval(x: np.ndarray, y: np.ndarray, pairs: np.ndarray, level: float) -> tuple[float, float]:

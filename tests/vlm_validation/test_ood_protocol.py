@@ -55,6 +55,23 @@ def test_bounds_hold_and_reversed_means_bound_nothing(features: Features) -> Non
     assert protocol.lower_bound("D2", "separation", D=0.0, Con_IT_tt=0.5, Con_IT_st=0.5, Con_TT_tt=1.0) == 0
 
 
+@pytest.mark.parametrize("d", [3, 17, 512])
+def test_equal_images_tie(d: int) -> None:
+    """Nothing tells them apart: neither the place of a row nor how many there are, and no bound says that something does."""
+    rng = np.random.default_rng(d)
+    for counts in ((5, 3), (37, 11), (64, 2)):
+        count = sum(counts)
+        image, text = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in rng.normal(size=(2, count, d)))
+        label = np.concatenate([np.arange(counts[0]) % 7, np.arange(counts[1]) % 2])
+        image[:] = image[0]
+        features = Features(image=image, text=text, environment=np.repeat([0, 1], counts), label=label)
+        for temperature in (1.0, 0.05, 0.01):
+            pairs = protocol.pairwise_ood(features, temperature=temperature).pairs
+            assert [(p.mcm.auroc, p.concept.auroc) for p in pairs] == [(0.5, 0.5)] * 2
+            assert all(p.bound_D1 <= 0.5 and p.bound_D2 <= 0.5 for p in pairs)
+            assert protocol.cumulative_ood(features, [0, 1], temperature=temperature)[0].auroc == 0.5
+
+
 def test_cumulative_by_hand() -> None:
     s = np.sqrt(0.5)
     image = np.array([[1, 0], [s, s], [0, 1], [0, 1], [s, -s], [s, -s]])
