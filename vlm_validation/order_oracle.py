@@ -59,7 +59,9 @@ class OrderReport:
         order: (T,) positions into `names`, first environment first.
         names: T environments, in ascending order of their ids (the neutral order).
         predicted: forgetting in nats (mean loss increase of the first T-1 environments) of the recommended order.
-        interval: `predicted` plus and minus 1.645 standard deviations over bootstrap resamples of the data.  What prototypes
+        interval: `predicted` plus and minus the 95 % quantile of Student's t (of as many resamples) times the standard deviation over
+            bootstrap resamples of the data.  Where the mean prediction over data sets of the same size is known (generated features, three
+            environments, 150 sets), it holds that in 81 % of them with 20 pairs an environment and in 89 % with 80.  What prototypes
             leave out is not in it: they predict too little for all orders alike, by 5 to 10 % on CLIP features of COCO (497 pairs), 8 to
             13 % on the shipped encoder's (100 pairs), up to 41 % on generated features with 25 samples a class.
         neutral: predicted forgetting of the neutral order.
@@ -159,7 +161,7 @@ def recommend_order(
     rivals = np.argsort(predicted, kind="stable")[:RIVALS]
     draws = _resampled(features, orders[rivals], steps, step, resamples, seed, progress)
     # Resampling repeats rows, which lengthens class means and shifts the prediction: the spread is used, not the place.
-    margin = 1.645 * float(draws[:, 0].std(ddof=1)) if resamples else float("nan")
+    margin = _reach(resamples) * float(draws[:, 0].std(ddof=1)) if resamples else float("nan")
     stable = float(np.mean([excess(draw[0], draw) <= CLOSE for draw in draws])) if resamples else float("nan")
     return OrderReport(
         order=tuple(int(k) for k in orders[best]),
@@ -183,6 +185,13 @@ def recommend_order(
         },
         seconds=seconds,
     )
+
+
+def _reach(resamples: int) -> float:
+    """Standard deviations on either side of a 90 % interval; few resamples know their own spread badly."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.95, resamples - 1))
 
 
 @dataclass(frozen=True)
