@@ -7,6 +7,7 @@ format wants it (float32 or float64, int64, tuples of strings); no value is chan
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,17 @@ def _check_range(array: np.ndarray, size: int, name: str, by: str, source: str) 
             expected=f"0 to {size - 1}, because {by} has {size} entries",
             causes=("ids that start at 1", f"{by} of another data set"),
             fix=f"let ids start at 0, or give {by} an entry for every id",
+        )
+
+
+def _check_distinct(names: Sequence[str], source: str) -> None:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise InputError(
+            f"{source}: environment_names has {twice[0]!r} more than once",
+            expected="a name of its own for every environment: results are told apart by it",
+            causes=("names of classes, or of every row, instead of environments",),
+            fix="give every environment another name, or one id to those that are one",
         )
 
 

@@ -27,7 +27,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -38,6 +37,7 @@ from ..theory.errors import InputError
 from .containers import read_container, write_container
 from .feature_checks import (
     NORM_TOLERANCE,
+    _check_distinct,
     _check_norms,
     _check_range,
     _ids,
@@ -252,14 +252,7 @@ class Features:
 
     def _check_environments(self) -> None:
         if self.environment_names is not None:
-            twice = sorted(name for name, count in Counter(self.environment_names).items() if count > 1)
-            if twice:
-                raise InputError(
-                    f"{self.source}: environment_names has {twice[0]!r} more than once",
-                    expected="a name of its own for every environment: results are told apart by it",
-                    causes=("names of classes, or of every row, instead of environments",),
-                    fix="give every environment another name, or one id to those that are one",
-                )
+            _check_distinct(self.environment_names, self.source)
             _check_range(self.environment, len(self.environment_names), "environment", "environment_names", self.source)
         present, counts = np.unique(self.environment, return_counts=True)
         lonely = [int(k) for k, n in zip(present, counts, strict=True) if n < 2]

@@ -18,9 +18,10 @@ Tools differ under the same names, so every value carries its convention:
 
 Sources: gem: Lopez-Paz & Ranzato, NeurIPS 2017, eq. 2-4 (forgetting is not defined there; it is -bwt).  chaudhry: Chaudhry
 et al., ECCV 2018, eq. 3 (bwt and fwt are not defined there).  avalanche: `StreamForgetting`, `StreamForwardTransfer`.
-mammoth: `utils/metrics.py`.  continuum: `metrics.py` of release 1.2.7 as it computes: its forgetting takes the maximum over
-j <= k <= T-2, leaves out environment T-1 and still divides by T-1, and its bwt skips j = k-1.  paper: arXiv 2606.14883 in our
-reading of a digest: loss increase since learning, mean over the first T-1 environments.
+mammoth: `utils/metrics.py`, given all of R; its training loop leaves R[k, j] at zero for k < j - 1.  continuum: `metrics.py` of
+release 1.2.7 as it computes: its forgetting takes the maximum over j <= k <= T-2, leaves out environment T-1 and still divides by
+T-1, and its bwt skips j = k-1.  paper: arXiv 2606.14883 in our reading of a digest: loss increase since learning, mean over the
+first T-1 environments.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import pytest
 import torch
 from crossmodal.theory.errors import InputError
 from crossmodal.theory.workers import WorkerKilled
+from crossmodal.vlm_validation.containers import read_container, write_container
 from crossmodal.vlm_validation.embedded import default_features
 from crossmodal.vlm_validation.features import Features, save_features
 from crossmodal.vlm_validation.score_moments import BLOCK, merge_moments, moments_of
@@ -296,6 +297,17 @@ def test_a_killed_worker_is_said_and_a_shard_that_kills_every_worker_is_named(
         InputError, match=r"shard_1\.npz: the worker that read this shard was killed by SIGKILL 5 times"
     ):
         shard_scores(paths, workers=2, say=silent)
+
+
+def test_names_of_environments_fit_the_ids(tmp_path: Path) -> None:
+    features = default_features("high")
+    (path,) = split(features, tmp_path, [])
+    arrays, _, _ = read_container(path)
+    names = [features.name(k) for k in features.environments]
+    for wrong, word in ((names[:-1], "environment is 4 in"), ([*names[:-1], names[0]], "more than once")):
+        write_container(path, arrays, {"environment_names": wrong})
+        with pytest.raises(InputError, match=word):
+            read_shard(str(path))
 
 
 def test_absent_files_and_workers(tmp_path: Path) -> None:

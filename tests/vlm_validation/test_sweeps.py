@@ -160,13 +160,17 @@ def damage(kind: str, path: Path, other: Path) -> None:
         path.write_text('{"result": 1}')
     elif kind == "a list":
         path.write_text("[1, 2]")
+    elif kind == "brackets":
+        path.write_text("[" * 100_000)
     else:
         record = json.loads(path.read_text())
         record["unseen"]["ce"][0] += 1e-9
         path.write_text(json.dumps(record))
 
 
-@pytest.mark.parametrize("kind", ["torn", "empty", "another cell's", "another program's", "a list", "edited"])
+@pytest.mark.parametrize(
+    "kind", ["torn", "empty", "another cell's", "another program's", "a list", "brackets", "edited"]
+)
 def test_what_cannot_be_believed_is_set_aside_and_said(undisturbed: Path, tmp_path: Path, kind: str) -> None:
     for name, content in contents(undisturbed).items():
         (tmp_path / name).write_bytes(content)

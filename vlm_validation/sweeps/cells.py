@@ -136,7 +136,7 @@ class Store:
             if whole:
                 return dict(record)
             reason = "it is not what its name says, or was changed after it was written"
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = f"torn or foreign ({type(error).__name__})"
         aside = _free(path)
         try:

@@ -25,7 +25,16 @@ import numpy as np
 from ...theory.errors import InputError
 from ...theory.workers import WorkerKilled, outcomes
 from ..containers import SUFFIXES, read_container
-from ..feature_checks import _check_norms, _integers, _metadata, _normalised, _strings, _vectors
+from ..feature_checks import (
+    _check_distinct,
+    _check_norms,
+    _check_range,
+    _integers,
+    _metadata,
+    _normalised,
+    _strings,
+    _vectors,
+)
 from ..orders import progress_bar
 from ..score_moments import Moments, merge_moments, moments_of
 from ..scores import Scores, scores_of
@@ -186,10 +195,13 @@ def _shard(path: str, found: dict[str, Any], normalise: bool) -> Shard:
     digest = hashlib.sha256(str((image.dtype, image.shape)).encode())
     for array in (image, text, where):
         digest.update(array.data)
+    names = _strings(found.get("environment_names"), "environment_names", None, path)
+    if names is not None:
+        _check_distinct(names, path)
+        _check_range(where, len(names), "environment", "environment_names", path)
     checkpoint = _metadata(found.get("metadata"), path).get("checkpoint")
     return Shard(
-        moments_of(image, text, where), digest.hexdigest(),
-        _strings(found.get("environment_names"), "environment_names", None, path),
+        moments_of(image, text, where), digest.hexdigest(), names,
         None if checkpoint is None else str(checkpoint), tuple(notes),
     )  # fmt: skip
 
