@@ -1,7 +1,8 @@
 """How each environment's modality contributions moved while its accuracy stood still: forgetting that accuracy does not show.
 
 With heads the value of a coalition (C1) is the probability of the true class; without, the cosine of a matched pair (C4).  An absent
-modality is the mean feature of the environment.
+modality is the mean feature of the environment, taken as given: the intervals are about samples beside these means and not about means
+that are drawn again.  Where what a sample adds and what it moves the means by cancel, contributions with the true means lie outside far more often.
 
 An audit makes many comparisons, two a transition and environment, and one in twenty would seem to move by chance.  So the intervals
 of contributions hold together: within an environment, whose samples all transitions share, by the bootstrap of the largest studentised
