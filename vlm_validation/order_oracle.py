@@ -139,7 +139,7 @@ def recommend_order(
             causes=("ids of a database, or hashes, instead of class numbers",),
             fix="label = numpy.unique(label, return_inverse=True)[1]",
         )  # fmt: skip
-    if steps < 1 or not step > 0:
+    if steps < 1 or not 0 < step < np.inf:
         raise InputError(f"{steps} steps of size {step}", expected="at least one step of positive size")
     if resamples < 0 or resamples == 1:
         raise InputError(
@@ -156,6 +156,11 @@ def recommend_order(
 
     orders, predicted = (_enumerate if exhaustive else _search)(T, evaluate, seed, progress)
     seconds = time.perf_counter() - started
+    if not np.isfinite(predicted).all():
+        raise InputError(
+            f"{steps} steps of size {step:g}: predicted losses beyond single precision", expected="training that converges",
+            causes=("steps too long for unit features, whose curvature is at most 1/2",), fix="step=5.0, or smaller",
+        )  # fmt: skip
     best = int(np.argmin(predicted))
     neutral = float(evaluate(np.arange(T)[None])[0])
     rivals = np.argsort(predicted, kind="stable")[:RIVALS]

@@ -128,7 +128,7 @@ def train_orders(
 
     Raises:
         InputError: fewer than two environments, or more orders than can be enumerated; other environments or classes in
-            `evaluate_on`.
+            `evaluate_on`; training that diverged.
     """
     features.require_environments(2, "an order needs something to order")
     if evaluate_on is not None:
@@ -143,6 +143,11 @@ def train_orders(
         head = torch.randn(tasks.points[0].shape[1], tasks.classes, generator=generator, dtype=torch.float64)
         rows.append(_walk(tasks, judged, (initial_scale * head).to(dtype), steps, step, progress))
     loss, accuracy = (np.stack([_matrices(found[i], orders) for found in rows]) for i in range(2))
+    if not np.isfinite(loss).all():
+        raise InputError(
+            f"training diverged: {np.count_nonzero(~np.isfinite(loss))} losses are no numbers", expected="finite losses",
+            causes=(f"steps of size {step:g}",), fix="step=5.0, or smaller",
+        )  # fmt: skip
     return OrderRuns(
         orders=orders,
         loss=loss,

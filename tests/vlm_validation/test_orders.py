@@ -496,6 +496,19 @@ def test_stability_and_interval_by_hand(monkeypatch: pytest.MonkeyPatch) -> None
         assert report.interval == pytest.approx((report.predicted - half, report.predicted + half))
 
 
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_steps_beyond_all_numbers() -> None:
+    """An order must not be recommended because NaN compares with nothing."""
+    for step in (math.inf, math.nan):
+        with pytest.raises(InputError, match="at least one step of positive size"):
+            recommend_order(alike(), step=step, resamples=0)
+    with pytest.raises(InputError, match="beyond single precision"):
+        recommend_order(alike(), steps=3, step=1e300, resamples=0)
+    for step in (math.inf, math.nan, 1e300):
+        with pytest.raises(InputError, match="training diverged"):
+            train_orders(alike(), steps=3, step=step)
+
+
 def test_one_resample_has_no_spread() -> None:
     for count in (1, -2):
         with pytest.raises(InputError, match=rf"{count} resamples(.|\n)*at least 2"):
