@@ -19,7 +19,7 @@ from .features import Features
 from .ood import OodReport, concept_scores, mcm_scores, ood_report
 from .scores import score_matrices
 
-ROUNDING = 1e-12  # of a difference of mean cosines: where scores are constant, nothing smaller says which is larger
+ROUNDING = 1e-12  # of a mean of cosines or a share: where scores are constant, nothing smaller says which is larger
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def pearson_interval(x: np.ndarray, y: np.ndarray, pairs: np.ndarray, level: flo
 
 
 def pearson(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float:
-    """Pearson's correlation; NaN where x or y is constant."""
-    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+    """Pearson's correlation; NaN where x or y is constant, or varies by rounding alone."""
+    if len(x) < 2 or any(np.ptp(z) <= ROUNDING * np.abs(z).max() for z in (x, y)):
         return float("nan")
     return float(np.corrcoef(x, y)[0, 1])

@@ -55,6 +55,14 @@ def test_bounds_hold_and_reversed_means_bound_nothing(features: Features) -> Non
     assert protocol.lower_bound("D2", "separation", D=0.0, Con_IT_tt=0.5, Con_IT_st=0.5, Con_TT_tt=1.0) == 0
 
 
+def test_rounding_correlates_with_nothing() -> None:
+    same = np.array([0.1 + 0.2, 0.3, 0.1 + 0.2, 0.3])
+    assert np.isnan(protocol.pearson(same, [1.0, 2.0, 3.0, 4.0]))
+    assert np.isnan(protocol.pearson([1.0, 2.0, 3.0, 4.0], same))
+    assert np.isnan(protocol.pearson(np.zeros(4), np.arange(4)))
+    assert protocol.pearson(1e-9 * np.arange(4), np.arange(4)) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("d", [3, 17, 512])
 def test_equal_images_tie(d: int) -> None:
     """Nothing tells them apart: neither the place of a row nor how many there are, and no bound says that something does."""
