@@ -116,6 +116,41 @@ def test_scores_beside_a_segment_may_overflow(place) -> None:
     close(found._replace(coalitions=expected.coalitions), expected)
 
 
+@pytest.mark.parametrize("which", ["query", "key"])
+@pytest.mark.parametrize("keys", [1, 2, 3, 8, 16, 17, 19])
+@pytest.mark.parametrize("kept", ["all", "the last"])
+def test_nan_stays_where_it_is_and_does_not_turn_into_numbers(which, keys, kept) -> None:
+    """Fused attention reports zeros for a row whose scores are NaN, as for one without keys, if no whole vector holds a score."""
+    q, k, v = torch.randn(2, 3, 5, 8), torch.randn(2, 3, keys + 20, 8), torch.randn(2, 3, keys + 20, 8)
+    keep = None
+    if kept == "the last":
+        keep = torch.ones(2, keys + 20, dtype=torch.bool)
+        keep[1, : keys - 1] = False
+    nan = torch.zeros(4, 2, 3, 5, dtype=torch.bool)
+    if which == "query":
+        q[1, 2, 3, 4], nan[1:, 1, 2, 3] = torch.nan, True
+    else:
+        k[1, 2, keys - 1, 4], nan[1, 1, 2], nan[3, 1, 2] = torch.nan, True, True
+    found = segment_attention(q, k, v, (0, keys, keys + 20), keep=keep, impl="torch")
+    assert torch.equal(found.lse.isnan(), nan)
+    assert torch.equal(found.output.isnan(), nan[..., None].expand(found.output.shape))
+    expected = reference(q, k, v, (0, keys, keys + 20), keep=keep)
+    assert float((found.output - expected.output)[~nan].abs().max()) <= 1e-6
+    assert float((found.lse - expected.lse)[~nan & expected.lse.isfinite()].abs().max()) <= 1e-5
+
+
+@pytest.mark.parametrize("keys", [1, 20])
+def test_scores_that_are_all_minus_infinity_are_no_keys(keys) -> None:
+    """float32 cannot hold them; a log-sum-exp of 0 would outweigh the other segment."""
+    q, k, v = torch.full((1, 1, 2, 4), 1e20), torch.full((1, 1, keys + 2, 4), -1e20), torch.randn(1, 1, keys + 2, 4)
+    k[:, :, keys:] = -1e-20
+    found = segment_attention(q, k, v, (0, keys, keys + 2), impl="torch")
+    assert (found.lse[1] == -torch.inf).all()
+    assert (found.output[1] == 0).all()
+    assert torch.equal(found.output[3], found.output[2])
+    assert torch.equal(found.lse[3], found.lse[2])
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["vit with text", "head dim 96"])
 def test_half_precision_at_most_twice_the_error_of_torch(dtype, name) -> None:

@@ -111,6 +111,8 @@ class _Segment(NamedTuple):
     """(B, 1, 1) samples without keys, or None: no such sample."""
     mask: Tensor | None
     """(B, 1, 1, K), added to the scores by fused attention, or None."""
+    own: slice = slice(None)
+    """Which of the keys belong to the segment."""
 
     @staticmethod
     def of(k: Tensor, v: Tensor, keep: Tensor | None, part: slice) -> _Segment:
@@ -138,9 +140,11 @@ class _Segment(NamedTuple):
                 continue
             beside = slice(whole.start, start) if before else slice(start + count, whole.stop)
             if bool(v[:, :, beside].sum(dtype=accumulator(v.dtype)).isfinite()):
-                return self._replace(k=k[:, :, whole], v=v[:, :, whole], mask=self._mask(before, spare))
+                own = slice(before, before + count)
+                return self._replace(k=k[:, :, whole], v=v[:, :, whole], mask=self._mask(before, spare), own=own)
         zeros = (0, 0, 0, spare)
-        return self._replace(k=pad(self.k, zeros), v=pad(self.v, zeros), mask=self._mask(0, spare))
+        own = slice(count)
+        return self._replace(k=pad(self.k, zeros), v=pad(self.v, zeros), mask=self._mask(0, spare), own=own)
 
     def _mask(self, before: int, spare: int) -> Tensor:
         """What hides the spare keys, so many of which come before the segment's own, and those that are not kept."""
@@ -165,13 +169,15 @@ class _Segment(NamedTuple):
             q, k, v = (_apart(x) for x in (q, k, v))
             output, lse = flash(q, k, v, attn_mask=mask, scale=scale)
         else:
-            keep = None if self.seen is None else self.seen[samples]
+            k, v, keep = k[:, :, self.own], v[:, :, self.own], None if self.seen is None else self.seen[samples]
             parts = [_softmax_block(block, k, v, keep, scale) for block in q.split(QUERIES, 2)]
             output, lse = (torch.cat(x, 2) for x in zip(*parts, strict=True))
         if self.empty is not None:
             empty = self.empty[samples]  # fused attention reports log-sum-exp 0 for a row without keys
             output = output.masked_fill_(empty[..., None], 0.0)
             lse = lse.masked_fill_(empty, -torch.inf)
+        if flash is not None and not bool(lse.all()):  # and for one whose scores are NaN where no vector holds them
+            return self.attended(at, q, scale, None)
         return output, lse
 
 
