@@ -183,9 +183,7 @@ class _Segment(NamedTuple):
 
 def _apart(x: Tensor) -> Tensor:
     """`x` (..., N, D) with rows of D adjacent numbers that do not overlap, as fused attention assumes without a look."""
-    fits = x.stride(-1) == 1 and x.stride(-2) >= x.shape[-1]
-    # `contiguous` would keep the strides of an axis of one
-    return x if fits else x.clone(memory_format=torch.contiguous_format)
+    return x if x.stride(-1) == 1 and x.stride(-2) >= x.shape[-1] else x.contiguous()
 
 
 def _softmax_block(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None, scale: float) -> Part:
