@@ -18,7 +18,8 @@ from .errors import InputError
 def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file that appears under `path` complete, or not at all, whenever the writer is killed.
 
-    It is written under another name in the same folder, synchronised to the disk, and renamed.
+    It is written under another name in the same folder, synchronised to the disk, and renamed.  Where `path` is a link, the file
+    that it leads to is replaced; a device or a pipe (/dev/stdout) is written to and stays what it is.
 
     Raises:
         InputError: the folder is missing or cannot be written.
@@ -26,6 +27,11 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     path = Path(path)
     if not path.name or os.path.isdir(path):  # `Path.is_dir` raises for a name too long
         raise InputError(f"{path}: is a folder", expected="the name of a file", fix=f"{path / 'result'}, say")
+    if path.exists() and not path.is_file():
+        with open(path, "wb") as handle:
+            yield handle
+        return
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         handle = open(temporary, "xb")  # noqa: SIM115  (its own errors are explained, those of the body are not)
@@ -51,8 +57,10 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)  # which file the disk had no room for
         raise
 
 
