@@ -48,7 +48,7 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/pip
 	@$(COMPILE)
 	@touch $(VENV)/.core $(VENV)/.paper $@
 $(VENV)/.paper: pyproject.toml constraints.txt | $(VENV)/.core
-	@$(PIP) --editable '.[paper]'
+	@$(PIP) --editable '.[paper,vlm]'
 	@$(COMPILE)
 	@touch $@
 $(VENV)/.check: pyproject.toml constraints.txt | $(VENV)/.test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -42,3 +43,9 @@ def test_stored_certificates_follow_the_schema(claim_id: str) -> None:
 
 def test_no_stored_certificate_without_a_claim() -> None:
     assert {p.stem for p in registry.CERTIFICATES.glob("*.json")} <= set(registry.modules())
+
+
+def test_make_paper_installs_what_the_figures_need() -> None:
+    """Two of them run a shipped model; in a clean clone nothing but this target has been made."""
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\n$(VENV)/.paper:")[1].split("\n$(VENV)")[0]
+    assert {"paper", "vlm"} <= set(re.findall(r"\w+", recipe[recipe.index("'.[") :]))

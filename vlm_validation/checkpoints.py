@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..theory.errors import InputError
-from .embedded_models import EMBEDDED, model_folder
+from .embedded_models import EMBEDDED, library, model_folder
 
 MODELS = {"clip": "CLIPModel", "siglip": "SiglipModel", "vilt": "ViltModel"}
 HEADS = ("ViltForQuestionAnswering", "ViltForImageAndTextRetrieval")
@@ -94,7 +94,7 @@ def load_model(found: Checkpoint, head: bool) -> Any:
     """
     import torch
 
-    transformers = _transformers()
+    transformers = library()
     title = MODELS[found.kind]
     if head and found.kind == "vilt":
         # the shipped fused checkpoints hold two heads; the one for matching has a score for any pair
@@ -133,7 +133,7 @@ def load_processing(found: Checkpoint) -> tuple[Any, Any]:
     Raises:
         InputError: files of either are missing, or need a package that is not installed; no padding token.
     """
-    transformers = _transformers()
+    transformers = library()
     options = {"local_files_only": True, "trust_remote_code": False}
     wanted = _PROCESSING[:1] if found.embedded else _PROCESSING
     loaded: dict[str, Any] = {}
@@ -166,7 +166,7 @@ def load_processing(found: Checkpoint) -> tuple[Any, Any]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """No log lines and no progress bars of `transformers` inside: what matters is checked and said by this module."""
-    logging = _transformers().utils.logging
+    logging = library().utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()
@@ -178,27 +178,18 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError:
-        raise InputError(
-            "transformers is not installed", expected="the extra 'vlm'", fix="pip install 'crossmodal[vlm]'"
-        ) from None
-    return transformers
-
-
 def _downloaded(name: str) -> Path:
     """The local copy of a Hugging Face repository, fetched without anything but JSON, safetensors and vocabularies."""
     repository, _, revision = name.partition("@")
     looks_like_a_path = name.startswith((".", "/", "~")) or name.endswith("/") or os.sep * 2 in name
-    if looks_like_a_path or not _NAME.fullmatch(repository):
-        what = "a file" if os.path.isfile(name) else "no such folder"
+    is_file = os.path.isfile(name)
+    if looks_like_a_path or is_file or not _NAME.fullmatch(repository):
+        what = "a file" if is_file else "no such folder"
         raise InputError(
             f"{name}: {what}", expected="embedded:high, embedded:low, a checkpoint's folder, or a Hugging Face name",
             causes=("a typing error", "a path relative to another folder"), fix="check the path",
         )  # fmt: skip
-    _transformers()
+    library()
     from huggingface_hub import snapshot_download
 
     try:

@@ -24,6 +24,21 @@ EMBEDDED = Path(__file__).parent / "embedded"
 _MEAN, _STD = 0.5, 0.25  # of pixel values in [0, 1]
 
 
+def library() -> Any:
+    """`transformers`, which is imported where a model is built or read and nowhere earlier.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import transformers
+    except ImportError:
+        raise InputError(
+            "transformers is not installed", expected="the extra 'vlm'", fix="pip install 'crossmodal[vlm]'"
+        ) from None
+    return transformers
+
+
 def build_tokenizer() -> Any:
     """A word-level tokenizer over the captions' closed vocabulary, as a `PreTrainedTokenizerFast`."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -110,27 +125,33 @@ def model_folder(kind: str, world: str) -> Path:
 
 
 def load_clip(world: str) -> tuple[Any, Any]:
-    """The shipped dual encoder, in evaluation mode, and its tokenizer."""
-    from transformers import AutoTokenizer, CLIPModel
+    """The shipped dual encoder, in evaluation mode, and its tokenizer.
 
-    folder = model_folder("clip", world)
-    model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    return model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    Raises:
+        InputError: no such world, or `transformers` is not installed.
+    """
+    transformers, folder = library(), model_folder("clip", world)
+    model = transformers.CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    return model.eval(), transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def load_fused(world: str) -> tuple[Any, Any, Any]:
-    """The shipped fused encoder with its matching head, the classifier over its pooled output, and the tokenizer."""
-    from safetensors.torch import load_file
-    from transformers import AutoTokenizer, ViltConfig, ViltForImageAndTextRetrieval, ViltForQuestionAnswering
+    """The shipped fused encoder with its matching head, the classifier over its pooled output, and the tokenizer.
 
-    folder = model_folder("fused", world)
-    config = ViltConfig.from_pretrained(folder, local_files_only=True)
+    Raises:
+        InputError: no such world, or `transformers` is not installed.
+    """
+    from safetensors.torch import load_file
+
+    transformers, folder = library(), model_folder("fused", world)
+    config = transformers.ViltConfig.from_pretrained(folder, local_files_only=True)
     # Both begin with random weights, all replaced below: the caller's generator must not notice.
     with torch.random.fork_rng(devices=[]):
-        matcher, answerer = ViltForImageAndTextRetrieval(config), ViltForQuestionAnswering(config)
+        matcher = transformers.ViltForImageAndTextRetrieval(config)
+        answerer = transformers.ViltForQuestionAnswering(config)
     state = load_file(folder / "model.safetensors")
     heads = ("rank_output.", "classifier.")
     matcher.load_state_dict({k: v for k, v in state.items() if not k.startswith(heads[1])})
     answerer.load_state_dict({k: v for k, v in state.items() if not k.startswith(heads[0])})
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return matcher.eval(), answerer.classifier.eval(), tokenizer

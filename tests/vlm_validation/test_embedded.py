@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,14 @@ def test_training_scenes_are_those_of_the_card(world: str) -> None:
     card = model_card(world)
     scenes = training.training_scenes(world, card["training_scenes"], card["seed"])
     assert training.data_hash(scenes) == card["data_sha256"]
+
+
+def test_without_the_library_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the paper asks: it then leaves the figure out and draws the others."""
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    for load in (models.load_clip, models.load_fused):
+        with pytest.raises(InputError, match=r"transformers is not installed(.|\n)*crossmodal\[vlm\]"):
+            load("high")
 
 
 def test_loading_a_model_leaves_the_generator_alone() -> None:
