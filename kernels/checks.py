@@ -13,7 +13,8 @@ def describe(name: str, x: object) -> str:
     """``u: shape (3, 4), torch.float32, cpu``, or the type of something that is not a tensor."""
     if isinstance(x, Tensor):
         return f"{name}: shape {tuple(x.shape)}, {x.dtype}, {x.device}"
-    return f"{name}: {type(x).__name__} {x!r}"[:200]
+    shape = f" of shape {tuple(x.shape)}" if hasattr(x, "shape") else f" {x!r}"
+    return f"{name}: {type(x).__name__}{shape}"[:200]
 
 
 def require_float(op: str, ndim: int, **tensors: Tensor) -> None:

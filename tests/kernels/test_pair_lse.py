@@ -406,3 +406,9 @@ def test_finite_features_may_overflow() -> None:
     u = torch.full((70, 2), 1e30)
     for impl in ("torch", "naive"):
         assert not torch.isfinite(pair_lse(u, u, impl=impl).row_lse).any()
+
+
+def test_an_array_of_numpy_is_named_by_its_shape() -> None:
+    u = torch.randn(4, 3)
+    with pytest.raises(InputError, match=r"u: ndarray of shape \(4, 3\)\n(.|\n)*torch\.as_tensor\(u\)"):
+        pair_lse(u.numpy(), u.numpy(), 1.0)
