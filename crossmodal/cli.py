@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import click
 
 from crossmodal import __version__
 from crossmodal.theory.errors import InputError  # light: the standard library alone
+
+PATH = click.Path(path_type=Path, readable=False)  # what cannot be read is explained by whoever reads it
 
 
 class Group(click.Group):
@@ -58,7 +61,7 @@ def _of_the_system(error: OSError) -> Exception:
 
 
 def _file(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
-    """An output file, refused before any work where it is a folder or would replace a features file."""
+    """An output file, refused before any work where it cannot be written, is a folder, or would replace a features file."""
     if value is not None and str(value) != "-":
         if value.is_dir():
             raise InputError(
@@ -68,6 +71,12 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: Path | None) ->
             raise InputError(
                 f"{parameter.opts[0]} {value}: has the suffix of a features file", expected="another name for a result",
                 causes=("the features were named twice, and would be overwritten",), fix=f"{value.with_suffix('.json').name}, say",
+            )  # fmt: skip
+        folder = next(parent for parent in value.absolute().parents if parent.exists())
+        if folder.is_dir() and not value.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(
+                f"{parameter.opts[0]} {value}: no permission to write in {folder}", expected="a folder that can be written",
+                fix="change its permissions, or name another place",
             )  # fmt: skip
     return value
 
@@ -89,7 +98,7 @@ def _address(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 
 def json_option(text: str) -> Callable[[Any], Any]:
     """``--json FILE``."""
-    return click.option("--json", "json_path", type=click.Path(path_type=Path), callback=_file, help=text)
+    return click.option("--json", "json_path", type=PATH, callback=_file, help=text)
 
 
 def data_options(*, captions: str, batch: int, pairs: str) -> Callable[[Any], Any]:
@@ -101,7 +110,7 @@ def data_options(*, captions: str, batch: int, pairs: str) -> Callable[[Any], An
     """
     options = (
         click.option("--split", help="Of COCO (val2017, ...) or CUB (train, test)."),
-        click.option("--captions", type=click.Path(path_type=Path), help=captions),
+        click.option("--captions", type=PATH, help=captions),
         click.option("--limit", type=int, help="Only the first N pairs of every environment."),
         click.option("--batch", default=batch, show_default=True, help=pairs),
         click.option("--device", help="A torch device; default: the GPU where there is one."),
@@ -118,7 +127,7 @@ def main() -> None:
 features_option = click.option(
     "--features",
     "-f",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A features file (.npz or .safetensors); default: a generated set.",
 )
 normalise_option = click.option("--normalise", is_flag=True, help="Rescale features to unit length, and say so.")
@@ -140,9 +149,7 @@ positive = click.IntRange(min=1)
 @click.option("--mutants", "report", is_flag=True, help="Mutate the statements too, and list who kills the mutants.")
 @click.option("--jobs", type=positive, help="Processes; default: one a core.")
 @json_option("Write every field to a JSON file ('-': print it).")
-@click.option(
-    "--certificates", type=click.Path(path_type=Path), help="Run the checker alone over a folder of certificates."
-)
+@click.option("--certificates", type=PATH, help="Run the checker alone over a folder of certificates.")
 @click.option("--rewrite", is_flag=True, help="Derive the certificates again and store them.")
 def verify(claims: tuple[str, ...], features: Path | None, normalise: bool, seed: int, models: int, mutants_each: int, report: bool,
            jobs: int | None, json_path: Path | None, certificates: Path | None, rewrite: bool) -> None:  # fmt: skip
@@ -205,13 +212,13 @@ def check(
 
 
 @main.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=PATH)
 @normalise_option
 @click.option("--delta", default=0.05, show_default=True, help="One minus the confidence of every interval.")
 @json_option("Where to write the scores; default: beside the terminal, FILE.scores.json in this folder.")
 @click.option(
     "--figure",
-    type=click.Path(path_type=Path),
+    type=PATH,
     callback=_file,
     help="Where to draw the heatmaps; default: FILE.scores.png in this folder.",
 )
@@ -239,7 +246,7 @@ def scores(
 
 
 @main.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @normalise_option
 @seed_option
 @json_option("Write every order's prediction ('-': print it).")
@@ -256,7 +263,7 @@ def order(file: Path, normalise: bool, seed: int, json_path: Path | None) -> Non
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="The features file to write (.npz or .safetensors).",
 )
@@ -304,9 +311,7 @@ def coalitions(model: str, data: str, baseline: str, split: str | None, captions
 @main.command()
 @click.option("--figure", "names", multiple=True, help="Only this figure or table (repeatable); default: all.")
 @features_option
-@click.option(
-    "--output", type=click.Path(path_type=Path), callback=_folder, default=Path("paper/build"), show_default=True
-)
+@click.option("--output", type=PATH, callback=_folder, default=Path("paper/build"), show_default=True)
 @seed_option
 @click.option("--trace", "number", metavar="NUMBER", help="Name the origin of a number in the built paper instead.")
 @click.option(
@@ -339,10 +344,10 @@ def paper(
 
 
 @main.command()
-@click.argument("config", type=click.Path(path_type=Path), required=False)
+@click.argument("config", type=PATH, required=False)
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     callback=_folder,
     help="Folder of cells and tables; default: CONFIG.sweep.",
 )
@@ -368,9 +373,7 @@ def sweep(config: Path | None, output: Path | None, workers: int, dask: str | No
 
 @main.command()
 @click.option("--only", multiple=True, help="Only this item (repeatable), such as k1; default: all.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), callback=_folder, default=Path("build/bench"), show_default=True
-)
+@click.option("--output", type=PATH, callback=_folder, default=Path("build/bench"), show_default=True)
 @click.option("--threads", type=positive, help="Threads; default: what each item's target names.")
 @click.option("--quick", is_flag=True, help="Small shapes and few rounds: does it run, not how fast.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
@@ -382,12 +385,12 @@ def bench(only: tuple[str, ...], output: Path, threads: int | None, quick: bool,
 
 
 @main.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=PATH)
 @click.option(
     "--heads",
     "-H",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A linear head a stage (`weight` (C, D), optional `bias`); repeat.",
 )
 @click.option(
@@ -416,9 +419,7 @@ def bench(only: tuple[str, ...], output: Path, threads: int | None, quick: bool,
 @click.option(
     "--data", help="FILES are checkpoints (folders or names): extract this data set through each; see `extract`."
 )
-@click.option(
-    "--folder", type=click.Path(path_type=Path), callback=_folder, help="Keep what was extracted or trained there."
-)
+@click.option("--folder", type=PATH, callback=_folder, help="Keep what was extracted or trained there.")
 def audit(files: tuple[Path, ...], heads: tuple[Path, ...], order: tuple[str, ...], fusion: str | None, p: float, q: float, tau: float | None,
           weight: float | None, normalise: bool, seed: int, json_path: Path | None, demo: bool, data: str | None, folder: Path | None) -> None:  # fmt: skip
     """What happened in a run: features of the same samples before training and after each environment.

@@ -66,6 +66,11 @@ def read_config(path: Path) -> Sweep:
             f"{path}: cannot be read as TOML ({error})", expected="a sweep's configuration",
             causes=("a typing error in the path or in the file",), fix="`crossmodal sweep --example` prints one that works",
         ) from None  # fmt: skip
+    if not values:
+        raise InputError(
+            f"{path}: says nothing", expected="a sweep's configuration",
+            causes=("an empty file", "a copy that was cut short"), fix="`crossmodal sweep --example` prints one that works",
+        )  # fmt: skip
     try:
         _known(values, TOP, "the file")
         scenes = _table(values.get("scenes", {}), "[scenes]")

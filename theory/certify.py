@@ -140,7 +140,9 @@ def check_folder(folder: Path) -> Iterator[tuple[str, str, list[str] | None]]:
     """
     if not folder.is_dir():
         raise InputError(
-            f"{folder}: no such folder", expected="a folder of certificates (*.json)", fix="check the path"
+            f"{folder}: {'a file' if folder.is_file() else 'no such folder'}",
+            expected="a folder of certificates (*.json)",
+            fix="check the path",
         )
     paths = sorted(folder.glob("*.json"))
     if not paths:

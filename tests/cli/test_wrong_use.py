@@ -53,6 +53,41 @@ def test_a_folder_is_no_output_file(features: Path, command: str, tmp_path: Path
         write_whole(".", "text")
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    for option in ("--json", "--figure"):
+        refused("scores", features, option, tmp_path / "new" / "s.out", words="no permission to write")
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_cannot_be_read_is_explained(features: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By our message with a fix, and not by one of the option parser's."""
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    found = CliRunner().invoke(main, ["order", str(features)])
+    assert found.exit_code == 0, found.output
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("sweep {}", "says nothing"),
+        ("extract {} embedded:high -o x.npz", "a file expected: embedded:high"),
+        ("extract embedded:high {} -o x.npz", "a file expected: embedded:high"),
+        ("verify --certificates {}", "a file expected: a folder of certificates"),
+    ],
+)
+def test_an_empty_file_in_place_of_a_configuration_or_a_folder(
+    command: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`owner/name` looks like a model on a server; a file of that name does not."""
+    monkeypatch.chdir(tmp_path)
+    write_whole("owner/name", "")
+    refused(*command.format("owner/name").split(), words=words)
+
+
 @pytest.mark.parametrize("command", [["bench", "--only", "k0"], ["paper"], ["sweep", "x.toml"], ["audit", "--demo"]])
 def test_a_file_is_no_output_folder(features: Path, command: list[str]) -> None:
     refused(*command, "--folder" if command[0] == "audit" else "--output", features, words="is a file")

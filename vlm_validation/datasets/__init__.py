@@ -48,7 +48,7 @@ def _kind(data: str, folder: Path) -> str:
     if data.startswith("embedded:"):
         return "embedded"
     if not os.path.isdir(folder):  # unlike `Path.is_dir`, it takes a name too long for any folder
-        raise _unknown(data, "no such folder")
+        raise _unknown(data, "a file" if os.path.isfile(folder) else "no such folder")
     if any((folder / name).is_file() for name in LISTS):
         return "folder"
     if coco_splits(folder):
