@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,19 @@ def progress() -> Progress:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """To a file, whole or not at all; `-` prints."""
+    """To a file, whole or not at all; `-` prints.  JSON has no NaN and no infinity: they become null."""
     from crossmodal.theory.files import write_whole
 
-    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if str(path) == "-":
         print(text, end="")
     else:
         write_whole(path, text)
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    return [_finite(value) for value in data] if isinstance(data, list | tuple) else data

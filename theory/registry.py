@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
@@ -39,9 +40,11 @@ def get(claim_id: str) -> Claim:
     """
     wanted = claim_id.upper()
     if wanted not in modules():
+        near = get_close_matches(wanted, modules(), n=5, cutoff=0.6)
         raise InputError(
             f"no claim {claim_id!r}",
             expected=", ".join(modules()),
+            causes=(f"a typing error: {', '.join(near)}?",) if near else (),
             fix="`crossmodal show` lists the claims",
         )
     module = importlib.import_module(f"{__package__}.claims.{modules()[wanted]}")

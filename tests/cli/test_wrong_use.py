@@ -88,6 +88,23 @@ def test_an_empty_file_in_place_of_a_configuration_or_a_folder(
     refused(*command.format("owner/name").split(), words=words)
 
 
+@pytest.mark.parametrize(
+    ("typed", "near"), [("T34", "T3.4"), ("P12", "P11"), ("T3", "T3.1"), ("t3.12", "T3.11"), ("X99", "")]
+)
+def test_an_unknown_claim_names_those_near(typed: str, near: str) -> None:
+    found = CliRunner().invoke(main, ["show", typed])
+    assert found.exit_code == 2
+    said = found.output.partition("a typing error:")[2].splitlines()[:1]
+    assert near in said[0] if near else not said
+
+
+def test_json_holds_nothing_that_json_has_not() -> None:
+    """A relation between matrices has no two sides that are numbers."""
+    found = CliRunner().invoke(main, ["check", "T3.4", "--examples", "100", "--json", "-"])
+    assert "NaN" not in found.output
+    assert json.loads(found.output)["worst"]["quarter"]["lhs"] is None
+
+
 @pytest.mark.parametrize("command", [["bench", "--only", "k0"], ["paper"], ["sweep", "x.toml"], ["audit", "--demo"]])
 def test_a_file_is_no_output_folder(features: Path, command: list[str]) -> None:
     refused(*command, "--folder" if command[0] == "audit" else "--output", features, words="is a file")
