@@ -27,13 +27,13 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     path = Path(path)
     if not path.name or os.path.isdir(path):  # `Path.is_dir` raises for a name too long
         raise InputError(f"{path}: is a folder", expected="the name of a file", fix=f"{path / 'result'}, say")
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         with open(path, "wb") as handle:
             yield handle
         return
-    path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
+        path = Path(os.path.realpath(path))
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
         handle = open(temporary, "xb")  # noqa: SIM115  (its own errors are explained, those of the body are not)
     except ValueError:
         raise InputError(

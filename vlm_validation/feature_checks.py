@@ -1,7 +1,7 @@
 """Checks of the arrays in a features file, field by field; each says what was found, expected, why and how to mend it.
 
 `Features` runs them all (`features.py`), and shards of features run those of their own fields.  An array is returned as the
-format wants it (float32 or float64, int64, tuples of strings); no value is changed, but where `_normalised` was asked for.
+format wants it (float32 or float64, int64, tuples of strings); no value is changed, but where `as_normalised` was asked for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NOTED = 1e-5  # float32 rounding of a unit vector stays below; half precision do
 BLOCK = 8192  # rows looked at together: what is checked may be a file larger than memory
 
 
-def _vectors(value: Any, name: str, source: str, minimum: int = 2) -> np.ndarray:
+def as_vectors(value: Any, name: str, source: str, minimum: int = 2) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind != "f":
         raise InputError(
@@ -67,7 +67,7 @@ def _norms(array: np.ndarray) -> np.ndarray:
     return _by_rows(array, lambda block: np.linalg.norm(block.astype(np.float64), axis=1))
 
 
-def _check_norms(array: np.ndarray, name: str, source: str) -> None:
+def check_norms(array: np.ndarray, name: str, source: str) -> None:
     norms = _norms(array)
     off = np.flatnonzero(np.abs(norms - 1) > NORM_TOLERANCE)
     if len(off):
@@ -80,8 +80,8 @@ def _check_norms(array: np.ndarray, name: str, source: str) -> None:
         )
 
 
-def _normalised(value: Any, name: str, source: str) -> tuple[np.ndarray, list[str]]:
-    array = _vectors(value, name, source, minimum=1)
+def as_normalised(value: Any, name: str, source: str) -> tuple[np.ndarray, list[str]]:
+    array = as_vectors(value, name, source, minimum=1)
     norms = _norms(array)
     note = f"{name} was renormalised on request: {len(array)} rows, norms were {norms.min():.6g} to {norms.max():.6g}"
     scaled = np.empty_like(array)
@@ -91,7 +91,7 @@ def _normalised(value: Any, name: str, source: str) -> tuple[np.ndarray, list[st
     return scaled, [note]
 
 
-def _integers(value: Any, name: str, count: int, source: str) -> np.ndarray:
+def as_integers(value: Any, name: str, count: int, source: str) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "iu" and array.ndim <= 1:
         whole = array.dtype.kind == "b" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
@@ -118,7 +118,7 @@ def _integers(value: Any, name: str, count: int, source: str) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _check_range(array: np.ndarray, size: int, name: str, by: str, source: str) -> None:
+def check_range(array: np.ndarray, size: int, name: str, by: str, source: str) -> None:
     wrong = np.flatnonzero(array >= size)
     if len(wrong):
         raise InputError(
@@ -129,7 +129,7 @@ def _check_range(array: np.ndarray, size: int, name: str, by: str, source: str) 
         )
 
 
-def _check_distinct(names: Sequence[str], source: str) -> None:
+def check_distinct(names: Sequence[str], source: str) -> None:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise InputError(
@@ -140,7 +140,7 @@ def _check_distinct(names: Sequence[str], source: str) -> None:
         )
 
 
-def _strings(value: Any, name: str, count: int | None, source: str) -> tuple[str, ...] | None:
+def as_strings(value: Any, name: str, count: int | None, source: str) -> tuple[str, ...] | None:
     if value is None:
         return None
     items = value.tolist() if isinstance(value, np.ndarray) else value
@@ -160,14 +160,14 @@ def _strings(value: Any, name: str, count: int | None, source: str) -> tuple[str
 
 def _check_unicode(items: Sequence[str], name: str, source: str) -> None:
     for row, item in enumerate(items):
-        if not _is_unicode(item):
+        if not is_unicode(item):
             raise InputError(
                 f"{source}: {name} holds {item!r} in entry {row}", expected="unicode text, which every file and terminal can hold",
                 causes=("half of a character pair (\\ud800 to \\udfff), left by a broken conversion",), fix="write the text again",
             )  # fmt: skip
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """Whether UTF-8 can hold it: JSON can say half of a surrogate pair."""
     try:
         text.encode()
@@ -176,7 +176,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _ids(value: Any, count: int, source: str) -> np.ndarray:
+def as_ids(value: Any, count: int, source: str) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "iuU" or array.shape != (count,):
         raise InputError(
@@ -191,7 +191,7 @@ def _ids(value: Any, count: int, source: str) -> np.ndarray:
     return array if array.dtype.kind == "U" else array.astype(np.int64)
 
 
-def _metadata(value: Any, source: str) -> dict[str, Any]:
+def as_metadata(value: Any, source: str) -> dict[str, Any]:
     if isinstance(value, np.ndarray):
         value = value.item() if value.ndim == 0 else value.tolist()
     if isinstance(value, str):
@@ -207,11 +207,11 @@ def _metadata(value: Any, source: str) -> dict[str, Any]:
     return value or {}
 
 
-def _is_text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def _remarks(features: Features) -> list[str]:
+def remarks_on(features: Features) -> list[str]:
     """What is allowed but should be known by whoever reads the results."""
     remarks = []
     for name in ("image", "text"):

@@ -37,17 +37,17 @@ from ..theory.errors import InputError
 from .containers import read_container, write_container
 from .feature_checks import (
     NORM_TOLERANCE,
-    _check_distinct,
-    _check_norms,
-    _check_range,
-    _ids,
-    _integers,
-    _is_text,
-    _metadata,
-    _normalised,
-    _remarks,
-    _strings,
-    _vectors,
+    as_ids,
+    as_integers,
+    as_metadata,
+    as_normalised,
+    as_strings,
+    as_vectors,
+    check_distinct,
+    check_norms,
+    check_range,
+    is_text,
+    remarks_on,
 )
 
 REQUIRED = ("image", "text", "environment", "label")
@@ -93,8 +93,8 @@ class Features:
 
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731  (frozen: the one door)
-        put("image", _vectors(self.image, "image", self.source))
-        put("text", _vectors(self.text, "text", self.source))
+        put("image", as_vectors(self.image, "image", self.source))
+        put("text", as_vectors(self.text, "text", self.source))
         count, width = self.image.shape
         if self.text.shape != self.image.shape:
             what = "d" if len(self.text) == count else "N"
@@ -106,18 +106,18 @@ class Features:
                 fix="save image_embeds and text_embeds after the projections"
                 if what == "d" else "keep one caption an image",
             )  # fmt: skip
-        put("environment", _integers(self.environment, "environment", count, self.source))
-        put("label", _integers(self.label, "label", count, self.source))
+        put("environment", as_integers(self.environment, "environment", count, self.source))
+        put("label", as_integers(self.label, "label", count, self.source))
         for name in NAMES:
-            put(name, _strings(getattr(self, name), name, count if name == "captions" else None, self.source))
+            put(name, as_strings(getattr(self, name), name, count if name == "captions" else None, self.source))
         if self.ids is not None:
-            put("ids", _ids(self.ids, count, self.source))
+            put("ids", as_ids(self.ids, count, self.source))
         if self.prompts is not None:
-            put("prompts", _vectors(self.prompts, "prompts", self.source, minimum=1))
+            put("prompts", as_vectors(self.prompts, "prompts", self.source, minimum=1))
             self._check_prompts(width)
         for name in ("image", "text", "prompts"):
             if getattr(self, name) is not None:
-                _check_norms(getattr(self, name), name, self.source)
+                check_norms(getattr(self, name), name, self.source)
         try:
             put("metadata", json.loads(json.dumps(dict(self.metadata))))
         except (TypeError, ValueError) as error:
@@ -252,8 +252,8 @@ class Features:
 
     def _check_environments(self) -> None:
         if self.environment_names is not None:
-            _check_distinct(self.environment_names, self.source)
-            _check_range(self.environment, len(self.environment_names), "environment", "environment_names", self.source)
+            check_distinct(self.environment_names, self.source)
+            check_range(self.environment, len(self.environment_names), "environment", "environment_names", self.source)
         present, counts = np.unique(self.environment, return_counts=True)
         lonely = [int(k) for k, n in zip(present, counts, strict=True) if n < 2]
         if lonely:
@@ -275,9 +275,9 @@ class Features:
 
     def _check_labels(self) -> None:
         if self.label_names is not None:
-            _check_range(self.label, len(self.label_names), "label", "label_names", self.source)
+            check_range(self.label, len(self.label_names), "label", "label_names", self.source)
         elif self.prompts is not None:
-            _check_range(self.label, len(self.prompts), "label", "prompts", self.source)
+            check_range(self.label, len(self.prompts), "label", "prompts", self.source)
 
 
 _SELECTED = "some rows of the file were selected"
@@ -319,7 +319,7 @@ def load_features(path: str | os.PathLike[str], *, normalise: bool = False) -> F
             fix="rename: numpy.savez(path, image=..., text=..., environment=..., label=...)",
         )
     notes = []
-    texts = {name: np.asarray(value) for name, value in strings.items() if _is_text(value)}
+    texts = {name: np.asarray(value) for name, value in strings.items() if is_text(value)}
     extra = {name: value for name, value in (texts | arrays).items() if name not in (*REQUIRED, *OPTIONAL)}
     aside = set(extra) | set(unreadable) | (set(strings) - set(OPTIONAL))
     if aside:
@@ -327,7 +327,7 @@ def load_features(path: str | os.PathLike[str], *, normalise: bool = False) -> F
     if normalise:
         for name in ("image", "text", "prompts"):
             if name in arrays:
-                found[name], note = _normalised(arrays[name], name, source)
+                found[name], note = as_normalised(arrays[name], name, source)
                 notes.extend(note)
     features = Features(
         image=found["image"],
@@ -339,11 +339,11 @@ def load_features(path: str | os.PathLike[str], *, normalise: bool = False) -> F
         ids=found.get("ids"),
         captions=found.get("captions"),
         prompts=found.get("prompts"),
-        metadata=_metadata(found.get("metadata"), source),
+        metadata=as_metadata(found.get("metadata"), source),
         extra=extra,
         source=source,
     )
-    return replace(features, notes=(*notes, *_remarks(features)))
+    return replace(features, notes=(*notes, *remarks_on(features)))
 
 
 def save_features(path: str | os.PathLike[str], features: Features) -> None:

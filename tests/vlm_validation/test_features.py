@@ -294,7 +294,7 @@ def test_rows_of_every_block_are_checked_and_mended(damage: str, monkeypatch: py
     monkeypatch.setattr(feature_checks, "BLOCK", 4)
     arrays = make_arrays(environments=3)
     scale = np.linspace(0.5, 2, 18)[:, None].astype(np.float32)
-    mended, _ = feature_checks._normalised(arrays["image"] * scale, "image", "here")
+    mended, _ = feature_checks.as_normalised(arrays["image"] * scale, "image", "here")
     np.testing.assert_allclose(mended, arrays["image"], atol=1e-6)
     factor = {"nan": np.nan, "zero": 0.0, "long": 1.002, "wrong norm": 0.998}[damage]
     arrays["image"][17] *= np.float32(factor)

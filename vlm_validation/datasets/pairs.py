@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...theory.errors import InputError
-from ..feature_checks import _is_unicode
+from ..feature_checks import is_unicode
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Pairs:
                 )  # fmt: skip
         named = [*self.environment_names, *self.label_names, *(self.ids.tolist() if self.ids.dtype.kind == "U" else ())]
         for text in (*self.captions, *named):
-            if "\0" in text or not _is_unicode(text):
+            if "\0" in text or not is_unicode(text):
                 raise InputError(
                     f"{self.name}: the text {text!r}", expected="unicode text, which every file and tokenizer can hold",
                     causes=("half of a character pair (\\ud800 to \\udfff) or a NUL, left by a broken conversion",),

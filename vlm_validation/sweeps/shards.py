@@ -26,14 +26,14 @@ from ...theory.errors import InputError
 from ...theory.workers import WorkerKilled, outcomes
 from ..containers import SUFFIXES, read_container
 from ..feature_checks import (
-    _check_distinct,
-    _check_norms,
-    _check_range,
-    _integers,
-    _metadata,
-    _normalised,
-    _strings,
-    _vectors,
+    as_integers,
+    as_metadata,
+    as_normalised,
+    as_strings,
+    as_vectors,
+    check_distinct,
+    check_norms,
+    check_range,
 )
 from ..orders import progress_bar
 from ..score_moments import Moments, merge_moments, moments_of
@@ -183,23 +183,23 @@ def _shard(path: str, found: dict[str, Any], normalise: bool) -> Shard:
     notes: list[str] = []
     sides: list[np.ndarray] = []
     for name in _FIELDS[:2]:
-        rows, note = _normalised(found[name], name, path) if normalise else (found[name], [])
-        sides.append(_vectors(rows, name, path, minimum=1))
+        rows, note = as_normalised(found[name], name, path) if normalise else (found[name], [])
+        sides.append(as_vectors(rows, name, path, minimum=1))
         notes += note
     image, text = sides
     if image.shape != text.shape:
         raise InputError(f"{path}: image has shape {image.shape}, text {text.shape}", expected="one text an image")
     for name, rows in zip(_FIELDS, sides, strict=False):
-        _check_norms(rows, name, path)
-    where = _integers(found["environment"], "environment", len(image), path)
+        check_norms(rows, name, path)
+    where = as_integers(found["environment"], "environment", len(image), path)
     digest = hashlib.sha256(str((image.dtype, image.shape)).encode())
     for array in (image, text, where):
         digest.update(array.data)
-    names = _strings(found.get("environment_names"), "environment_names", None, path)
+    names = as_strings(found.get("environment_names"), "environment_names", None, path)
     if names is not None:
-        _check_distinct(names, path)
-        _check_range(where, len(names), "environment", "environment_names", path)
-    checkpoint = _metadata(found.get("metadata"), path).get("checkpoint")
+        check_distinct(names, path)
+        check_range(where, len(names), "environment", "environment_names", path)
+    checkpoint = as_metadata(found.get("metadata"), path).get("checkpoint")
     return Shard(
         moments_of(image, text, where), digest.hexdigest(), names,
         None if checkpoint is None else str(checkpoint), tuple(notes),
