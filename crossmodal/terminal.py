@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False)  # 'crossmodal[vlm]' is no markup
 SPACES = str.maketrans("\t\r\n", "   ")  # in a name they would make a cell two
 COLOURS = {"PROVED": "green", "REFUTED": "magenta", "UNDECIDED": "yellow"}
 

@@ -40,7 +40,9 @@ def get(claim_id: str) -> Claim:
     """
     wanted = claim_id.upper()
     if wanted not in modules():
-        near = get_close_matches(wanted, modules(), n=5, cutoff=0.6)
+        near = [name for name in modules() if name.startswith(f"{wanted}.")] or get_close_matches(
+            wanted, modules(), n=5
+        )
         raise InputError(
             f"no claim {claim_id!r}",
             expected=", ".join(modules()),

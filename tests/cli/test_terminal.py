@@ -23,3 +23,10 @@ def test_a_pipe_gets_tabs(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     monkeypatch.setattr(terminal, "console", Console(file=io.StringIO(), force_terminal=False))
     terminal.table("title", [("a", "left"), ("b", "right")], [[1, "x\ty\nz"]])
     assert capsys.readouterr().out == "# title\na\tb\n1\tx y z\n"
+
+
+def test_notes_keep_their_brackets() -> None:
+    """The extra to install stands in them."""
+    with terminal.errors.capture() as caught:
+        terminal.errors.print("fix: pip install 'crossmodal[vlm]' :smile:")
+    assert "'crossmodal[vlm]' :smile:" in caught.get()
