@@ -34,7 +34,7 @@ def audit(
     normalise: bool, seed: int, json_path: Path | None, demo: bool, folder: Path | None, data: str | None = None,
 ) -> None:  # fmt: skip
     """Print the audit of a run, or write it as JSON; `tau` and `weight` None: the defaults of `make_run`, or of the demonstration."""
-    check_options(files, heads, json_path, demo, folder, data)
+    check_options(files, heads, json_path, demo, folder, data, order, fusion)
     keep = nullcontext(str(folder)) if folder is not None else tempfile.TemporaryDirectory()
     with keep as place:
         if demo:
@@ -63,16 +63,24 @@ def audit(
 
 
 def check_options(
-    files: Sequence[Path], heads: Sequence[Path], json_path: Path | None, demo: bool, folder: Path | None, data: str | None
+    files: Sequence[Path], heads: Sequence[Path], json_path: Path | None, demo: bool, folder: Path | None, data: str | None,
+    order: Sequence[str], fusion: str | None,
 ) -> None:  # fmt: skip
     """Refuse what would only come to light after the work is done, and what would be ignored.
 
     Raises:
-        InputError: files beside --demo, nothing to keep in --folder, a checkpoint without --data, a place where no JSON can be written.
+        InputError: files or what describes them beside --demo, nothing to keep in --folder, a checkpoint without --data, a place where no
+            JSON can be written.
     """
     if demo and (files or heads or data is not None):
         raise InputError(
             "files, heads or --data beside --demo", expected="one or the other: --demo trains a run of its own"
+        )
+    if demo and (order or fusion not in (None, "image")):
+        raise InputError(
+            f"--{'order' if order else 'fusion'} beside --demo",
+            expected="a run of your own: the order of --demo is its training's, and its heads read the image alone",
+            fix="leave it out",
         )
     if folder is not None and not (demo or data is not None):
         raise InputError(

@@ -51,17 +51,18 @@ def scores(
             features = load_features(files[0], normalise=normalise)
             bar.update(task, description="environments", total=len(features.environments))
             found = estimate_scores(features, delta=delta, progress=lambda: bar.advance(task))
+    # first, for a reader such as `head` may close the pipe that is printed into
+    terminal.write_json(json_path, found.to_dict())
+    missing = save_figure(figure, draw_scores(found))
     if str(json_path) != "-":
         _print(found, delta)
         if shards:
             print(f"{len(found.provenance['shards'])} shards, {found.counts.sum()} pairs")
         for note in found.provenance["notes"]:
             print(f"note: {note}")
-    terminal.write_json(json_path, found.to_dict())
-    if missing := save_figure(figure, draw_scores(found)):
-        print(f"note: {figure} shows boxes where its font lacks a character: {missing}", file=sys.stderr)
-    if str(json_path) != "-":
         print(f"wrote {json_path} and {figure}")
+    if missing:
+        print(f"note: {figure} shows boxes where its font lacks a character: {missing}", file=sys.stderr)
     return int(bool(found.provenance.get("set_aside")))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from typing import Any
 
@@ -9,6 +10,8 @@ from crossmodal.theory import registry
 from crossmodal.theory.certify import derive, needs
 from crossmodal.theory.claim import Assumption, Claim
 from crossmodal.theory.language import BlockRecursion, Relation
+
+NARROWEST, WIDEST = 40, 100  # columns of text, in a terminal that has others
 
 
 def index() -> str:
@@ -25,7 +28,8 @@ def show(claim_id: str, form: str) -> str:
 
 
 def wrap(text: str, indent: str = "  ") -> str:
-    return textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent)
+    width = min(WIDEST, max(NARROWEST, shutil.get_terminal_size((WIDEST, 0)).columns))
+    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent)
 
 
 def rational(data: Any) -> str:

@@ -113,7 +113,11 @@ def model_folder(kind: str, world: str) -> Path:
         InputError: unknown name, or the checkpoint is not installed.
     """
     if kind not in ("clip", "fused") or world not in ("high", "low"):
-        raise InputError(f"embedded model {kind!r} of world {world!r}", expected="clip or fused, of high or low")
+        raise InputError(
+            f"no shipped model {kind!r} of world {world!r}",
+            expected="embedded:high or embedded:low; fused: embedded:fused_high or embedded:fused_low",
+            causes=("a typing error",),
+        )
     folder = EMBEDDED / f"{kind}_{world}"
     if not (folder / "model.safetensors").is_file():
         raise InputError(

@@ -65,6 +65,8 @@ def test_bad_input_is_one_message() -> None:
     ("arguments", "words"),
     [
         (["a.npz", "b.npz", "--demo"], "beside --demo"),
+        (["--demo", "--order", "x"], "--order beside --demo"),
+        (["--demo", "--fusion", "concat"], "--fusion beside --demo"),
         (["a.npz", "b.npz", "--folder", "x"], "without --demo or --data"),
         (["embedded:high", "embedded:low"], "pass --data"),
         (["embedded:high", "embedded:fused_high", "--data", "embedded:high"], "another architecture, model_type vilt"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -93,6 +94,13 @@ def test_show(form: str) -> None:
     assert "T3.8" in run("show")
 
 
+@pytest.mark.parametrize(("columns", "widest"), [("60", 60), ("300", 100), ("45", 45)])
+def test_show_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: str, widest: int) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    text = [line for line in run("show", "T2.1").splitlines() if line.startswith("  ") and not line.endswith(":")]
+    assert widest - 20 < max(map(len, text)) <= widest
+
+
 def test_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     features = generated_features()
@@ -110,6 +118,20 @@ def test_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Path("f.scores.png").read_bytes(), Path("f.scores.json").read_bytes()
     run("scores", "f.npz")
     assert first == (Path("f.scores.png").read_bytes(), Path("f.scores.json").read_bytes())
+
+
+def test_results_are_written_before_a_reader_closes_the_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``crossmodal scores f.npz | head -1``."""
+
+    def closed(*_: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "closed")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("crossmodal.terminal.table", closed)
+    save_features("f.npz", generated_features())
+    assert CliRunner().invoke(main, ["scores", "f.npz"]).exit_code != 0
+    assert json.loads(Path("f.scores.json").read_text())
+    assert Path("f.scores.png").is_file()
 
 
 def bad_files(folder: Path) -> dict[str, tuple[str, str]]:

@@ -47,7 +47,7 @@ def test_a_configuration_is_read(config: Path) -> None:
     assert len(plan.cells()) == 3 * 2 * (1 + 2 * 3)
     config.write_text('orders = "neutral"')
     assert sweep.read_config(config).orders == ((0, 1, 2, 3, 4),)
-    config.write_text("")
+    config.write_text("seeds = [0]")
     assert sweep.read_config(config).orders is None
 
 

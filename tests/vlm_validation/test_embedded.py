@@ -136,7 +136,7 @@ def test_default_features_are_ready_for_use() -> None:
     for call in (default_features, model_card):
         with pytest.raises(InputError, match="'high' or 'low'"):
             call("medium")
-    with pytest.raises(InputError, match="clip or fused"):
+    with pytest.raises(InputError, match="no shipped model"):
         models.model_folder("siglip", "high")
 
 
