@@ -62,7 +62,7 @@ class Best:
 
     @property
     def optimal(self) -> bool:
-        """No order forgets less, by more than `PRECISION` relative to this one."""
+        """No order forgets less, by more than `PRECISION` relative to this one or `ABSOLUTE`."""
         return self.bound >= enough(self.forgetting)
 
 

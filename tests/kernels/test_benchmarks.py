@@ -131,3 +131,11 @@ def test_an_item_that_dies_is_reported(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(suite, "CPU", ("k77",))
     found = benchmarks.main(tmp_path, only=["k77"])
     assert found["k77"][0]["status"].startswith("FAILED")
+
+
+def test_an_item_without_its_library_names_the_extra(monkeypatch) -> None:
+    class Died:
+        returncode, stdout, stderr = 1, "", "Traceback\nModuleNotFoundError: No module named 'transformers'\n"
+
+    monkeypatch.setattr(suite.subprocess, "run", lambda *_, **__: Died)
+    assert "crossmodal[vlm]" in suite._run("k4", "cpu", 1, True)[0]["status"]
