@@ -34,9 +34,10 @@ def segment_attention_torch(
     """Output (S, B, H, Nq, D) and log-sum-exp (S, B, H, Nq) of every coalition."""
     acc, shape = accumulator(q.dtype), (len(coalitions), *q.shape)
     output, lse = q.new_empty(shape, dtype=v.dtype), q.new_empty(shape[:-1], dtype=acc)
-    cpu, wanted = q.device.type == "cpu", sorted({g for coalition in coalitions for g in coalition})
+    wanted = sorted({g for coalition in coalitions for g in coalition})
     flash = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
-    flash = flash if cpu and acc == torch.float32 and q.numel() else None
+    if q.device.type != "cpu" or acc != torch.float32 or not q.numel():
+        flash = None
     blocks = list(_blocks(q, workers(q.shape[0] * q.shape[1], q.device)))
 
     def attend(segments: Mapping[int, _Segment]) -> None:
@@ -86,7 +87,7 @@ def merge(segments: Mapping[int, Part], coalitions: Sequence[tuple[int, ...]], o
             part = merge_two(part, known[g,], room)
         if part[0] is not room:
             room.copy_(part[0])
-        elif len(coalition) > 1:
+        else:
             known[coalition] = part
         total.copy_(part[1])
 
