@@ -1,19 +1,22 @@
 """K2 in row blocks: one pass over the weights, two exponentials for four coalitions.
 
 With ``A = W_I x_I + bias``, ``B = W_T x_T`` and the baselines' logits ``a0``, ``b0`` the four logits are
-``a0 + b0``, ``A + b0``, ``a0 + B`` and ``A + B``.  So ``sum_c exp(A_c + B_c)`` is a dot product of ``exp(A)`` and
-``exp(B)``, and ``sum_c exp(A_c + b0_c)`` a matrix-vector product.  Factored exponentials can underflow where the
-sum does not; a row whose sum is too small to prove the opposite is computed again with its own maximum
-(the same certificate as in `pair_lse`).  Logits get a shift only where their exponentials could overflow: it is a pass over all
-of them, and so is a bias.
+``a0 + b0``, ``A + b0``, ``a0 + B`` and ``A + B``.  With the softmax ``p`` of ``A`` and ``q`` of ``B``,
 
-torch's argmax on a CPU costs as much as an exponential, a maximum a tenth of that.  So classes come in groups: the
-maxima of the groups name the first group that reaches the row's maximum, and only that group is searched.
+    lse(A + B) = lse(A) + lse(B) + log sum_c p_c q_c        lse(A + b0) = lse(A) + log sum_c p_c exp(b0_c)
+
+and ``lse(A)`` is read off where ``A`` is largest: there it is ``A_c - log p_c``.  torch's softmax is one pass, two thirds
+of the time of its exponential, and cannot overflow.  Factors can underflow where the sum does not: a row whose sum is too
+small to prove the opposite is computed again with its own maximum (the same certificate as in `pair_lse`).  A bias is a
+pass over all logits, and so made only where there is one.
+
+torch's argmax on a CPU costs as much as an exponential, a maximum a tenth of that, and one with its index (the first,
+by torch's word) half.  So classes come in groups: the maxima of the groups name the first group that reaches the row's
+maximum, and only that group is searched.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import torch
@@ -57,7 +60,7 @@ def coalition_head_torch(
     shares = workers(blocks, image.device)
     # made here, for what a thread allocates stays with that thread's part of the allocator
     buffers = [image.new_empty(3, min(ROWS, n) * wi.shape[0], dtype=acc) for _ in range(shares)]
-    safe = (math.log(torch.finfo(acc).max) - math.log(wi.shape[0])) / 2 - 1  # of both, sums of products do not overflow
+    one, least = image.new_ones(min(ROWS, n), dtype=acc), certificate(acc)
 
     def work(share: int, mine: Iterable[int]) -> None:
         for block in mine:
@@ -70,29 +73,24 @@ def coalition_head_torch(
             a_y, b_y = a.gather(1, index[:, None])[:, 0], b.gather(1, index[:, None])[:, 0]
             target[1, rows], target[2, rows], target[3, rows] = a_y + b0[index], a0[index] + b_y, a_y + b_y
 
-            largest_a, argmax[1, rows] = _first_maximum(a, groups)
-            largest_b, argmax[2, rows] = _first_maximum(b, groups)
+            largest_a, at_a = _first_maximum(a, groups)
+            largest_b, at_b = _first_maximum(b, groups)
             argmax[3, rows] = _first_maximum(torch.add(a, b, out=both), groups)[1]
-            if not flat_b0:
-                argmax[1, rows] = _first_maximum(torch.add(a, b0, out=both), groups)[1]
-            if not flat_a0:
-                argmax[2, rows] = _first_maximum(torch.add(b, a0, out=both), groups)[1]
+            argmax[1, rows] = at_a if flat_b0 else _first_maximum(torch.add(a, b0, out=both), groups)[1]
+            argmax[2, rows] = at_b if flat_a0 else _first_maximum(torch.add(b, a0, out=both), groups)[1]
 
-            shift_a, shift_b, least = largest_a, largest_b, certificate(acc)
-            if (top := max(float(largest_a.max()), float(largest_b.max()))) < safe:
-                shift_a = shift_b = largest_a.new_zeros(())
-                least *= math.exp(max(top, 0.0))  # by which a factor that underflowed might have been multiplied
-            else:
-                a.sub_(shift_a[:, None])
-                b.sub_(shift_b[:, None])
-            a.exp_()
-            b.exp_()
-            sums = torch.stack([a @ exp_b0, b @ exp_a0, a.mul_(b).sum(1)])
+            p = torch.softmax(a, 1, out=both)  # and `a` is free
+            q = torch.softmax(b, 1, out=a)
+            lse_a = largest_a - p.gather(1, at_a[:, None])[:, 0].log()
+            lse_b = largest_b - q.gather(1, at_b[:, None])[:, 0].log()
+            sums = torch.stack([
+                one[: len(p)] if flat_b0 else p @ exp_b0, one[: len(p)] if flat_a0 else q @ exp_a0, torch.mul(p, q, out=b).sum(1)
+            ])  # fmt: skip
             lse[1:, rows] = sums.log()
-            lse[1, rows] += shift_a + largest_b0
-            lse[2, rows] += shift_b + largest_a0
-            lse[3, rows] += shift_a + shift_b
-            doubtful = (sums < least).any(0).nonzero()[:, 0]
+            lse[1, rows] += lse_a + largest_b0
+            lse[2, rows] += lse_b + largest_a0
+            lse[3, rows] += lse_a + lse_b
+            doubtful = (~(sums >= least)).any(0).nonzero()[:, 0]  # NaN too: infinite logits have a log-sum-exp
             if len(doubtful):
                 at = rows.start + doubtful
                 lse[1:, at] = _with_own_shift(image[at].to(acc), text[at].to(acc), wi, wt, bias, a0, b0)
@@ -115,7 +113,7 @@ def _first_maximum(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     largest, group = x.view(rows, groups, width).amax(2).max(1)
     at = torch.arange(0, rows * groups, groups, device=x.device) + group
     found = x.view(rows * groups, width).index_select(0, at)
-    return largest, group * width + found.argmax(1)
+    return largest, group * width + found.max(1)[1]
 
 
 def _with_own_shift(
