@@ -31,7 +31,7 @@ def report(found: Audit) -> None:
     )
     print(
         f"intervals of contributions hold for all {comparisons(run)} of this audit together at {LEVEL:.0%} (bootstrap of the largest deviation, "
-        "Bonferroni over environments), the mean features in the place of an absent modality taken as given; those of accuracies one by one"
+        "Bonferroni over environments), for other samples and their mean features; those of accuracies one by one (Agresti and Min)"
     )
     if not run.heads:
         print("note: no heads, so no cross-entropy and no curvature; pass --heads once for every stage to have them")

@@ -40,7 +40,7 @@ def coalitions(
     terminal.table(f"contributions of image and text: {encoder.metadata['encoder']}, {pairs.name}", columns, rows)
     print(
         f"f is the {found.value}; an absent modality is at its baseline '{found.baseline}'.  image + text = f(IT) - f() (C1); "
-        "+- is the 90 % interval of the mean over pairs"
+        f"+- is the 90 % interval of the mean over pairs{' and of the mean features they give' if found.of_means else ''}"
     )
     for note in notes:
         print(f"note: {note}")

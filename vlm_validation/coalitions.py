@@ -1,8 +1,8 @@
 """E8: what each modality contributes to the prediction, per environment and along a sequence of environments.
 
 A coalition is the set of modalities present: "", "I", "T", "IT".  An absent modality is replaced by its baseline: in a fused
-encoder a grey image or a caption whose tokens are masked out, in a dual encoder the mean feature.  The value f(S) is
-what a head makes of the coalition's features, and claim C1 splits `f(IT) - f()` between the modalities.
+encoder a grey image or a caption whose tokens are masked out, in a dual encoder the mean feature of the environment.  The
+value f(S) is what a head makes of the coalition's features, and claim C1 splits `f(IT) - f()` between the modalities.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from ..theory.claims import c1_shapley as c1
 from ..theory.errors import InputError
 from .features import Features
+from .mean_baseline import Values, probabilities
 
 COALITIONS = ("", "I", "T", "IT")
 
@@ -31,6 +32,7 @@ class CoalitionRun:
         confidence: (T+1, T, 4) mean probability of the true class.
         baseline: what stands for an absent modality.
         sampled: T arrays (T+1, n_j, 4): probability of the true class of every sample of environment j.
+        means: T tuples of T+1 `mean_baseline.Values` of the same samples, where the baseline is their mean; else empty.
         hits: T arrays (T+1, n_j): whether the full input of every sample is classified right; a tie counts its share.
     """
 
@@ -40,6 +42,7 @@ class CoalitionRun:
     baseline: str
     sampled: tuple[np.ndarray, ...] = ()
     hits: tuple[np.ndarray, ...] = ()
+    means: tuple[tuple[Values, ...], ...] = ()
 
     def shapley(self, value: str = "confidence") -> np.ndarray:
         """(T+1, T, 2) contributions of image and text (C1); they sum to f(IT) - f()."""
@@ -63,6 +66,7 @@ def run_coalitions(
     *,
     names: Sequence[str] | None = None,
     baseline: str = "",
+    of_means: bool = False,
     steps: int = 200,
     step: float = 1.0,
 ) -> CoalitionRun:
@@ -73,6 +77,8 @@ def run_coalitions(
         environment, label: (N,) ints.
         order: environment ids in training order.
         names: of the environments in that order.
+        baseline: what stands for an absent modality, in words.
+        of_means: it is the mean of the environment, as in `dual_encoder_inputs`.
         steps, step: full-batch gradient steps an environment, from a zero head.
 
     Raises:
@@ -96,6 +102,7 @@ def run_coalitions(
     accuracy, confidence = [], []
     sampled: list[list[np.ndarray]] = [[] for _ in rows]
     hits: list[list[np.ndarray]] = [[] for _ in rows]
+    means: list[list[Values]] = [[] for _ in rows]
     for turn in range(len(order) + 1):
         if turn:
             own = rows[turn - 1]
@@ -109,9 +116,15 @@ def run_coalitions(
         for j, r in enumerate(rows):
             sampled[j].append(np.stack([probability[key][r, y[r]].numpy() for key in COALITIONS], axis=-1))
             hits[j].append(right["IT"][r].numpy())
+            if (
+                of_means
+            ):  # both are present, less the text that is absent: what the text adds, but for what its mean adds
+                text = ((extended["IT"][r] - extended["I"][r]) @ head).numpy()
+                means[j].append(probabilities((extended["I"][r] @ head).numpy(), text, label[r.numpy()]))
     titles = tuple(names) if names is not None else tuple(f"environment {k}" for k in order)
-    each = (tuple(np.stack(found) for found in kind) for kind in (sampled, hits))
-    return CoalitionRun(titles, np.array(accuracy), np.array(confidence), baseline, *each)
+    values, whole = (tuple(np.stack(found) for found in kind) for kind in (sampled, hits))
+    kept = tuple(map(tuple, means)) if of_means else ()
+    return CoalitionRun(titles, np.array(accuracy), np.array(confidence), baseline, values, whole, kept)
 
 
 def share_right(probability: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -121,9 +134,12 @@ def share_right(probability: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 
 def dual_encoder_inputs(features: Features) -> dict[str, np.ndarray]:
-    """Coalition -> (N, 2d) concatenated features of a dual encoder, an absent modality at its mean over all samples."""
+    """Coalition -> (N, 2d) concatenated features of a dual encoder, an absent modality at its mean over the environment."""
     u, v = features.image.astype(np.float64), features.text.astype(np.float64)
-    no_u, no_v = np.broadcast_to(u.mean(axis=0), u.shape), np.broadcast_to(v.mean(axis=0), v.shape)
+    no_u, no_v = np.empty_like(u), np.empty_like(v)
+    for k in features.environments:
+        rows = features.rows(k)
+        no_u[rows], no_v[rows] = u[rows].mean(axis=0), v[rows].mean(axis=0)
     return {
         "": np.hstack([no_u, no_v]), "I": np.hstack([u, no_v]), "T": np.hstack([no_u, v]), "IT": np.hstack([u, v])
     }  # fmt: skip

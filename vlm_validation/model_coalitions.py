@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from ..theory.claims.c1_shapley import interaction
 from ..theory.errors import InputError
+from .coalitions import split
 from .datasets import Pairs
 from .encoders import Encoder, reproducible
+from .mean_baseline import through_mean_features
 from .orders import progress_bar
 
 LEVEL = 0.9
@@ -44,9 +47,21 @@ class ModelCoalitions:
     value: str
 
     def summary(self, environment: int) -> dict[str, tuple[float, float]]:
-        """Mean and half-width of its 90 % Student interval, of `QUANTITIES`; the baseline is taken as given."""
+        """Mean and half-width of its 90 % Student interval, of `QUANTITIES`.
+
+        Mean features of a dual encoder are those of the pairs and allowed for; any other baseline is taken as given.
+        """
         rows = (*self.shapley[environment], self.interaction[environment])
+        if self.of_means:
+            values = self.values[environment].T
+            values = values + through_mean_features(values)
+            rows = (*split(values).T, interaction(*values.T))
         return {name: _mean(row) for name, row in zip(QUANTITIES, rows, strict=True)}
+
+    @property
+    def of_means(self) -> bool:
+        """Whether absent features are at the mean of the pairs; a fused encoder's means are of pixels, batch by batch."""
+        return self.baseline == "mean" and self.value == "cosine"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form; intervals as [mean, low, high]."""
@@ -56,7 +71,8 @@ class ModelCoalitions:
             means = dict(zip(("", "I", "T", "IT"), self.values[k].mean(axis=1).tolist(), strict=True))
             environments.append({"name": name, "pairs": self.values[k].shape[1], "f": means, **spread})
         return {
-            "value": self.value, "baseline": self.baseline, "interval": f"{LEVEL:.0%} Student, over pairs",
+            "value": self.value, "baseline": self.baseline,
+            "interval": f"{LEVEL:.0%} Student, over pairs" + (" and the mean features they give" if self.of_means else ""),
             "environments": environments,
         }  # fmt: skip
 

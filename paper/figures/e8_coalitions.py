@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...vlm_validation.audit.reliance import ROUNDING, together
+from ...vlm_validation.audit.reliance import ROUNDING, paired, together
 from ...vlm_validation.coalitions import (
     CoalitionRun,
     dual_encoder_inputs,
@@ -24,15 +24,14 @@ from .. import style
 from ..results import Data, Provenance
 
 WORLD, SCENES, RESAMPLES, LEVEL, STEP = "high", 400, 4000, 0.95, 5.0
-ENDS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 CAPTION = (
     "Contributions of image and text (C1, Shapley values of the mean probability of the true class) along a sequence of environments (E8), "
     "a linear head trained on one after the other.  Left: fused encoder (ViLT, world '{world}', {scenes} unseen scenes an environment; absent "
-    "image grey, absent text masked).  Middle: dual encoder, both features side by side (absent: mean feature).  Both: the environment "
-    "learnt first; bands {level:.0%} bootstrap over samples, each of its own; dotted: its accuracy.  Right: by how much contributions moved from the moment an "
+    "image grey, absent text masked).  Middle: dual encoder, both features side by side (absent: mean feature of the environment).  Both: the environment "
+    "learnt first; bands {level:.0%} bootstrap over samples and their means, each of its own; dotted: its accuracy.  Right: by how much contributions moved from the moment an "
     "environment was learnt to the end, against the move of its accuracy; bars hold for all {moves} at once at {level:.0%} (bootstrap of the largest "
     "studentised move of an environment, Bonferroni over {sequences} environments of both encoders).  In {hidden} of {moves} cases a contribution moved beyond "
-    "that and the accuracy not beyond a {level:.0%} interval of its own: forgetting that accuracy does not show."
+    "that and the accuracy not beyond a {level:.0%} interval of its own (Agresti and Min's): forgetting that accuracy does not show."
 )
 
 
@@ -42,7 +41,7 @@ def compute(features: Any, seed: int) -> Data:
     rng = np.random.default_rng([8, seed])
     ids = list(features.environments)
     dual = run_coalitions(dual_encoder_inputs(features), features.environment, features.label, ids,
-                          names=[features.name(k) for k in ids], baseline="mean", step=STEP)  # fmt: skip
+                          names=[features.name(k) for k in ids], baseline="mean", of_means=True, step=STEP)  # fmt: skip
     values: dict[str, Any] = {}
     moved: list[dict[str, Any]] = []
     runs = {"fused": fused_run(seed), "dual": dual}
@@ -77,10 +76,25 @@ def fused_run(seed: int) -> CoalitionRun:
 
 def first(run: CoalitionRun, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Contributions of the environment learnt first, (T+1, 2) each with its interval, and its accuracy."""
-    each = split(run.sampled[0])  # contributions are means of the samples' own
-    drawn = np.einsum("bn,tnk->btk", shares(each.shape[1], rng), each)
-    low, high = np.quantile(drawn, ENDS, axis=0)
+    drawn = shares(run.hits[0].shape[1], rng)
+    low, high = np.empty((2, len(run.names) + 1, 2))
+    for stage in range(len(low)):
+        own, again = influence(run, stage, 0), resampled(run, stage, 0, drawn)
+        for m in range(2):  # each by itself
+            _, low[stage, m], high[stage, m] = together(own[:, m], drawn, LEVEL, again[:, m])
     return {"phi": run.shapley()[:, 0], "phi_low": low, "phi_high": high, "first_accuracy": run.accuracy[:, 0, 3]}
+
+
+def resampled(run: CoalitionRun, stage: int, environment: int, drawn: np.ndarray) -> np.ndarray:
+    """(RESAMPLES, 2) contributions of samples drawn again, with their means where these are the baseline."""
+    if run.means:
+        return split(run.means[environment][stage].resampled(drawn))
+    return drawn @ split(run.sampled[environment][stage])
+
+
+def influence(run: CoalitionRun, stage: int, environment: int) -> np.ndarray:
+    """(n, 2) what every sample counts in the contributions of its environment."""
+    return split(run.means[environment][stage].influence if run.means else run.sampled[environment][stage])
 
 
 def shares(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -96,10 +110,12 @@ def moves(run: CoalitionRun, kind: str, rng: np.random.Generator, sequences: int
     """
     rows = []
     for j in range(len(run.names) - 1):  # the last one has had no time to move
-        each, hits = split(run.sampled[j]), run.hits[j].astype(float)
-        step, drawn = hits[-1] - hits[j + 1], shares(hits.shape[1], rng)
-        change, low, high = together(each[-1] - each[j + 1], drawn, 1 - (1 - LEVEL) / sequences)
-        ends = np.quantile(drawn @ step, ENDS)
+        hits, now = run.hits[j].astype(float), len(run.names)
+        step, drawn = hits[now] - hits[j + 1], shares(hits.shape[1], rng)
+        moved = influence(run, now, j) - influence(run, j + 1, j)
+        again = resampled(run, now, j, drawn) - resampled(run, j + 1, j, drawn)
+        change, low, high = together(moved, drawn, 1 - (1 - LEVEL) / sequences, again)
+        ends = paired(step, LEVEL)
         accuracy = {"accuracy": float(step.mean()), "accuracy_low": float(ends[0]), "accuracy_high": float(ends[1])}
         rows += [
             {"kind": kind, "modality": m, "contribution": float(change[m]), "low": float(low[m]), "high": float(high[m]), **accuracy}

@@ -30,7 +30,7 @@ def test_the_demonstration(tmp_path: Path) -> None:
         "forgotten since learnt",
         "every ledger adds up",
         "18 of this audit together",
-        "the mean features in the place of an absent modality taken as given",
+        "for other samples and their mean features",
     ):
         assert words in done.output
     found = json.loads((tmp_path / "a.json").read_text())

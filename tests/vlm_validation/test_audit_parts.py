@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from crossmodal.vlm_validation import mean_baseline
 from crossmodal.vlm_validation.audit import Head, Run, audit, make_run
 from crossmodal.vlm_validation.audit.assumptions import Check
 from crossmodal.vlm_validation.audit.cross_entropy import Point
 from crossmodal.vlm_validation.audit.drift import drift
 from crossmodal.vlm_validation.audit.forgetting import ADVICE
-from crossmodal.vlm_validation.audit.reliance import comparisons, reliance, together
+from crossmodal.vlm_validation.audit.reliance import comparisons, paired, reliance, together
 from crossmodal.vlm_validation.features import Features
 
 from .audit_cases import C, D, first_stage, long_run, nudged, random_head, random_run
@@ -86,6 +87,57 @@ def test_contributions_by_hand(fusion: str) -> None:
                 assert row.accuracy_change[0] == pytest.approx(hits[1] - hits[0])
 
 
+def cancelling(rng: np.random.Generator, n: int) -> Run:
+    """A text that adds to a sample's own cosine what its image lacks towards the mean text: <u, v> + <u, E v> = 0.4."""
+    x, side = rng.uniform(-0.5, 0.5, n), rng.choice([-1.0, 1.0], n)
+    y = np.sqrt(1 - x**2)
+    b = (0.4 - 0.6 * x) / y
+    u = np.stack([x, side * y, 0 * x], axis=1)
+    v = np.stack([0 * x + 0.3, side * b, np.sqrt(1 - 0.09 - b**2)], axis=1)
+    apart = np.tile([0.0, 0.0, 1.0], (n, 1))
+    shared = {"environment": np.zeros(n, dtype=int), "label": np.arange(n) % 2}
+    return make_run([Features(image=u, text=t, **shared) for t in (apart, v)])
+
+
+def test_intervals_cover_what_other_samples_would_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image of `cancelling` contributes 0.2: (E <u, v> - <E u, E v>) / 2.  Mutant: mean features taken as given."""
+
+    def covered() -> int:
+        rng, inside = np.random.default_rng(0), 0
+        for _ in range(150):
+            (row,) = reliance(cancelling(rng, 80), 0)
+            inside += row.low[0] <= 0.2 <= row.high[0]
+        return inside
+
+    assert covered() >= 132  # 95 % of 150, less four standard errors
+    cosines = mean_baseline.cosines
+
+    def given(u: np.ndarray, v: np.ndarray) -> mean_baseline.Values:
+        own = cosines(u, v).own
+        return mean_baseline.Values(own, own, lambda drawn: drawn @ own)
+
+    monkeypatch.setattr("crossmodal.vlm_validation.audit.reliance.cosines", given)
+    assert covered() < 90
+
+
+def test_the_interval_of_an_accuracy() -> None:
+    """Agresti and Min's by hand: of 10 samples 3 turn right and 1 wrong; and of 15 with true change 0.1 it covers."""
+    flips = np.array([1.0, 1, 1, -1] + [0] * 6)
+    half = 1.959964 * math.sqrt(3.5 + 1.5 - 2**2 / 12) / 12
+    assert paired(flips) == pytest.approx((2 / 12 - half, 2 / 12 + half), abs=1e-6)
+    low, high = paired(np.zeros(20))
+    assert low == -high < 0, "no flip seen is not no flip"
+    assert paired(np.ones(15))[1] == 1
+    assert paired(-np.ones(15))[0] == -1
+    rng = np.random.default_rng(0)
+    drawn = rng.choice([1.0, -1.0, 0.0], p=[0.15, 0.05, 0.8], size=(4000, 15))
+    ends = np.array([paired(x) for x in drawn])
+    assert ((ends[:, 0] <= 0.1) & (0.1 <= ends[:, 1])).mean() >= 0.94
+    resampled = rng.multinomial(15, np.full(15, 1 / 15), size=400) / 15
+    bootstrap = np.quantile(drawn[:400] @ resampled.T, (0.025, 0.975), axis=1)
+    assert ((bootstrap[0] <= 0.1) & (0.1 <= bootstrap[1])).mean() < 0.92
+
+
 def reading_both() -> tuple[Features, np.ndarray, np.ndarray]:
     """Two classes told by either modality; a head that reads both, and one that reads the text alone."""
     rng = np.random.default_rng(0)
@@ -155,9 +207,11 @@ def test_intervals_hold_together() -> None:
 def test_environments_share_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
     levels = []
 
-    def spy(moves: np.ndarray, drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def spy(
+        moves: np.ndarray, drawn: np.ndarray, level: float, again: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         levels.append(level)
-        return together(moves, drawn, level)
+        return together(moves, drawn, level, again)
 
     monkeypatch.setattr("crossmodal.vlm_validation.audit.reliance.together", spy)
     reliance(long_run(), 0)

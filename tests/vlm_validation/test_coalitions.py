@@ -82,10 +82,24 @@ def test_a_tie_counts_its_share() -> None:
     np.testing.assert_allclose(run.accuracy[0], 1 / 6)
 
 
-def test_samples_average_to_what_is_reported() -> None:
+@pytest.mark.parametrize("of_means", [False, True])
+def test_samples_average_to_what_is_reported(of_means: bool) -> None:
     features = one_sided("I")
-    run = run_coalitions(dual_encoder_inputs(features), features.environment, features.label, (2, 0, 1))
+    inputs = dual_encoder_inputs(features)
+    run = run_coalitions(inputs, features.environment, features.label, (2, 0, 1), of_means=of_means)
     for j in range(3):
         np.testing.assert_allclose(run.sampled[j].mean(axis=1), run.confidence[:, j], atol=1e-15)
         np.testing.assert_allclose(split(run.sampled[j]).mean(axis=1), run.shapley()[:, j], atol=1e-15)
         np.testing.assert_allclose(run.hits[j].mean(axis=1), run.accuracy[:, j, 3], atol=1e-15)
+        for stage, found in enumerate(run.means[j] if of_means else ()):
+            np.testing.assert_allclose(found.own, run.sampled[j][stage], atol=1e-14)
+
+
+def test_baselines_are_those_of_the_environment() -> None:
+    features = one_sided("T")
+    inputs = dual_encoder_inputs(features)
+    for k in features.environments:
+        rows = features.rows(k)
+        np.testing.assert_allclose(inputs["I"][rows, 5:], np.tile(features.text[rows].mean(axis=0), (8, 1)), atol=1e-6)
+        np.testing.assert_array_equal(inputs["I"][rows, :5], features.image[rows])
+    assert np.ptp(inputs[""], axis=0).max() > 0.1, "and differ"

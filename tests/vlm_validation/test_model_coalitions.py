@@ -19,6 +19,7 @@ from crossmodal.vlm_validation.model_coalitions import (
     BASELINES,
     ModelCoalitions,
     _batches,
+    _mean,
     model_coalitions_by_environment,
 )
 from crossmodal.vlm_validation.scores import score_matrices
@@ -165,6 +166,24 @@ def test_intervals_by_hand() -> None:
     found = ModelCoalitions(("a",), (values,), (phi,), (np.zeros(3),), "zero", "score").summary(0)
     assert found["image"] == pytest.approx((1.0, 2.919986 / 3**0.5), rel=1e-5)
     assert found["text"] == (0.0, 0.0)
+
+
+def test_intervals_allow_for_mean_features() -> None:
+    """Of a dual encoder's cosines; by hand from the features, as in a derivative of the means."""
+    rng = np.random.default_rng(0)
+    u, v = rng.standard_normal((2, 12, 5))
+    mu, nu = u.mean(0), v.mean(0)
+    values = np.stack([np.full(12, mu @ nu), u @ nu, v @ mu, (u * v).sum(1)])
+    joint = values[3] - values[1] - values[2] + values[0]
+    found = ModelCoalitions(("a",), (values,), (np.zeros((2, 12)),), (joint,), "mean", "cosine")
+    # the mean interaction is the covariance, mean <u - mu, v - nu>, which a step of either mean moves in second order only
+    assert found.summary(0)["interaction"] == pytest.approx(_mean(((u - mu) * (v - nu)).sum(1)))
+    image = ((u * v).sum(1) - u @ nu - v @ mu) / 2  # (mean <u, v> - <mu, nu>) / 2, and what each sample moves it by
+    assert found.summary(0)["image"] == pytest.approx((float(joint.mean() / 2), _mean(image)[1]))
+    given = replace(found, value="score")
+    assert given.summary(0)["interaction"][1] == pytest.approx(_mean(joint)[1])
+    assert "mean features" in found.to_dict()["interval"]
+    assert "mean features" not in given.to_dict()["interval"]
 
 
 def test_bad_input(pairs: Pairs) -> None:

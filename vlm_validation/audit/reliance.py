@@ -1,26 +1,26 @@
 """How each environment's modality contributions moved while its accuracy stood still: forgetting that accuracy does not show.
 
 With heads the value of a coalition (C1) is the probability of the true class; without, the cosine of a matched pair (C4).  An absent
-modality is the mean feature of the environment, taken as given: the intervals are about samples beside these means and not about means
-that are drawn again.  Where what a sample adds and what it moves the means by cancel, contributions with the true means lie outside far more often.
+modality is the mean feature of the environment.  The intervals are about other samples and their means: a sample counts by its own
+value and by what it moves the means by (`mean_baseline`).  Features and heads are taken as given.
 
 An audit makes many comparisons, two a transition and environment, and one in twenty would seem to move by chance.  So the intervals
 of contributions hold together: within an environment, whose samples all transitions share, by the bootstrap of the largest studentised
 deviation; between environments by Bonferroni.  The interval of an accuracy is its own: a wider one would call more accuracies still, and so
-flag more.
+flag more.  It is Agresti and Min's for paired proportions (Statistics in Medicine 24, 2005): the bootstrap's knows nothing of flips where none was seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
+from scipy.stats import norm
 
-from ..coalitions import COALITIONS, share_right, split
+from ..coalitions import share_right, split
+from ..mean_baseline import Values, cosines, probabilities
 from ..ood_protocol import concept_vectors
 from .cross_entropy import augmented, matrix
 from .run import Run
@@ -65,79 +65,97 @@ def comparisons(run: Run) -> int:
 def reliance(run: Run, environment: int, *, seed: int = 0) -> list[Reliance]:
     """An environment across every transition of the run."""
     stages = range(len(run.stages))
-    phi = [contributions(run, k, environment) for k in stages]
+    found = [values(run, k, environment) for k in stages]
+    phi = [split(x.own).mean(axis=0) for x in found]
     hits = [right(run, k, environment) for k in stages]
     n = len(hits[0])
     drawn = np.random.default_rng([9, seed, environment]).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
-    moves = np.stack([phi[after] - phi[before] for before, after in run.transitions], axis=1)  # (n, K, 2)
-    change, low, high = together(moves, drawn, 1 - (1 - LEVEL) / len(run.environments))
+    moves = steps(run, [split(x.influence) for x in found])
+    again = steps(run, [split(x.resampled(drawn)) for x in found])
+    change, low, high = together(moves, drawn, 1 - (1 - LEVEL) / len(run.environments), again)
     out = []
     for k, (before, after) in enumerate(run.transitions):
         flips = hits[after] - hits[before]
-        a_low, a_high = np.quantile(drawn @ flips, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+        a_low, a_high = paired(flips)
         still = a_low <= 0 <= a_high
         moved = (low[k] > ROUNDING) | (high[k] < -ROUNDING)
         out.append(Reliance(
-            run.name(environment), pair(phi[before].mean(axis=0)), pair(phi[after].mean(axis=0)), pair(change[k]), pair(low[k]), pair(high[k]),
+            run.name(environment), pair(phi[before]), pair(phi[after]), pair(change[k]), pair(low[k]), pair(high[k]),
             (float(hits[before].mean()), float(hits[after].mean())), (float(flips.mean()), float(a_low), float(a_high)),
             tuple(name for name, is_moved in zip(("image", "text"), moved, strict=True) if still and is_moved),
         ))  # fmt: skip
     return out
 
 
+def steps(run: Run, stages: list[np.ndarray]) -> np.ndarray:
+    """(..., K, 2) change over every transition, of what is (..., 2) at every stage."""
+    return np.stack([stages[after] - stages[before] for before, after in run.transitions], axis=-2)
+
+
+def paired(flips: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """Interval of a change of accuracy: half a sample is added to each of the four (right or wrong, before and after).
+
+    Args:
+        flips: (n,) in [-1, 1]: 1 where a sample is right only after, -1 where it was only before.
+    """
+    n, total, squares = len(flips) + 2, float(flips.sum()), float((flips**2).sum()) + 1
+    reach = float(norm.ppf((1 + level) / 2)) * np.sqrt(max(squares - total**2 / n, 0.0)) / n
+    return max(total / n - reach, -1.0), min(total / n + reach, 1.0)
+
+
 def pair(x: np.ndarray) -> tuple[float, float]:
     return float(x[0]), float(x[1])
 
 
-def together(moves: np.ndarray, drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def together(
+    moves: np.ndarray, drawn: np.ndarray, level: float, resampled: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, low and high of every column, the intervals holding for all columns at once.
 
+    Deviations of the resamples are divided by what the resample itself says of their size, then by the quantile of their column, so
+    that every column has the same share in what is missed (Beran, JASA 83, 1988).
+
     Args:
-        moves: (n, ...) differences of the same samples.
+        moves: (n, ...) differences of the same samples, whose mean is the estimate and whose spread is its error.
         drawn: (R, n) shares of the samples in each resample.
         level: probability that all intervals hold.
+        resampled: (R, ...) estimates of the resamples; by default their means of `moves`.
 
     A resample that drew one sample only has no spread and counts as infinitely far; what results is cut to what is possible.
     """
     flat = moves.reshape(len(moves), -1)
     mean = flat.mean(axis=0)
     centred = flat - mean
+    first = drawn @ centred
+    off = first if resampled is None else resampled.reshape(len(drawn), -1) - mean
 
     def spread(second: np.ndarray, first: np.ndarray) -> np.ndarray:
         return np.sqrt(np.maximum(second - first**2, 0) / max(len(flat) - 1, 1))
 
     error = spread((centred**2).mean(axis=0), np.zeros_like(mean))
-    real = error > ROUNDING  # the others moved all alike, or not at all
-    off = drawn @ centred[:, real]
-    wide = spread(drawn @ centred[:, real] ** 2, off)
+    sized = error > ROUNDING  # the others moved all alike, and say nothing of the size of what they move the means by
+    wide = np.where(sized, spread(drawn @ centred**2, first), 1.0)
     far = np.divide(np.abs(off), wide, out=np.where(np.abs(off) > ROUNDING, np.inf, 0.0), where=wide > ROUNDING)
-    factor = float(np.quantile(far.max(axis=1), level, method="higher")) if real.any() else 0.0
-    reach = np.minimum(np.where(real, error, 0.0) * min(factor, 1 / ROUNDING), FURTHEST)
-    low, high = np.maximum(mean - reach, -FURTHEST), np.minimum(mean + reach, FURTHEST)
+    own = np.quantile(far, level, axis=0, method="higher")
+    bounded = np.isfinite(own)
+    share = np.divide(far, own, out=np.zeros_like(far), where=bounded & (own > 0))
+    factor = float(np.quantile(share.max(axis=1), level, method="higher"))
+    reach = np.where(sized, error, 1.0) * np.where(bounded, own, 1 / ROUNDING) * min(max(factor, 1.0), 1 / ROUNDING)
+    low, high = (
+        np.maximum(mean - np.minimum(reach, FURTHEST), -FURTHEST),
+        np.minimum(mean + np.minimum(reach, FURTHEST), FURTHEST),
+    )
     return tuple(x.reshape(moves.shape[1:]) for x in (mean, low, high))
 
 
-def values(run: Run, stage: int, environment: int) -> Mapping[str, np.ndarray]:
-    """Coalition -> (n,) value of every sample."""
+def values(run: Run, stage: int, environment: int) -> Values:
+    """Values of every sample of an environment; absent features are at their mean over it."""
     u, v = run.pair(stage, environment)
-    sides = {"I": (u, np.broadcast_to(u.mean(axis=0), u.shape)), "T": (v, np.broadcast_to(v.mean(axis=0), v.shape))}
-    label = run.labels(environment)
-    out = {}
-    for coalition in COALITIONS:
-        x, y = (sides[m][0 if m in coalition else 1] for m in "IT")
-        if run.heads:
-            head = run.heads[stage]
-            probability = softmax(augmented(run.fused(x, y), head) @ matrix(head), axis=1)
-            out[coalition] = probability[np.arange(len(label)), label]
-        else:
-            out[coalition] = (x * y).sum(axis=1)
-    return out
-
-
-def contributions(run: Run, stage: int, environment: int) -> np.ndarray:
-    """(n, 2) contribution of image and text to every sample (C1)."""
-    found = values(run, stage, environment)
-    return split(np.stack([found[c] for c in COALITIONS], axis=-1))
+    if not run.heads:
+        return cosines(u, v)
+    head = run.heads[stage]
+    image, text = run.fused(u, np.zeros_like(v)), run.fused(np.zeros_like(u), v)
+    return probabilities(image @ head.weight, text @ head.weight + head.bias, run.labels(environment))
 
 
 def right(run: Run, stage: int, environment: int) -> np.ndarray:
