@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+LATEST = "epyc"  # whose files are of the code as it is
 
 
-def recorded(item: str, *, folder: str = "", device: str = "cpu") -> list[dict[str, Any]]:
+def recorded(item: str, *, folder: str = LATEST, device: str = "cpu") -> list[dict[str, Any]]:
     """Rows of one item's file: numbers as float, empty cells left out, "True" and "False" as bool.
 
     Args:
         item: such as ``k1`` or ``k1-curve``.
-        folder: ``two-threads``, or "" for what its target names.
+        folder: of a machine, for the threads that its target names; or its ``two-threads``.
 
     Returns:
         one row a contender (or a size, for a curve); empty where nothing was recorded.
@@ -27,7 +28,13 @@ def recorded(item: str, *, folder: str = "", device: str = "cpu") -> list[dict[s
         return [{key: parsed(text) for key, text in row.items() if text != ""} for row in csv.DictReader(file)]
 
 
-def items(*, folder: str = "", device: str = "cpu") -> list[str]:
+def folders() -> list[str]:
+    """Machines, the latest first, each followed by its ``two-threads`` where recorded."""
+    found = {path.parent.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*.csv")}
+    return sorted(found, key=lambda name: (not name.startswith(LATEST), name))
+
+
+def items(*, folder: str = LATEST, device: str = "cpu") -> list[str]:
     """Names of the items with a file, curves left out."""
     names = (path.stem.removeprefix(f"{device}-") for path in (RESULTS / folder).glob(f"{device}-*.csv"))
     return sorted(name for name in names if not name.endswith("-curve"))

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from ...kernels.benchmarks.recorded import content_hash, items, recorded
+from ...kernels.benchmarks.recorded import LATEST, content_hash, folders, items, recorded
 from .. import style
 from ..results import Data, Provenance
 
 CAPTION = (
     "Kernels beside their peers, as recorded on {device} ({threads}, {dtype}, torch {torch}, {date}, load {load_low:g} to {load_high:g}; "
     "recorded files {files}); contenders take turns, ratios are medians over rounds, dots the ratios of the minima.  Left: how many times longer the peer takes, and the "
-    "target where there is one; {met} of {targets} targets met.  Middle: time of ours over the floor, the same arithmetic at the speed of the "
+    "target where there is one; {met} of {targets} targets met; diamonds: the same on {others}.  Middle: time of ours over the floor, the same arithmetic at the speed of the "
     "machine's own matrix product.  Right: time and peak memory of K1 against the number of pairs; at {largest:.0f} pairs it needs "
     "{memory:.1f} MiB where the matrix takes {matrix:.0f} MiB.  GPU figures recorded: {gpu}."
 )
@@ -28,12 +28,23 @@ def compute(features: Any, seed: int) -> Data:
     curve = recorded("k1-curve")
     floors = [(item, row["times_floor"]) for item, row in ours.items() if "times_floor" in row]
     threads = sorted({int(row["threads"]) for row in rows})
+    others = [name for name in folders() if "/" not in name and name != LATEST]
+    elsewhere = {
+        (row["item"], row["contender"]): row
+        for name in others
+        for item in items(folder=name)
+        for row in recorded(item, folder=name)
+    }
     return Data(
         values={
             "peer": [f"{row['item'].upper()}  {row['contender']}" for row in peers],
             "speedup": np.array([row["speedup_of_ours_median"] for row in peers]),
             "speedup_of_minima": np.array([row["speedup_of_ours_min"] for row in peers]),
             "target": np.array([row.get("target_speedup", np.nan) for row in peers]),
+            "speedup_elsewhere": np.array([
+                elsewhere.get((row["item"], row["contender"]), {}).get("speedup_of_ours_median", np.nan) for row in peers
+            ]),
+            "others": ", ".join(dict.fromkeys(str(row["device"]) for row in elsewhere.values())) or "no other",
             "floor_item": [item.upper() for item, _ in floors], "times_floor": np.array([x for _, x in floors]),
             "curve_n": np.array([row["n"] for row in curve]), "curve_ms": np.array([row["ms"] for row in curve]),
             "curve_mib": np.array([row["peak_mib"] for row in curve]), "curve_matrix": np.array([row["matrix_mib"] for row in curve]),
@@ -42,7 +53,7 @@ def compute(features: Any, seed: int) -> Data:
             "torch": rows[0]["torch"], "dtype": rows[0]["dtype"], "width": int(curve[0]["d"]), "date": max(str(row["date"]) for row in rows), "files": content_hash()[:12],
             "load_low": min(row["load"] for row in rows), "load_high": max(row["load"] for row in rows),
             "largest": curve[-1]["n"], "memory": curve[-1]["peak_mib"], "matrix": curve[-1]["matrix_mib"],
-            "gpu": ", ".join(items(device="cuda")) or "none",
+            "gpu": ", ".join(item for name in folders() for item in items(folder=name, device="cuda")) or "none",
         },
         provenance=Provenance(tuple(dict.fromkeys(item.split("-")[0].upper() for item in ours)), "", "", seed),
     )  # fmt: skip
@@ -57,6 +68,7 @@ def draw(data: Data) -> Any:
     left.plot(
         data["speedup_of_minima"], y, "o", color="white", markeredgecolor="black", markersize=2.6, markeredgewidth=0.5
     )
+    left.plot(data["speedup_elsewhere"], y, "D", color=style.GREEN, markersize=3.2, markeredgewidth=0)
     left.set_xscale("log")
     left.set_xticks([1, 3, 10, 30], ["1", "3", "10", "30"])
     left.minorticks_off()

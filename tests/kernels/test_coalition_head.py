@@ -75,9 +75,11 @@ def test_opposed_modalities_do_not_underflow() -> None:
     close(coalition_head(**opposed(), impl="torch"), coalition_head(**double(opposed()), impl="naive"), 300.0)
 
 
-def test_doubtful_rows_in_a_later_block(monkeypatch) -> None:
+@pytest.mark.parametrize(("rows", "part"), [(2, 512), (4, 3), (2, 1)])
+def test_doubtful_rows_in_a_later_block(rows, part, monkeypatch) -> None:
     """Rows are found again in the whole batch, and the bias belongs to what is computed again."""
-    monkeypatch.setattr(blocked, "ROWS", 2)
+    monkeypatch.setattr(blocked, "ROWS", rows)
+    monkeypatch.setattr(blocked, "PART", part)
     made = opposed() | {"bias": torch.tensor([3.0, -8.0]), "labels": torch.tensor([1, 0, 0, 1, 0])}
     made["image"] = torch.tensor([[1.0], [2.0], [-1.0], [300.0], [290.0]])
     made["text"] = torch.tensor([[0.5], [1.0], [2.0], [300.0], [310.0]])

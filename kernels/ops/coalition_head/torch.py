@@ -26,7 +26,7 @@ from crossmodal.kernels.parallel import in_shares, workers
 from torch import Tensor
 from torch.nn.functional import pad
 
-ROWS = 2048
+ROWS, PART = 2048, 512  # rows of one product, and how many of them are then looked at together: these stay in the cache
 GROUP = 100  # classes a group, about: shorter reductions are slow, longer ones leave more to search
 
 
@@ -59,41 +59,49 @@ def coalition_head_torch(
     blocks = -(-n // ROWS)
     shares = workers(blocks, image.device)
     # made here, for what a thread allocates stays with that thread's part of the allocator
-    buffers = [image.new_empty(3, min(ROWS, n) * wi.shape[0], dtype=acc) for _ in range(shares)]
-    one, least = image.new_ones(min(ROWS, n), dtype=acc), certificate(acc)
+    classes = wi.shape[0]
+    products = [image.new_empty(2, min(ROWS, n) * classes, dtype=acc) for _ in range(shares)]
+    scratch = [image.new_empty(2, min(PART, n) * classes, dtype=acc) for _ in range(shares)]
+    one, least = image.new_ones(min(PART, n), dtype=acc), certificate(acc)
 
     def work(share: int, mine: Iterable[int]) -> None:
         for block in mine:
             rows = slice(block * ROWS, min(block * ROWS + ROWS, n))
             count = rows.stop - rows.start
-            a, b, both = (x[: count * wi.shape[0]].view(count, -1) for x in buffers[share])
+            a, b = (x[: count * classes].view(count, -1) for x in products[share])
             _product(image[rows].to(acc), wi, bias if biased or padding else None, a)
             _product(text[rows].to(acc), wt, no_bias if padding else None, b)
-            index = labels[rows].long()
-            a_y, b_y = a.gather(1, index[:, None])[:, 0], b.gather(1, index[:, None])[:, 0]
-            target[1, rows], target[2, rows], target[3, rows] = a_y + b0[index], a0[index] + b_y, a_y + b_y
+            start = rows.start
+            for some_a, some_b in zip(a.split(PART), b.split(PART), strict=True):
+                look(share, slice(start, start := start + len(some_a)), some_a, some_b)
 
-            largest_a, at_a = _first_maximum(a, groups)
-            largest_b, at_b = _first_maximum(b, groups)
-            argmax[3, rows] = _first_maximum(torch.add(a, b, out=both), groups)[1]
-            argmax[1, rows] = at_a if flat_b0 else _first_maximum(torch.add(a, b0, out=both), groups)[1]
-            argmax[2, rows] = at_b if flat_a0 else _first_maximum(torch.add(b, a0, out=both), groups)[1]
+    def look(share: int, rows: slice, a: Tensor, b: Tensor) -> None:
+        """Everything about some rows, from what the image and the text alone make of them."""
+        both, other = (x[: a.numel()].view_as(a) for x in scratch[share])
+        index = labels[rows].long()
+        a_y, b_y = a.gather(1, index[:, None])[:, 0], b.gather(1, index[:, None])[:, 0]
+        target[1, rows], target[2, rows], target[3, rows] = a_y + b0[index], a0[index] + b_y, a_y + b_y
 
-            p = torch.softmax(a, 1, out=both)  # and `a` is free
-            q = torch.softmax(b, 1, out=a)
-            lse_a = largest_a - p.gather(1, at_a[:, None])[:, 0].log()
-            lse_b = largest_b - q.gather(1, at_b[:, None])[:, 0].log()
-            sums = torch.stack([
-                one[: len(p)] if flat_b0 else p @ exp_b0, one[: len(p)] if flat_a0 else q @ exp_a0, torch.mul(p, q, out=b).sum(1)
-            ])  # fmt: skip
-            lse[1:, rows] = sums.log()
-            lse[1, rows] += lse_a + largest_b0
-            lse[2, rows] += lse_b + largest_a0
-            lse[3, rows] += lse_a + lse_b
-            doubtful = (~(sums >= least)).any(0).nonzero()[:, 0]  # NaN too: infinite logits have a log-sum-exp
-            if len(doubtful):
-                at = rows.start + doubtful
-                lse[1:, at] = _with_own_shift(image[at].to(acc), text[at].to(acc), wi, wt, bias, a0, b0)
+        largest_a, at_a = _first_maximum(a, groups)
+        largest_b, at_b = _first_maximum(b, groups)
+        argmax[3, rows] = _first_maximum(torch.add(a, b, out=both), groups)[1]
+        argmax[1, rows] = at_a if flat_b0 else _first_maximum(torch.add(a, b0, out=both), groups)[1]
+        argmax[2, rows] = at_b if flat_a0 else _first_maximum(torch.add(b, a0, out=both), groups)[1]
+
+        p, q = torch.softmax(a, 1, out=both), torch.softmax(b, 1, out=other)
+        lse_a = largest_a - p.gather(1, at_a[:, None])[:, 0].log()
+        lse_b = largest_b - q.gather(1, at_b[:, None])[:, 0].log()
+        sums = torch.stack([
+            one[: len(p)] if flat_b0 else p @ exp_b0, one[: len(p)] if flat_a0 else q @ exp_a0, p.mul_(q).sum(1)
+        ])  # fmt: skip
+        lse[1:, rows] = sums.log()
+        lse[1, rows] += lse_a + largest_b0
+        lse[2, rows] += lse_b + largest_a0
+        lse[3, rows] += lse_a + lse_b
+        doubtful = (~(sums >= least)).any(0).nonzero()[:, 0]  # NaN too: infinite logits have a log-sum-exp
+        if len(doubtful):
+            at = rows.start + doubtful
+            lse[1:, at] = _with_own_shift(image[at].to(acc), text[at].to(acc), wi, wt, bias, a0, b0)
 
     in_shares(work, blocks, shares)
     return lse, target, argmax
