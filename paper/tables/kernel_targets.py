@@ -15,7 +15,9 @@ CAPTION = (
 
 def compute(features: Any, seed: int) -> Data:
     """Read the recorded files; nothing is timed here."""
-    rows, met, dates = [], {}, {}
+    rows: list[list[Any]] = []
+    met: dict[str, list[bool]] = {}
+    dates: dict[str, set[str]] = {}
     for folder in folders():
         for item in items(folder=folder):
             table = [row for row in recorded(item, folder=folder) if row["status"] == "ok"]
