@@ -51,33 +51,48 @@ def probabilities(image: np.ndarray, text: np.ndarray, label: np.ndarray) -> Val
         moved.append((full - logits) @ slope.mean(axis=0))
     values = np.stack(own, axis=-1)
 
+    order = np.argsort(label, kind="stable")  # sums over the samples of a class are then sums of neighbours
+    x, y, c, whole = image[order], text[order], label[order], values[order, 3]
+
     def resampled(drawn: np.ndarray) -> np.ndarray:
         out, step = [], max(1, PIECE // len(label))
         for start in range(0, len(drawn), step):
-            w = drawn[start : start + step]
-            at_image, at_text = w @ image, w @ text
-            none = softmax(at_image + at_text, axis=1)[:, label]
-            mixed = beside(image, at_text, label), beside(text, at_image, label)
-            out.append(np.stack([(w * p).sum(axis=1) for p in (none, *mixed)] + [w @ values[:, 3]], axis=-1))
+            w = drawn[start : start + step, order]
+            at_image, at_text = w @ x, w @ y
+            none = (softmax(at_image + at_text, axis=1) * by_class(w, c, x.shape[1])).sum(axis=1)
+            out.append(np.stack([none, beside(x, at_text, c, w), beside(y, at_image, c, w), w @ whole], axis=-1))
         return np.concatenate(out)
 
     return Values(values, values + np.stack(moved, axis=-1), resampled)
 
 
-def beside(present: np.ndarray, absent: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """(R, n) probability of the true class of n samples' logits beside R means of the other modality's.
+def by_class(x: np.ndarray, label: np.ndarray, classes: int) -> np.ndarray:
+    """(R, classes) sums of the columns of x (R, n) with each label; labels ascend."""
+    found, first = np.unique(label, return_index=True)
+    out = np.zeros((len(x), classes))
+    out[:, found] = np.add.reduceat(x, first, axis=1)
+    return out
+
+
+def beside(present: np.ndarray, absent: np.ndarray, label: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """(R,) mean probability of the true class, weights w (R, n), of n samples' logits beside R means of the other modality's.
 
     Exponentials factor, so that all denominators are one product of matrices; where one might have underflown it is taken again.
     """
     e, f = softmax(present, axis=1), np.exp(absent - absent.max(axis=1, keepdims=True))
     total = f @ e.T
-    p = np.divide(f[:, label] * e[np.arange(len(label)), label], total, out=np.zeros_like(total), where=total > 0)
-    r, k = np.nonzero(~(total >= CERTAIN))
-    for start in range(0, len(r), PIECE // e.shape[1] + 1):
-        i, j = (x[start : start + PIECE // e.shape[1] + 1] for x in (r, k))
+    r, k = np.nonzero(total < CERTAIN) if total.min() < CERTAIN else np.empty((2, 0), dtype=int)
+    total[r, k] = np.inf
+    np.divide(w, total, out=total)
+    total *= e[np.arange(len(label)), label]
+    mean = (by_class(total, label, f.shape[1]) * f).sum(axis=1)
+    step = max(1, PIECE // e.shape[1])
+    for start in range(0, len(r), step):
+        i, j = r[start : start + step], k[start : start + step]
         logits = present[j] + absent[i]
-        p[i, j] = np.exp(logits[np.arange(len(j)), label[j]] - logsumexp(logits, axis=1))
-    return p
+        own = np.exp(logits[np.arange(len(j)), label[j]] - logsumexp(logits, axis=1))
+        np.add.at(mean, i, w[i, j] * own)
+    return mean
 
 
 def cosines(u: np.ndarray, v: np.ndarray) -> Values:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from crossmodal.vlm_validation import mean_baseline
 from crossmodal.vlm_validation.audit import Head, Run, audit, make_run
+from crossmodal.vlm_validation.audit import reliance as module
 from crossmodal.vlm_validation.audit.assumptions import Check
 from crossmodal.vlm_validation.audit.cross_entropy import Point
 from crossmodal.vlm_validation.audit.drift import drift
@@ -202,6 +203,10 @@ def test_intervals_hold_together() -> None:
     assert together_wrong <= 9  # 5 % of 60, and three standard errors
     assert alone >= 20
     assert comparisons(long_run()) == 18
+
+
+def test_large_environments_are_drawn_less_often() -> None:
+    assert [module.resamples(n) for n in (2, 4000, 8192, 10**7)] == [4000, 4000, 2048, 1000]
 
 
 def test_environments_share_the_level(monkeypatch: pytest.MonkeyPatch) -> None:

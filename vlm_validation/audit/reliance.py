@@ -26,7 +26,7 @@ from .cross_entropy import augmented, matrix
 from .run import Run
 
 LEVEL = 0.95
-RESAMPLES = 4000
+RESAMPLES, FEWEST, SHARES = 4000, 1000, 2**24  # fewer where they would be more shares of samples than that
 FURTHEST = 4.0  # a contribution lies in [-2, 2]
 ROUNDING = 1e-12  # a contribution that moved by less has not moved
 
@@ -69,7 +69,7 @@ def reliance(run: Run, environment: int, *, seed: int = 0) -> list[Reliance]:
     phi = [split(x.own).mean(axis=0) for x in found]
     hits = [right(run, k, environment) for k in stages]
     n = len(hits[0])
-    drawn = np.random.default_rng([9, seed, environment]).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
+    drawn = np.random.default_rng([9, seed, environment]).multinomial(n, np.full(n, 1 / n), size=resamples(n)) / n
     moves = steps(run, [split(x.influence) for x in found])
     again = steps(run, [split(x.resampled(drawn)) for x in found])
     change, low, high = together(moves, drawn, 1 - (1 - LEVEL) / len(run.environments), again)
@@ -85,6 +85,11 @@ def reliance(run: Run, environment: int, *, seed: int = 0) -> list[Reliance]:
             tuple(name for name, is_moved in zip(("image", "text"), moved, strict=True) if still and is_moved),
         ))  # fmt: skip
     return out
+
+
+def resamples(n: int) -> int:
+    """How often n samples are drawn again."""
+    return min(RESAMPLES, max(FEWEST, SHARES // n))
 
 
 def steps(run: Run, stages: list[np.ndarray]) -> np.ndarray:
