@@ -15,6 +15,7 @@ from typing import Any
 
 from crossmodal.kernels.checks import InputError
 from crossmodal.kernels.packing import active_layout, packed_attention
+from crossmodal.theory.errors import not_installed
 from torch import Tensor, nn
 
 NAME = "crossmodal_packed"
@@ -38,12 +39,7 @@ def register_attention() -> str:
         from transformers import AttentionInterface, AttentionMaskInterface
         from transformers.masking_utils import sdpa_mask
     except ImportError as error:
-        raise InputError(
-            "transformers is not installed",
-            expected="transformers >= 5",
-            causes=["crossmodal was installed without its vlm extra"],
-            fix="pip install 'crossmodal[vlm]'",
-        ) from error
+        raise not_installed("transformers", "vlm") from error
     AttentionInterface.register(NAME, packed_attention_forward)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     return NAME

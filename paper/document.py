@@ -23,7 +23,7 @@ from ..show import recursions_of, relations_of, sections
 from ..theory import registry
 from ..theory.certify import derive
 from ..theory.claim import Claim
-from ..theory.errors import InputError
+from ..theory.errors import not_installed
 from . import verdicts
 from .build import Built
 from .mathml import fact_latex, prose, readable, to_mathml
@@ -136,8 +136,7 @@ def environment(*, html_page: bool) -> Any:
         import jinja2
         from markupsafe import Markup
     except ImportError:
-        raise InputError("jinja2 is not installed", expected="the extra of the document",
-                         fix="pip install 'crossmodal[paper]'") from None  # fmt: skip
+        raise not_installed("jinja2", "paper") from None
     loader = jinja2.FileSystemLoader(TEMPLATES)
     strict = jinja2.StrictUndefined
     shared = {"recursions_of": recursions_of, "relations_of": relations_of}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..theory.errors import InputError
+from ..theory.errors import not_installed
 
 _COMMAND = re.compile(r"\\(?:operatorname|mathrm|text|begin|end)\{[^}]*\}|\\[A-Za-z]+")
 
@@ -35,8 +35,7 @@ def to_mathml(latex: str, display: bool = False) -> str:
     try:
         from latex2mathml.converter import convert
     except ImportError:
-        raise InputError("latex2mathml is not installed", expected="the extra of the document",
-                         fix="pip install 'crossmodal[paper]'") from None  # fmt: skip
+        raise not_installed("latex2mathml", "paper") from None
     return str(convert(readable(latex), display="block" if display else "inline"))
 
 

@@ -28,3 +28,13 @@ class InputError(ValueError):
         if fix:
             lines.append(f"  fix: {fix}")
         super().__init__("\n".join(lines))
+
+
+def not_installed(package: str, extra: str, otherwise: str = "") -> InputError:
+    """What to say where a package of one of the project's extras is missing.
+
+    Args:
+        otherwise: what may be done instead, if anything.
+    """
+    fix = f"pip install 'crossmodal[{extra}]'" + (f", or {otherwise}" if otherwise else "")
+    return InputError(f"{package} is not installed", expected=f"the extra '{extra}'", fix=fix)

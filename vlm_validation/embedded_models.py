@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..theory.errors import InputError
+from ..theory.errors import InputError, not_installed
 from .scenes import SIZE, vocabulary
 
 SPECIAL = ("[PAD]", "[UNK]", "[BOS]", "[EOS]", "[MASK]")
@@ -33,9 +33,7 @@ def library() -> Any:
     try:
         import transformers
     except ImportError:
-        raise InputError(
-            "transformers is not installed", expected="the extra 'vlm'", fix="pip install 'crossmodal[vlm]'"
-        ) from None
+        raise not_installed("transformers", "vlm") from None
     return transformers
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..theory.errors import InputError
+from ..theory.errors import InputError, not_installed
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,7 @@ def running_processes() -> Processes:
     try:
         from accelerate import PartialState
     except ImportError:
-        raise InputError(
-            f"{count} processes, and accelerate is not installed", expected="the extra 'vlm'",
-            fix="pip install 'crossmodal[vlm]', or start a single process",
-        ) from None  # fmt: skip
+        raise not_installed(f"{count} processes, and accelerate", "vlm", "start a single process") from None
     import torch
 
     # without `cpu`, accelerate takes every process for the only one where there is no GPU

@@ -101,8 +101,6 @@ def _run(item: str, device: str, threads: int | None, quick: bool) -> Rows:
     done = subprocess.run(command, env={**os.environ, **limits}, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        if "No module named 'transformers'" in last:
-            last = "transformers is not installed; fix: pip install 'crossmodal[vlm]'"
         return [{"item": item, "contender": "ours", "status": f"FAILED: {last}"}]
     rows: Rows = json.loads(done.stdout)
     return rows

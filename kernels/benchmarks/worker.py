@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from crossmodal.kernels.benchmarks import cpu_items, curves
 from crossmodal.kernels.benchmarks.measure import Case, Run, interleaved, limits, machine
+from crossmodal.theory.errors import InputError
 
 GEMMS = {"one GEMM", "torch.mm"}
 
@@ -81,7 +82,11 @@ def main(arguments: list[str] | None = None) -> None:
                 from crossmodal.kernels.benchmarks import gpu_items
 
                 items = dict(gpu_items.ITEMS)
-            rows = rows_of(options.item, items[options.item](options.quick), options.device, options.rounds)
+            try:
+                case = items[options.item](options.quick)
+            except InputError as error:  # in a line, for the status
+                sys.exit(f"{error.found}; fix: {error.fix}")
+            rows = rows_of(options.item, case, options.device, options.rounds)
     json.dump(rows, sys.stdout)
 
 

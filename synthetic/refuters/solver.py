@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from ...theory.errors import InputError
+from ...theory.errors import not_installed
 
 SOLVERS = ("z3", "cvc5")
 
@@ -44,11 +44,7 @@ class Solver:
         try:
             self.api = importlib.import_module("z3" if name == "z3" else "cvc5.pythonic")
         except ImportError:
-            raise InputError(
-                f"the refuter {name} is not installed",
-                expected="z3-solver and cvc5",
-                fix="pip install 'crossmodal[test]'",
-            ) from None
+            raise not_installed(f"the refuter {name}", "test") from None
 
     def new(self, seconds: float) -> Any:
         milliseconds = max(1, int(seconds * 1000))

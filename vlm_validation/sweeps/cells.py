@@ -22,9 +22,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ...theory.errors import InputError
+from ...theory.errors import InputError, not_installed
 from ...theory.files import atomic_writer
-from ..training.data import Choice, missing_extra
+from ..training.data import Choice
 from ..training.loop import Measurement, State
 from ..training.protocol import VERSION, Protocol, config_hash
 
@@ -183,7 +183,7 @@ def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        raise missing_extra(package) from None
+        raise not_installed(package, "vlm") from None
 
 
 def _safetensors(state: State) -> bytes:

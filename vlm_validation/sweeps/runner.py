@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ...theory.errors import InputError
+from ...theory.errors import InputError, not_installed
 from ...theory.workers import WorkerKilled, outcomes
 from ..orders import progress_bar
 from ..training.data import Choice, Environments, load_environments
@@ -227,11 +227,7 @@ def _client(address: str) -> Iterator[Any]:
     try:
         from distributed import Client
     except ImportError:
-        raise InputError(
-            "Dask is not installed",
-            expected="the extra 'cluster'",
-            fix="pip install 'crossmodal[cluster]', or --workers N",
-        ) from None
+        raise not_installed("Dask", "cluster", "--workers N") from None
     try:
         client = Client(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError, TypeError) as error:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...theory.errors import InputError
+from ...theory.errors import InputError, not_installed
 from .. import embedded_models as models
 from ..checkpoints import file_hash, settings_hash
 from ..features import Features
@@ -155,7 +155,7 @@ def quiet_clip(world: str) -> tuple[Any, Any]:
     try:
         from transformers.utils import logging
     except ImportError:
-        raise missing_extra("transformers") from None
+        raise not_installed("transformers", "vlm") from None
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -164,14 +164,6 @@ def quiet_clip(world: str) -> tuple[Any, Any]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def missing_extra(package: str) -> InputError:
-    """What to say where a package of the extra `vlm` is missing."""
-    return InputError(
-        f"{package} is not installed", expected="the extra 'vlm', which training an encoder needs",
-        fix="pip install 'crossmodal[vlm]'",
-    )  # fmt: skip
 
 
 def features_of(

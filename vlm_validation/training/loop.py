@@ -16,12 +16,12 @@ import torch
 from torch.nn import functional as F
 
 from ...synthetic.encoders import clip_loss
-from ...theory.errors import InputError
+from ...theory.errors import InputError, not_installed
 from .. import embedded_models as models
 from ..features import Features
 from ..scores import estimate_scores
 from ..train_embedded import one_thread
-from .data import Environments, Samples, features_of, missing_extra, quiet_clip
+from .data import Environments, Samples, features_of, quiet_clip
 from .protocol import Protocol, generator_of
 
 State = dict[str, torch.Tensor]
@@ -262,7 +262,7 @@ def _add_lora(model: Any, rank: int, seed: int) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
-        raise missing_extra("peft") from None
+        raise not_installed("peft", "vlm") from None
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(LORA_TARGETS), lora_dropout=0.0, bias="none")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
