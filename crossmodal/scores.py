@@ -68,7 +68,7 @@ def scores(
 
 def _print(found: Scores, delta: float) -> None:
     for key, title in DIRECTIONS.items():
-        print_matrix(f"Con {title} (rows: s, columns: t)", found, found.con[key], 1.96 * found.standard_error[key])
+        print_matrix(f"Con {title} (rows: s, columns: t)", found, found.unbiased[key], 1.96 * found.standard_error[key])
     rows = [
         [name, n, f"{clv:.3f} +- {width:.3f}"]
         for name, n, clv, width in zip(
@@ -83,8 +83,8 @@ def _print(found: Scores, delta: float) -> None:
         f"dispersion sigma_I {found.sigma_I:.4f}, sigma_T {found.sigma_T:.4f}: standard deviations of the off-diagonal scores"
     )
     print(
-        "V-statistics; +- is 1.96 standard errors (95 %, large samples); on the diagonals of II and TT every sample meets itself once, which "
-        "the JSON's con_within leaves out.  Distribution-free intervals (claim S7, "
+        "means over all pairs, on the diagonals over those of different samples (the JSON's con_within; its con has every sample meet itself "
+        "as well); +- is 1.96 standard errors (95 %, large samples).  Distribution-free intervals (claim S7, "
         f"{100 * (1 - delta):g} %, in the JSON) reach +- {widest:.2f}"
     )
 

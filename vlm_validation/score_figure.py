@@ -25,7 +25,7 @@ _MOST_LABELLED = 8  # with more environments than this, numbers no longer fit th
 def draw_scores(scores: Scores, *, width: float = 6.9) -> Figure:
     """The four matrices as heatmaps; rows are environment s, columns environment t.
 
-    Cells give the V-statistic and, below, its 95 % normal interval (1.96 standard errors); the heading gives the widest
+    Cells give the unbiased estimate and, below, its 95 % normal interval (1.96 standard errors); the heading gives the widest
     distribution-free half-width (claim S7), which is nearly the same for all cells.  Cross-modal panels share one
     colour scale and intra-modal panels another: with a common one, the modality gap would be all there is to see.
 
@@ -44,13 +44,14 @@ def draw_scores(scores: Scores, *, width: float = 6.9) -> Figure:
     engine = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.04, wspace=0.03, hspace=0.02)
     figure = Figure(figsize=(width, 1.08 * width), layout=engine)
     grid = figure.subplots(3, 2, height_ratios=(1, 1, 0.04))
+    shown = scores.unbiased
     panels: dict[str, Axes] = dict(zip(TITLES, grid[:2].flat, strict=True))
     for column, (meaning, keys) in enumerate(_SCALES.items()):
-        values = np.stack([scores.con[k] for k in keys])
+        values = np.stack([shown[k] for k in keys])
         pad = max(1e-3, 0.02 * float(np.ptp(values)))
         low, high = values.min() - pad, values.max() + pad
         for key in keys:
-            image = panels[key].imshow(scores.con[key], cmap="cividis", vmin=low, vmax=high)
+            image = panels[key].imshow(shown[key], cmap="cividis", vmin=low, vmax=high)
         bar = figure.colorbar(image, cax=grid[2, column], orientation="horizontal")
         bar.ax.tick_params(labelsize=size, length=2)
         bar.set_label(f"mean cosine {meaning}", fontsize=size)
@@ -59,7 +60,7 @@ def draw_scores(scores: Scores, *, width: float = 6.9) -> Figure:
         axes.set_title(TITLES[key], fontsize=size + 1)
         _label(axes, scores, size, left=key in ("II", "TI"), bottom=key in ("TI", "TT"))
         if len(scores.environments) <= _MOST_LABELLED:
-            _annotate(axes, scores.con[key], scores.standard_error[key], size, small)
+            _annotate(axes, shown[key], scores.standard_error[key], size, small)
     widest = max(float(matrix.max()) for matrix in scores.half_width.values())
     figure.suptitle(
         f"Contribution scores of {int(scores.counts.sum())} pairs, ± 1.96 standard errors\n"

@@ -20,7 +20,10 @@ Which interval (level 1 - delta for each score; `simultaneous=True` shares delta
   where S7 has 1/n_s + 1/n_t: twice S7's half-width at 2n and 2n.  It is centred on `con_within`, not on `con`.
 - `clv_half_width`: a mean of n terms in [-1, 1]; the same inequality with 1/n, which is S7's formula at 2n and 2n.
 - `standard_error`: no guarantee, but what to expect: the exact variance of S1 with sample moments put in.  For s = t
-  its leading term, with matched pairs kept together.
+  its leading term, with matched pairs kept together; the lean of `con` is not in it and can be several times as large,
+  so that it belongs to `con_within` as well.
+
+What is printed and drawn with an interval is therefore `unbiased`: `con` with `con_within` on the diagonals.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ class Scores:
         clv: (T,) mean cosine of matched pairs, in [-1, 1].
         half_width: key -> (T, T) half-widths at `delta`; diagonal: around `con_within`.
         clv_half_width: (T,).
-        standard_error: key -> (T, T), plug-in.
+        standard_error: key -> (T, T), plug-in; diagonal: of `con_within`.
         clv_standard_error: (T,).
         cosine_variance: (T, T, 3) variance of the pairwise image-text cosines of environments (s, t), split as in claim
             S1 into the parts named in `PARTS`; their sum is the variance.
@@ -78,6 +81,12 @@ class Scores:
     delta: float
     simultaneous: bool
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def unbiased(self) -> dict[str, np.ndarray]:
+        """'II', 'IT', 'TI', 'TT' -> (T, T): `con`, on the diagonal `con_within`; what intervals are about."""
+        own = np.eye(len(self.environments), dtype=bool)
+        return {key: np.where(own, self.con_within[key], matrix) for key, matrix in self.con.items()}
 
     @property
     def dispersion(self) -> dict[str, float]:

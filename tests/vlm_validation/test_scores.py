@@ -107,6 +107,23 @@ def test_intervals_cover_and_u_statistics_are_unbiased() -> None:
     assert np.abs(total["u"] / trials).max() < spread / 3, "the V-statistic is biased, the U-statistic is not"
 
 
+def test_shown_intervals_cover_within_environments() -> None:
+    """Images in a cone, whose meeting with themselves outweighs the standard error.  Mutant: `con` on the diagonal."""
+    rng, n, trials = np.random.default_rng(0), 60, 100
+    environment = np.repeat([0, 1], n)
+    covered = {"shown": 0, "con": 0}
+    for _ in range(trials):
+        along = rng.uniform(0.67, 0.73, (2 * n, 1))  # of the axis of the cone; the rest points anywhere
+        image = np.hstack([along, np.sqrt(1 - along**2) * unit(rng, 2 * n, 95)])
+        scores = scores_of(Features(image=image, text=image, environment=environment, label=environment))
+        reach = 1.96 * scores.standard_error["II"][0, 0]
+        for name, found in (("shown", scores.unbiased["II"]), ("con", scores.con["II"])):
+            covered[name] += bool(abs(found[0, 0] - 0.7**2) <= reach)
+            assert found[0, 1] == scores.con["II"][0, 1]
+    assert covered["shown"] >= 0.87 * trials  # 95 %, less four standard errors
+    assert covered["con"] < 0.6 * trials
+
+
 def test_standard_errors_against_the_samples(features: Features) -> None:
     """CLV: the sample deviation over root n.  Between environments: S1 with sums over samples."""
     scores = scores_of(features)
@@ -190,9 +207,10 @@ def test_figure_shows_every_number(features: Features) -> None:
     figure = draw_scores(scores)
     panels = figure.axes[:4]
     for key, axes in zip(("II", "IT", "TI", "TT"), panels, strict=True):
-        np.testing.assert_array_equal(axes.images[0].get_array(), scores.con[key])
+        np.testing.assert_array_equal(axes.images[0].get_array(), scores.unbiased[key])
         texts = [text.get_text() for text in axes.texts]
-        assert texts[0] == f"{scores.con[key][0, 0]:.3f}"
+        assert texts[0] == f"{scores.con_within[key][0]:.3f}"
+        assert texts[2] == f"{scores.con[key][0, 1]:.3f}"
         assert texts[1] == f"±{1.96 * scores.standard_error[key][0, 0]:.3f}"
         assert len(texts) == 18
     assert panels[0].images[0].norm.vmax == panels[3].images[0].norm.vmax
