@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
 
 from ...synthetic.arithmetic import arithmetic
 from ...synthetic.evaluate import bound_values, least_factor, value
@@ -15,11 +14,11 @@ from ...vlm_validation.view import FeaturesView
 from .. import style
 from ..results import Data, provenance
 
-RESAMPLES = 200
+LEVEL = 0.95
 CAPTION = (
     "Out-of-distribution separation by the concept score, and its certified lower bounds, for {pairs} ordered pairs of environments "
     "of the features (in-distribution: images of $t$; out: images of $s$; score: inner product with the mean text of $t$; at most "
-    "{most} images a side).  Left: AUROC against Con$_{{IT}}(s,t)$, bars: {level:.0%} bootstrap intervals; Spearman correlation "
+    "{most} images a side).  Left: AUROC against Con$_{{IT}}(s,t)$, bars: {level:.0%} intervals for other images (Wilson's, with DeLong's variance); Spearman correlation "
     "{rho:.2f}.  Right: AUROC against the bounds.  Contribution scores alone (D2) guarantee {scores_least:.2f} to "
     "{scores_most:.2f}; measured means and variances (D1) {moments_least:.2f} to {moments_most:.2f}; sub-Gaussian tails "
     "(D1) {tails_least:.2f} to {tails_most:.2f}; {above} bounds are above their AUROC.  {excluded} pairs are outside the assumption that "
@@ -28,13 +27,12 @@ CAPTION = (
 
 
 def compute(features: Any, seed: int) -> Data:
-    """Both sides of the claims' relations on every pair."""
+    """Both sides of the claims' relations on every pair; nothing is random here."""
     features.require_environments(2, "separation needs an inside and an outside")
     ops = arithmetic("plain")
     d1, d2 = registry.get("D1"), registry.get("D2")
     by_d1, by_d2 = (least_factor(registry.relation(*of), "AUROC") for of in (("D1", "cantelli"), ("D2", "separation")))
     view = FeaturesView(features)
-    rng = np.random.default_rng([2, seed])
     assert d1.on_features is not None
     assert d2.on_features is not None
     rows: list[dict[str, float]] = []
@@ -47,7 +45,7 @@ def compute(features: Any, seed: int) -> Data:
             continue
         inside, outside = (first[k].mid.reshape(-1).numpy() for k in ("X_in", "X_out"))
         sizes = max(sizes, len(inside), len(outside))
-        low, high = bootstrap(inside, outside, rng)
+        low, high = interval(inside, outside)
         rows.append({
             "auroc": float(by_moments["AUROC"]), "low": low, "high": high, "con": float(by_scores["Con_IT_st"]),
             "moments": float(value(by_d1, by_moments, ops)), "scores": float(value(by_d2, by_scores, ops)),
@@ -69,7 +67,7 @@ def compute(features: Any, seed: int) -> Data:
             "pairs": len(rows) + excluded,
             "excluded": excluded,
             "rho": rho,
-            "level": 0.95,
+            "level": LEVEL,
             "most": sizes,
         },
         provenance=provenance(("D1", "D2"), features, seed),
@@ -80,17 +78,21 @@ def plain(inputs: Any) -> dict[str, Any]:
     return {k: getattr(v, "mid", v) for k, v in inputs.items()}
 
 
-def bootstrap(inside: np.ndarray, outside: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """Percentile interval of P(in > out) over resampled images."""
-    won = torch.as_tensor(inside[:, None] > outside[None, :]).double()
-    i = torch.as_tensor(rng.integers(len(inside), size=(RESAMPLES, len(inside))))
-    j = torch.as_tensor(rng.integers(len(outside), size=(RESAMPLES, len(outside))))
-    # how often each image was drawn, so that a resample is a weighted mean of the same table
-    a, b = (torch.zeros(RESAMPLES, n, dtype=torch.float64).scatter_add_(1, k, torch.ones(k.shape, dtype=torch.float64)) / n
-            for k, n in ((i, len(inside)), (j, len(outside))))  # fmt: skip
-    found = ((a @ won) * b).sum(1).numpy()
-    low, high = np.quantile(found, (0.025, 0.975))
-    return float(low), float(high)
+def interval(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float]:
+    """Interval of P(in > out) for other images, the concept as given: Wilson's for the share of trials won.
+
+    The trials are as many as give DeLong's variance (Biometrics 44, 1988), but not more than there are images; where all are won, or none,
+    that variance is 0 and they are the images of the smaller side.  A bootstrap has no width there: with 20 normal scores a side it held an
+    AUROC of 0.99 in 70 % of 250 draws, this in 98 %.
+    """
+    won = (inside[:, None] > outside[None, :]).astype(np.float64)
+    share, sizes = float(won.mean()), won.shape
+    variance = sum(won.mean(axis=1 - k).var(ddof=1) / n for k, n in enumerate(sizes) if n > 1)
+    trials = min(max(share * (1 - share) / variance, 1.0), float(sum(sizes))) if variance > 0 else float(min(sizes))
+    z = float(norm.ppf((1 + LEVEL) / 2))
+    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
+    return float(min(max(middle - half, 0.0), share)), float(max(min(middle + half, 1.0), share))
 
 
 def draw(data: Data) -> Any:
