@@ -213,10 +213,10 @@ def test_environments_share_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
     levels = []
 
     def spy(
-        moves: np.ndarray, drawn: np.ndarray, level: float, again: np.ndarray
+        moves: np.ndarray, drawn: np.ndarray, level: float, *more: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         levels.append(level)
-        return together(moves, drawn, level, again)
+        return together(moves, drawn, level, *more)
 
     monkeypatch.setattr("crossmodal.vlm_validation.audit.reliance.together", spy)
     reliance(long_run(), 0)
@@ -228,6 +228,27 @@ def test_two_samples_say_nothing_and_stay_numbers() -> None:
     found = reliance(make_run((one, nudged(one, 0.3, 0.3)), (random_head(), random_head(seed=1))), 0)[0]
     assert np.isfinite([*found.low, *found.high]).all()
     assert found.hidden == ()
+
+
+def test_two_samples_that_are_alike_say_nothing_either() -> None:
+    """Two samples move the mean cosine alike, whatever they are.  Mutant: what moved all alike is known however few moved."""
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(40):
+        (row,) = reliance(cancelling(rng, 2), 0)
+        covered += row.low[0] <= 0.2 <= row.high[0]
+    assert covered == 40
+
+
+def test_ties_of_huge_logits_move_no_further_than_they_can() -> None:
+    """Where no feature tells two classes apart, slopes times logits cancel but for rounding.  Mutant: the mean influence as the change."""
+    one, _, _ = reading_both()
+    tied = 1e20 * np.random.default_rng(0).standard_normal((8, 3))
+    tied[:, 1] = tied[:, 0]
+    run = make_run((one, nudged(one, 0.1, 0.1)), (Head(tied, np.zeros(3), False),) * 2)
+    for e in run.environments:
+        (row,) = reliance(run, e)
+        assert np.abs(np.subtract(row.after, row.before) - row.change).max() < 1e-12
+        assert all(low <= x <= high for low, x, high in zip(row.low, row.change, row.high, strict=True))
 
 
 # -- assumptions -------------------------------------------------------------------------------------------------

@@ -72,7 +72,8 @@ def reliance(run: Run, environment: int, *, seed: int = 0) -> list[Reliance]:
     drawn = np.random.default_rng([9, seed, environment]).multinomial(n, np.full(n, 1 / n), size=resamples(n)) / n
     moves = steps(run, [split(x.influence) for x in found])
     again = steps(run, [split(x.resampled(drawn)) for x in found])
-    change, low, high = together(moves, drawn, 1 - (1 - LEVEL) / len(run.environments), again)
+    level = 1 - (1 - LEVEL) / len(run.environments)
+    change, low, high = together(moves, drawn, level, again, steps(run, phi))
     out = []
     for k, (before, after) in enumerate(run.transitions):
         flips = hits[after] - hits[before]
@@ -100,6 +101,9 @@ def steps(run: Run, stages: list[np.ndarray]) -> np.ndarray:
 def paired(flips: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     """Interval of a change of accuracy: half a sample is added to each of the four (right or wrong, before and after).
 
+    At 95 % it holds in 95 % of draws on average over changes; at the worst, just beyond what it allows where no flip is seen, in 83 % of draws
+    of 10 samples and 86 % of many.
+
     Args:
         flips: (n,) in [-1, 1]: 1 where a sample is right only after, -1 where it was only before.
     """
@@ -113,7 +117,11 @@ def pair(x: np.ndarray) -> tuple[float, float]:
 
 
 def together(
-    moves: np.ndarray, drawn: np.ndarray, level: float, resampled: np.ndarray | None = None
+    moves: np.ndarray,
+    drawn: np.ndarray,
+    level: float,
+    resampled: np.ndarray | None = None,
+    estimate: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, low and high of every column, the intervals holding for all columns at once.
 
@@ -121,16 +129,21 @@ def together(
     that every column has the same share in what is missed (Beran, JASA 83, 1988).
 
     Args:
-        moves: (n, ...) differences of the same samples, whose mean is the estimate and whose spread is its error.
+        moves: (n, ...) differences of the same samples, whose spread is the error of their mean.
         drawn: (R, n) shares of the samples in each resample.
         level: probability that all intervals hold.
         resampled: (R, ...) estimates of the resamples; by default their means of `moves`.
+        estimate: (...) what the intervals are about; by default the mean of `moves`, which may be off by what logits round to.
 
     A resample that drew one sample only has no spread and counts as infinitely far; what results is cut to what is possible.
+
+    What no sample showed, no resample shows.  Where one sample in 50 moves by 0.5 and the others by 0.0001, the interval holds the mean move
+    in 31 % of draws of 20 samples, 61 % of 50 and 98 % of 200; two means of moves whose logarithms are normal with deviation 1.5, in 72, 81 and
+    92 % of 10, 50 and 200.  Of generated classes, read by sharp and by smooth heads, it held all changes in 93 to 100 % of 10 to 300.
     """
     flat = moves.reshape(len(moves), -1)
-    mean = flat.mean(axis=0)
-    centred = flat - mean
+    centred = flat - flat.mean(axis=0)
+    mean: np.ndarray = flat.mean(axis=0) if estimate is None else estimate.reshape(-1)
     first = drawn @ centred
     off = first if resampled is None else resampled.reshape(len(drawn), -1) - mean
 
@@ -139,7 +152,8 @@ def together(
 
     error = spread((centred**2).mean(axis=0), np.zeros_like(mean))
     sized = error > ROUNDING  # the others moved all alike, and say nothing of the size of what they move the means by
-    wide = np.where(sized, spread(drawn @ centred**2, first), 1.0)
+    several = (drawn < 1).all(axis=1, keepdims=True)  # one sample alone says nothing, whatever it moved
+    wide = np.where(sized, spread(drawn @ centred**2, first), several.astype(float))
     far = np.divide(np.abs(off), wide, out=np.where(np.abs(off) > ROUNDING, np.inf, 0.0), where=wide > ROUNDING)
     own = np.quantile(far, level, axis=0, method="higher")
     bounded = np.isfinite(own)
@@ -150,7 +164,8 @@ def together(
         np.maximum(mean - np.minimum(reach, FURTHEST), -FURTHEST),
         np.minimum(mean + np.minimum(reach, FURTHEST), FURTHEST),
     )
-    return tuple(x.reshape(moves.shape[1:]) for x in (mean, low, high))
+    shape = moves.shape[1:]
+    return mean.reshape(shape), low.reshape(shape), high.reshape(shape)
 
 
 def values(run: Run, stage: int, environment: int) -> Values:
