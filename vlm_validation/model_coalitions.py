@@ -49,7 +49,9 @@ class ModelCoalitions:
     def summary(self, environment: int) -> dict[str, tuple[float, float]]:
         """Mean and half-width of its 90 % Student interval, of `QUANTITIES`.
 
-        Mean features of a dual encoder are those of the pairs and allowed for; any other baseline is taken as given.
+        Mean features of a dual encoder are those of the pairs and allowed for; any other baseline is taken as given.  With `permute`
+        pairs stand in for one another and are not independent: on generated cosines that vary with a direction all pairs share, the
+        interval held in 83 to 97 % of draws of 10 and of 100 pairs.
         """
         rows = (*self.shapley[environment], self.interaction[environment])
         if self.of_means:

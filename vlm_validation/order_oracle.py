@@ -203,6 +203,10 @@ def _reach(resamples: int) -> float:
 class PredictorRow:
     """How one predictor ranks trained orders; each measure as (value, low, high) with a 90 % bootstrap interval.
 
+    Where every order was trained the values have no error; the intervals tell how much hangs on which orders there are.  A resample holds
+    orders twice, which lowers rank correlations near 1: of 120 normal pairs drawn from a population with 0.99 the interval held its
+    Spearman correlation in 74 % of 200 draws, and was too low in all others; with 0.7 in 88 %.
+
     Attributes:
         name: predictor.
         spearman, kendall: rank correlation with trained forgetting (mean over seeds); 1 is perfect, -1 upside down.
