@@ -148,5 +148,5 @@ def _average_precision(positive: np.ndarray, negative: np.ndarray) -> float:
     thresholds = np.unique(positive)  # only these raise the recall
     hits = len(positive) - np.searchsorted(np.sort(positive), thresholds, side="left")
     false = len(negative) - np.searchsorted(np.sort(negative), thresholds, side="left")
-    gained = np.diff(np.concatenate([hits, [0]])) * -1
+    gained = -np.diff(hits, append=0)
     return float((gained * hits / (hits + false)).sum() / len(positive))

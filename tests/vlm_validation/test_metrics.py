@@ -111,6 +111,17 @@ def test_accuracies_are_shares(function: Any, scale: float, first: str) -> None:
     function(np.array([[-6e-8, 0], [1, 0], [1, 1 + 1.2e-7]]), **settings)  # ends of the range, rounded in float32
 
 
+@pytest.mark.parametrize(
+    ("entry", "other", "first"),
+    [(1.4, 0, "percentages"), (100, 0, "percentages"), (101, 0, "losses"), (50, -2, "losses"), (0.5, -0.1, "losses")],
+)
+def test_what_no_accuracy_can_be(entry: float, other: float, first: str) -> None:
+    """Just above one, a hundred per cent, more; negative, with and without numbers above one elsewhere."""
+    with pytest.raises(InputError, match="R holds accuracies") as refused:
+        metrics.acc(np.array([[0.0, 0], [entry, 0], [other, 1]]), convention="gem")
+    assert refused.value.causes[0] == first
+
+
 def test_undefined_metrics_say_so() -> None:
     for function in (metrics.bwt, metrics.fwt):
         with pytest.raises(InputError, match="define forgetting and intransigence only"):
@@ -175,5 +186,6 @@ def test_ood_wrong_input() -> None:
         ood.fpr95(INSIDE, OUTSIDE, orientation="sklearn")
     with pytest.raises(InputError, match="temperature"):
         ood.mcm_scores(np.eye(2), np.eye(2), temperature=0)
-    with pytest.raises(InputError, match="another encoder"):
-        ood.mcm_scores(np.eye(2), np.eye(3))
+    for image, prompts in ((np.ones((3, 2)), np.ones((2, 3))), (np.ones(2), np.eye(2)), (np.eye(2), np.ones(2))):
+        with pytest.raises(InputError, match="another encoder"):
+            ood.mcm_scores(image, prompts)

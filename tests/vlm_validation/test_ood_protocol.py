@@ -35,6 +35,18 @@ def test_pairwise_by_hand() -> None:
     own = ((2 + np.sqrt(0.5)) / 3) ** 2
     assert first.bound_D2 == pytest.approx(gap**2 / (gap**2 + 2 - own - 1 / 9))
     assert "no prompts" in table.prompts
+    # the other way round: concept e2, in 1, 1, 0 against out 0, 0, .71: won 3 + 3 + 1 of 9
+    assert table.mean_auroc == pytest.approx({"MCM": 0.5, "concept": 7 / 9})
+
+
+def test_concepts_without_prompts_by_hand() -> None:
+    """Class 0 has two captions, class 1 none, class 2 one in either environment."""
+    text = np.array([[1, 0], [0, 1], [-0.6, 0.8], [0, 1]])
+    features = Features(image=text, text=text, environment=np.array([0, 0, 1, 1]), label=np.array([0, 2, 0, 2]))
+    vectors, origin = protocol.concept_vectors(features)
+    unit = [[1 / 5**0.5, 2 / 5**0.5], [0, 0], [0, 1]]  # of (0.4, 0.8), none, (0, 2)
+    np.testing.assert_allclose(vectors, unit, atol=1e-7)
+    assert "no prompts" in origin
 
 
 def test_prompts_are_used_and_named(features: Features) -> None:
@@ -60,6 +72,7 @@ def test_rounding_correlates_with_nothing() -> None:
     assert np.isnan(protocol.pearson(same, [1.0, 2.0, 3.0, 4.0]))
     assert np.isnan(protocol.pearson([1.0, 2.0, 3.0, 4.0], same))
     assert np.isnan(protocol.pearson(np.zeros(4), np.arange(4)))
+    assert protocol.pearson([1.0, 2.0], [5.0, 3.0]) == pytest.approx(-1)
     assert protocol.pearson(1e-9 * np.arange(4), np.arange(4)) == pytest.approx(1)
 
 
@@ -152,6 +165,8 @@ def test_interval_of_a_correlation_by_hand() -> None:
     z = [np.arctanh(np.corrcoef(x[k], y[k])[0, 1]) for k in [slice(None), *((FIVE != g).all(axis=1) for g in range(5))]]
     half = t.ppf(0.95, 4) * np.sqrt(4 / 5 * sum((other - z[0]) ** 2 for other in z[1:]))
     assert protocol.pearson_interval(x, y, FIVE, 0.9) == pytest.approx((np.tanh(z[0] - half), np.tanh(z[0] + half)))
+    four = (FIVE < 4).all(axis=1)
+    assert np.isfinite(protocol.pearson_interval(x[four], y[four], FIVE[four], 0.9)).all(), "four are enough"
 
 
 def test_no_interval_where_there_is_none() -> None:
@@ -160,5 +175,6 @@ def test_no_interval_where_there_is_none() -> None:
     assert np.isnan(protocol.pearson_interval(x[:6], x[6:12], three, 0.95)).all(), (
         "two of three environments are one pair"
     )
+    assert np.isnan(protocol.pearson_interval(x[:2], x[2:4], FIVE[[0, 4]], 0.95)).all(), "without one of two, no pair"
     saturated = np.where((FIVE == 0).any(axis=1), x, 1.0)  # constant where environment 0 is left out
     assert np.isnan(protocol.pearson_interval(x, saturated, FIVE, 0.95)).all()
