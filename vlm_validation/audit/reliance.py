@@ -148,10 +148,10 @@ def together(
     off = first if resampled is None else resampled.reshape(len(drawn), -1) - mean
 
     def spread(second: np.ndarray, first: np.ndarray) -> np.ndarray:
-        return np.sqrt(np.maximum(second - first**2, 0) / max(len(flat) - 1, 1))
+        return np.sqrt(np.maximum(second - first**2, 0))
 
-    error = spread((centred**2).mean(axis=0), np.zeros_like(mean))
-    sized = error > ROUNDING  # the others moved all alike, and say nothing of the size of what they move the means by
+    size = spread((centred**2).mean(axis=0), np.zeros_like(mean))
+    sized = size > ROUNDING  # the others moved all alike, and say nothing of the size of what they move the means by
     several = (drawn < 1).all(axis=1, keepdims=True)  # one sample alone says nothing, whatever it moved
     wide = np.where(sized, spread(drawn @ centred**2, first), several.astype(float))
     far = np.divide(np.abs(off), wide, out=np.where(np.abs(off) > ROUNDING, np.inf, 0.0), where=wide > ROUNDING)
@@ -159,7 +159,7 @@ def together(
     bounded = np.isfinite(own)
     share = np.divide(far, own, out=np.zeros_like(far), where=bounded & (own > 0))
     factor = float(np.quantile(share.max(axis=1), level, method="higher"))
-    reach = np.where(sized, error, 1.0) * np.where(bounded, own, 1 / ROUNDING) * min(max(factor, 1.0), 1 / ROUNDING)
+    reach = np.where(sized, size, 1.0) * np.where(bounded, own, 1 / ROUNDING) * min(max(factor, 1.0), 1 / ROUNDING)
     low, high = (
         np.maximum(mean - np.minimum(reach, FURTHEST), -FURTHEST),
         np.minimum(mean + np.minimum(reach, FURTHEST), FURTHEST),
