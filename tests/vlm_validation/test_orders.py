@@ -24,7 +24,7 @@ from crossmodal.vlm_validation.order_oracle import (
     refinement,
 )
 from crossmodal.vlm_validation.orders import all_orders, excess, ratio, train_orders
-from crossmodal.vlm_validation.prototypes import Prototypes, class_prototypes
+from crossmodal.vlm_validation.prototypes import Prototypes, _side, class_prototypes
 from scipy.stats import spearmanr
 
 from .conftest import make_arrays, unit
@@ -220,6 +220,14 @@ def test_refinement_splits_the_widest_group() -> None:
     features = Features(image=x, text=x, environment=np.repeat([0, 1], 4), label=np.repeat([0, 1], 4))
     prototypes = class_prototypes(features, budget=5)
     assert prototypes.label.tolist() == [0, 0, 0, 0, 1]
+
+
+def test_the_side_of_a_small_group() -> None:
+    """Five points 0.004 apart, just above what counts as one point.  Mutant: power iteration without normalisation."""
+    u, v, _ = np.eye(3)
+    points = np.array([u + 2e-3 * s * v for s in (1, -1, 1, -0.9, 0.8)], dtype=np.float32)
+    side = _side(points @ points.T)
+    assert side.tolist() in ([True, False, True, False, True], [False, True, False, True, False])
 
 
 def test_neutral_order_can_be_the_best() -> None:
