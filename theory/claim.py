@@ -110,14 +110,6 @@ class Fact:
     source: str
 
 
-@dataclass(frozen=True)
-class Refutation:
-    """An exact witness against a claim or against a variant of it."""
-
-    instance: Instance
-    note: str
-
-
 Bind = Callable[[Mapping[str, Any], Any], Mapping[str, Any]]
 OnFeatures = Callable[[Any], Iterable[tuple[str, Mapping[str, Any]]]]
 
