@@ -10,7 +10,7 @@ import pytest
 from crossmodal.theory.errors import InputError
 from crossmodal.vlm_validation.features import Features
 from crossmodal.vlm_validation.score_figure import draw_scores
-from crossmodal.vlm_validation.scores import Scores, estimate_scores
+from crossmodal.vlm_validation.scores import Scores, estimate_scores, score_matrices
 
 from .conftest import make_arrays, unit
 
@@ -39,7 +39,8 @@ def test_scores_equal_the_average_over_all_pairs(key: str) -> None:
     for s in range(3):
         for t in range(3):
             pairs = pairwise(features, *key, s, t)
-            assert scores.con[key][s, t] == pytest.approx(pairs.mean(), abs=1e-14)
+            for con in (scores.con, score_matrices(features)):
+                assert con[key][s, t] == pytest.approx(pairs.mean(), abs=1e-14)
             if key == "IT":
                 assert scores.cosine_variance[s, t].sum() == pytest.approx(pairs.var(), abs=1e-14)
         own = pairwise(features, *key, s, s)

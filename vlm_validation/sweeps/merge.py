@@ -15,6 +15,7 @@ from typing import Any
 from ...theory.errors import InputError
 from ...theory.files import atomic_writer
 from ..scores import KEYS
+from ..training.protocol import config_hash
 from .cells import MEASURED, Cell, Store
 from .runner import Sweep, missing
 
@@ -54,8 +55,6 @@ def merge(sweep: Sweep, folder: Path, output: Path | None = None, say: Any = pri
 
 
 def _start(cell: Cell, record: dict[str, Any]) -> list[Any]:
-    from ..training.protocol import config_hash
-
     config, p = record["config"], cell.protocol
     hashes = (cell.name, config["model"], config["data"], config_hash(p.to_dict()))
     return [*(h[:16] for h in hashes), p.mode, p.weight, cell.seed, "-".join(map(str, cell.prefix)), len(cell.prefix)]
