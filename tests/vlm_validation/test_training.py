@@ -184,6 +184,7 @@ def test_bad_runs_are_named(environments: Environments) -> None:
         {"train": 4},
         {"judged": 0},
         {"seed": -1},
+        {"seed": True},
     ):
         with pytest.raises(InputError):
             Choice(**bad)  # type: ignore[arg-type]

@@ -96,7 +96,7 @@ class Choice:
                     f"{name} = {count!r} scenes of each environment",
                     expected=f"a positive multiple of {each}, the classes of an environment",
                 )
-        if not isinstance(self.seed, int) or self.seed < 0:
+        if type(self.seed) is not int or self.seed < 0:
             raise InputError(f"scenes' seed {self.seed!r}", expected="a whole number that is not negative")
 
     @property
