@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from crossmodal.vlm_validation.coalitions import (
     COALITIONS,
     CoalitionRun,
     dual_encoder_inputs,
+    fused_encoder_inputs,
     run_coalitions,
     share_right,
     split,
@@ -103,3 +106,53 @@ def test_baselines_are_those_of_the_environment() -> None:
         np.testing.assert_allclose(inputs["I"][rows, 5:], np.tile(features.text[rows].mean(axis=0), (8, 1)), atol=1e-6)
         np.testing.assert_array_equal(inputs["I"][rows, :5], features.image[rows])
     assert np.ptp(inputs[""], axis=0).max() > 0.1, "and differ"
+
+
+def test_training_against_plain_descent() -> None:
+    """Written without coalitions in mind: rows scaled to mean square one around the full input's mean, then descent on each class."""
+    rng = np.random.default_rng(0)
+    inputs = {key: 3 + 2 * rng.standard_normal((9, 4)) for key in COALITIONS}
+    environment, label = np.repeat([5, 7, 9], 3), np.arange(9) % 4
+    run = run_coalitions(inputs, environment, label, (9, 5), steps=4, step=0.7)
+    middle = sum(inputs["IT"]) / 9
+    unit = np.sqrt(sum(float((x - middle) @ (x - middle)) for x in inputs["IT"]) / 9)
+    z = {key: [np.append((x - middle) / unit, 1) for x in rows] for key, rows in inputs.items()}
+    head = np.zeros((5, 4))
+
+    def probability(x: np.ndarray) -> np.ndarray:
+        e = np.exp(x @ head)
+        return e / e.sum()
+
+    for stage, learnt in enumerate((None, 9, 5)):
+        for _ in range(4 if learnt else 0):
+            rows = np.flatnonzero(environment == learnt)
+            wrong = [np.outer(z["IT"][i], np.eye(4)[label[i]] - probability(z["IT"][i])) for i in rows]
+            head = head + 0.7 * sum(wrong) / 3
+        for j, k in enumerate((9, 5)):
+            rows = np.flatnonzero(environment == k)
+            found = [[probability(z[key][i])[label[i]] for key in COALITIONS] for i in rows]
+            np.testing.assert_allclose(run.sampled[j][stage], found, atol=1e-12)
+    assert run.means == ()
+
+
+def test_absent_modalities_of_a_fused_encoder() -> None:
+    """An encoder that adds up what it sees: a grey image is zero, an absent caption its first token."""
+
+    def encoder(pixel_values: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+        seen = [pixel_values.sum(dim=(1, 2, 3)), (input_ids * attention_mask).sum(dim=1)]
+        return SimpleNamespace(pooler_output=torch.stack(seen, dim=1))
+
+    pixels = torch.arange(1.0, 6)[:, None, None, None].expand(5, 3, 1, 1)
+    tokens = {
+        "input_ids": torch.tensor([[100, 7, 9]] * 4 + [[200, 8, 6]]),
+        "attention_mask": torch.tensor([[1, 1, 0]] + [[1, 1, 1]] * 4),
+    }
+    found = fused_encoder_inputs(encoder, pixels, tokens, batch=2)
+    image, text, first = 3 * np.arange(1, 6), [107, 116, 116, 116, 214], [100] * 4 + [200]
+    for key, columns in (
+        ("IT", (image, text)),
+        ("I", (image, first)),
+        ("T", (0 * image, text)),
+        ("", (0 * image, first)),
+    ):
+        assert found[key].tolist() == np.column_stack(columns).tolist()
