@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backend_bases import FigureCanvasBase
 
+from crossmodal.theory.claims.s7_finite_samples import sample_size
 from crossmodal.theory.errors import InputError
 from crossmodal.theory.files import write_whole
 from crossmodal.vlm_validation.features import load_features
@@ -20,6 +21,7 @@ from crossmodal.vlm_validation.sweeps.shards import shard_files, shard_scores
 
 from . import terminal
 
+TARGET = 0.1  # half-width for which the number of pairs is told
 DIRECTIONS = {"II": "image -> image", "IT": "image -> text", "TI": "text -> image", "TT": "text -> text"}
 
 
@@ -85,7 +87,8 @@ def _print(found: Scores, delta: float) -> None:
     print(
         "means over all pairs, on the diagonals over those of different samples (the JSON's con_within; its con has every sample meet itself "
         "as well); +- is 1.96 standard errors (95 %, large samples).  Distribution-free intervals (claim S7, "
-        f"{100 * (1 - delta):g} %, in the JSON) reach +- {widest:.2f}"
+        f"{100 * (1 - delta):g} %, in the JSON) reach +- {widest:.2f}; between environments +- {TARGET:g} takes "
+        f"{sample_size(TARGET, found.delta_each)} pairs of each"
     )
 
 

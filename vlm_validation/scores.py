@@ -83,6 +83,11 @@ class Scores:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def delta_each(self) -> float:
+        """Miss probability of each interval."""
+        return self.delta / _distinct(len(self.environments)) if self.simultaneous else self.delta
+
+    @property
     def unbiased(self) -> dict[str, np.ndarray]:
         """'II', 'IT', 'TI', 'TT' -> (T, T): `con`, on the diagonal `con_within`; what intervals are about."""
         own = np.eye(len(self.environments), dtype=bool)

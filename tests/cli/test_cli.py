@@ -114,6 +114,7 @@ def test_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         [[float(u @ v) for v in features.text[rows[1]].astype(float)] for u in features.image[rows[0]].astype(float)]
     )
     assert f"{expected:.3f}" in out
+    assert "+- 0.1 takes 1476 pairs of each" in out, "4 log(2 / 0.05) / 0.1^2 = 1475.6"
     assert Path("f.scores.png").read_bytes()[:4] == b"\x89PNG"
     first = Path("f.scores.png").read_bytes(), Path("f.scores.json").read_bytes()
     run("scores", "f.npz")

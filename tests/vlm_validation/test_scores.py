@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from crossmodal.theory.claims.s7_finite_samples import half_width, sample_size
 from crossmodal.theory.errors import InputError
 from crossmodal.vlm_validation.features import Features
 from crossmodal.vlm_validation.score_figure import draw_scores
@@ -27,6 +28,28 @@ def scores_of(features: Features, **options: object) -> Scores:
 def pairwise(features: Features, a: str, b: str, s: int, t: int) -> np.ndarray:
     side = {"I": features.image.astype(np.float64), "T": features.text.astype(np.float64)}
     return side[a][features.rows(s)] @ side[b][features.rows(t)].T
+
+
+@pytest.mark.parametrize("delta", [0.3, 0.05, 1e-6])
+@pytest.mark.parametrize("width", [2.0, 0.5, 0.1, 0.003])
+def test_the_least_number_of_samples(width: float, delta: float) -> None:
+    """One sample less would not do, and it is what McDiarmid's inequality solves to: n >= 4 log(2 / delta) / width^2."""
+    n = sample_size(width, delta)
+    assert half_width(n, n, delta) <= width
+    assert n == 1 or half_width(n - 1, n - 1, delta) > width
+    assert n == max(1, math.ceil(4 * math.log(2 / delta) / width**2))
+    for wrong in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(InputError, match="half-width"):
+            sample_size(wrong, delta)
+
+
+def test_intervals_that_hold_together_share_the_level() -> None:
+    """Three environments: 6 + 6 + 9 distinct scores and 3 alignments."""
+    features = Features(**make_arrays())
+    assert scores_of(features, delta=0.06).delta_each == 0.06
+    together = scores_of(features, delta=0.06, simultaneous=True)
+    assert together.delta_each == pytest.approx(0.06 / 24)
+    assert together.half_width["IT"][0, 1] == pytest.approx(mcdiarmid(6, 6, 0.06 / 24))
 
 
 @pytest.mark.parametrize("key", ["II", "IT", "TI", "TT"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
@@ -163,6 +164,23 @@ def half_width(n_s: int, n_t: int, delta: float) -> float:
     return _formula()(n_s, n_t, delta) * (
         1 + 2.0**-49
     )  # a few roundings, each below 2^-53 or so: stay on the safe side
+
+
+def sample_size(width: float, delta: float) -> int:
+    """The smallest number of samples, in each of the two environments, whose `half_width` is at most `width`.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+    if not 0 < width < math.inf:
+        raise InputError(f"half-width {width}", expected="a positive number", fix="ask for a positive half-width")
+    _check_delta(delta)
+    n = max(1, math.ceil(4 * math.log(2 / delta) / width**2))
+    while half_width(n, n, delta) > width:
+        n += 1
+    while n > 1 and half_width(n - 1, n - 1, delta) <= width:
+        n -= 1
+    return n
 
 
 def _check_delta(delta: float) -> None:
