@@ -129,6 +129,15 @@ def test_heads_that_differ_in_kind_are_refused() -> None:
         make_run((single, single), (Head(np.zeros((D, 1)), np.zeros(1), False),) * 2)
 
 
+def test_names_that_only_some_stages_have_are_no_difference() -> None:
+    one = first_stage()
+    bare = replace(one, environment_names=None, metadata={})
+    captions = tuple(map(str, range(len(one))))
+    named = replace(one, metadata={"architecture": "a", "features": "b"}, captions=captions)
+    for stages in ((bare, named), (named, bare)):
+        make_run(stages)
+
+
 def test_other_names_and_a_longer_order_are_refused() -> None:
     one = first_stage()
     with pytest.raises(InputError, match="environment_names"):

@@ -146,3 +146,25 @@ def test_no_modality_bound_where_t3_2_does_not_speak() -> None:
         assert curvature(run, 1, 0, cross_entropy(run, 0, 1, 0)).modality_bound is None
     run = make_run((one, one), (Head(np.zeros((D, 6)), np.zeros(6), False),) * 2)
     assert curvature(run, 1, 0, cross_entropy(run, 0, 1, 0)).modality_bound is not None
+
+
+def test_a_head_with_fewer_weights_than_vectors_would_be_tried() -> None:
+    """Four classes on one feature of size one: eigenvalue 1/4 three times and 0, and Lanczos can find three and no more."""
+    here = Point(np.ones((5, 1)), np.zeros(5, dtype=int), np.zeros((1, 4)))
+    assert largest(here) == pytest.approx((1 / 4, 1 / 4), abs=1e-10)
+
+
+@pytest.mark.parametrize("large", [1, 2])
+def test_many_small_eigenvalues_are_told_from_large_ones_by_the_norm(large: int) -> None:
+    """Six small ones are left, each a third of the largest: in sum twice that, in norm less.  Mutant: the trace alone."""
+    n = large + 6
+    here = Point(np.diag([3**0.5] * large + [1.0] * 6), np.zeros(n, dtype=int), np.zeros((n, 2)))
+    assert ends(here, lanczos(here, large), *norms(here)) == pytest.approx((3 / 2 / n, 3 / 2 / n), abs=1e-9)
+
+
+def test_a_vector_askew_is_made_up_for_by_the_trace() -> None:
+    """A Hessian of rank one, 1/2 along v: what any vector and its image leave is known.  Mutant: the norm alone."""
+    here = Point(np.array([[1.0, 0.0]] * 3), np.zeros(3, dtype=int), np.zeros((2, 2)))
+    askew = np.array([[0.6, -0.6], [0.8, -0.8]]) / 2**0.5
+    low, high = ends(here, askew[None], *norms(here))
+    assert (low, high) == pytest.approx((0.36 / 2, 1 / 2), abs=1e-9)

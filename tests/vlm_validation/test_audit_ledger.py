@@ -12,7 +12,7 @@ from crossmodal.vlm_validation.audit import Head, Run, make_run
 from crossmodal.vlm_validation.audit.books import ledgers
 from crossmodal.vlm_validation.audit.contrastive import reading
 from crossmodal.vlm_validation.audit.cross_entropy import Point, cross_entropy
-from crossmodal.vlm_validation.audit.ledger import Ledger
+from crossmodal.vlm_validation.audit.ledger import Ledger, total
 
 from .audit_cases import FUSIONS, ULPS, first_stage, long_run, nudged, random_head, random_run
 
@@ -333,3 +333,27 @@ def test_lambda_star_is_where_the_total_turns() -> None:
             turned += 1
             assert values[0] + book.facts["lambda_star"] * values[1] == pytest.approx(0, abs=1e-13)
     assert turned > 0
+
+
+def test_rounding_is_a_share_of_the_losses_or_of_one() -> None:
+    """Mutants: of the smaller one; of nothing less than the losses."""
+    for before, after, most in ((0.0, 1e-3, 1e-9), (1e6, 2.0, 1e-3), (2.0, 1e6, 1e-3)):
+        book = Ledger("a", "CE", before, after, {}, {"low": (0.0, 9.0), "high": (-9.0, 0.0)})
+        inside = {"low": -0.9 * most, "high": 0.9 * most}
+        assert replace(book, facts=inside).outside() == []
+        assert replace(book, facts={name: x * 1.2 for name, x in inside.items()}).outside() == ["low", "high"]
+
+
+def test_total_by_hand() -> None:
+    """The CLIP loss falls by 0.02 and the cross-entropy rises by 0.1: even at lambda 5, and at no lambda where both rise."""
+    clip = Ledger("a", "one", 2.0, 1.97, {}), Ledger("a", "other", 3.0, 2.99, {})
+    rises, falls = Ledger("a", "CE", 0.5, 0.6, {}), Ledger("a", "CE", 0.6, 0.5, {})
+    book = total(4.0, rises, clip)
+    assert (book.before, book.after) == pytest.approx((0.5 + 4 * 2.5, 0.6 + 4 * 2.48))
+    assert book.entries == pytest.approx({"CE": 0.1, "lambda CLIP": -0.08})
+    assert book.facts == pytest.approx({"lambda_star": 5.0})
+    assert total(5.0, rises, clip).change == pytest.approx(0, abs=1e-12)
+    assert total(4.0, falls, clip).facts == {}
+    alone = total(4.0, None, clip)
+    assert (alone.environment, alone.entries, alone.facts) == ("a", pytest.approx({"lambda CLIP": -0.08}), {})
+    assert alone.change == pytest.approx(-0.08)
