@@ -69,6 +69,19 @@ def test_a_strict_relation_whose_radius_just_reaches_zero_is_in_doubt() -> None:
     assert all((status == "holds") == (low > 0) for (low, op), status in ends.items() if op == "<")
 
 
+def test_a_strict_relation_that_at_best_reaches_zero_is_violated() -> None:
+    """The sides may meet at most, which is not enough; for one that is not strict it is."""
+    ends = {}
+    for k in range(64):
+        values = batch([-0.5], [0.5 - k * 2.0**-54])
+        for op in ("<", "<="):
+            relation = Relation("r", 0, op, x)
+            mid, err = slacks(relation, *sides(relation, values, bounded), bounded)
+            ends[float(mid + err), op] = judge(relation, values, bounded).status
+    assert ends[0.0, "<"] == "violated"
+    assert ends[0.0, "<="] == "within error"
+
+
 @pytest.mark.parametrize(("relation", "mid", "err", "status", "index"), CASES)
 def test_the_worst_model_counts(
     relation: Relation, mid: list[float], err: list[float], status: Status, index: int

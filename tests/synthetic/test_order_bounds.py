@@ -164,3 +164,13 @@ def test_scores_of_nothing_are_refused() -> None:
         bounds.enclosed(torch.full((count, count), cosine, dtype=torch.float64).fill_diagonal_(1.0))
     with pytest.raises(InputError, match=r"2\^19 subsets(.|\n)*faint_bound"):
         bounds.subset_bounds(scores(19, 30, 0))
+
+
+def test_what_is_not_known_of_scores_is_not_known_of_forgetting() -> None:
+    """Two environments forget g^2 - g^4.  Mutant: projections without the error of the scores, half of what moves it here."""
+    off = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
+    delta = 1e-3
+    found = bounds.forgotten(Ball(torch.eye(2, dtype=torch.float64) + 0.5 * off, delta * off)[None])
+    for g in (0.5 - delta, 0.5, 0.5 + delta):
+        assert abs(float(found.mid) - (g**2 - g**4)) <= float(found.err)
+    assert float(found.err) < 4 * delta
