@@ -187,8 +187,17 @@ def test_an_unknown_table_is_named() -> None:
 
 
 def test_cells() -> None:
-    values = [None, float("nan"), True, 0.12345, 1234.5, (0.5, 1.0), 7, "text"]
-    assert [tabular.cell(x) for x in values] == ["", "", "yes", "0.123", "1.23e+03", "0.5 to 1", "7", "text"]
+    values = [None, float("nan"), True, False, 0.12345, 1234.5, (0.5, 1.0), 7, "text"]
+    assert [tabular.cell(x) for x in values] == ["", "", "yes", "no", "0.123", "1.23e+03", "0.5 to 1", "7", "text"]
+
+
+def test_markdown_by_hand() -> None:
+    data = Data(
+        {"columns": ["name", "|x|"], "rows": [["a|b", 0.12345], ["c", None]]}, Provenance(("E3",), "", "", 7, "0")
+    )
+    assert tabular.BuiltTable("some", data, "Two rows.", "").markdown() == (
+        "| name | \\|x\\| |\n| --- | --- |\n| a\\|b | 0.123 |\n| c |  |\n\nTwo rows. (E3; seed 7; crossmodal 0)\n"
+    )
 
 
 def test_tables_are_on_the_page_in_latex_and_traced(table: Any, features: Any, tmp_path: Path) -> None:
