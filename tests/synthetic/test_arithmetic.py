@@ -366,3 +366,21 @@ def test_the_exact_step_of_an_enclosure_that_does_not_tell_is_in_doubt() -> None
     ):
         found = exact.positive(exact.array([[Enclosure(low, high)]]))[0, 0]
         assert (lower_end(found), upper_end(found)) == ends
+
+
+def test_an_inverse_of_rows_known_unequally_well() -> None:
+    """A row known to 0.01 leans on one known to 0.4: 0.01 / (1 - 0.4), the exact end.  Mutant: each row by its own radius."""
+    radius = torch.tensor([[0.0, 0.01], [0.0, 0.4]], dtype=torch.float64)
+    found = bounded.inv(Ball(torch.eye(2, dtype=torch.float64), radius))
+    for sign in (1, -1):
+        within = torch.linalg.inv(torch.eye(2, dtype=torch.float64) - sign * radius)
+        assert ((within - found.mid).abs() <= found.err + 1e-15).all()
+    assert float(found.err[0, 1]) == pytest.approx(0.01 / 0.6)
+
+
+def test_below_the_diagonal_errors_stay() -> None:
+    mid = torch.arange(9, dtype=torch.float64).reshape(3, 3) + 1
+    found = bounded.strictly_lower(Ball(mid, mid / 8))
+    lower = torch.tensor([[0.0, 0, 0], [4, 0, 0], [7, 8, 0]], dtype=torch.float64)
+    assert torch.equal(found.mid, lower)
+    assert torch.equal(found.err, lower / 8)
