@@ -105,6 +105,9 @@ def test_rank_one_has_the_cosines() -> None:
         families.rank_one(families.equal_cosines(3, -0.9))
     with pytest.raises(InputError, match="diagonal 1"):
         families.rank_one(np.eye(3) / 2)
+    for shape in ((2, 3), (3, 2), (2,), (0, 0)):
+        with pytest.raises(InputError, match="cosines of shape"):
+            families.rank_one(np.ones(shape))
 
 
 def test_block_rank_has_the_principal_angles() -> None:

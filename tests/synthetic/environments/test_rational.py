@@ -70,6 +70,9 @@ def test_floats_are_refused_and_indefinite_matrices_too() -> None:
         rational.require_rational([[0.5]], "a matrix")
     with pytest.raises(ValueError, match="not symmetric"):
         rational.gram_factor([[1, 0], [1, 1]])
+    for indefinite in ([[-1, 0], [0, 1]], [[0, 1], [1, 0]], [[1, 2], [2, 1]]):
+        with pytest.raises(ValueError, match="not positive semidefinite"):
+            rational.gram_factor(indefinite)
     with pytest.raises(ValueError, match="negative"):
         rational.four_squares(Fraction(-1, 2))
     assert not rational.gram_factor(np.zeros((2, 2), dtype=int)).any()
