@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
 import sympy
@@ -177,7 +176,3 @@ def facts_of(relation: Relation, letters: Letters) -> list[dict[str, Any]]:
     if op != "==" and isinstance(rhs, Min):
         return [f for side in rhs.args for f in facts_of(Relation(relation.name, lhs, op, side), letters)]
     return [{"poly": poly_json(rhs - lhs), "is": {"==": "=0", "<=": ">=0", "<": ">0"}[op]}]
-
-
-def fraction(text: str) -> Fraction:
-    return Fraction(text)
