@@ -18,7 +18,7 @@ from ..results import Data, provenance
 LEVEL = 0.95
 CAPTION = (
     "Out-of-distribution detection by MCM (temperature {temperature:g}; {prompts}).  Left (E5): AUROC and false positive rate (share of "
-    "out-images accepted where {recall:.0%} of in-images are) of all {pairs} ordered pairs of environments against Con$_{{IT}}$; mean AUROC "
+    "out-images accepted where {recall:.0%} of in-images are) of all {pairs} ordered pairs of environments against Con$_{{IT}}$, bars: {level:.0%} intervals of AUROC for other images (Wilson's, with DeLong's variance); mean AUROC "
     "{mean:.2f}, Pearson correlation {pearson:.2f} ({interval}).  "
     "Right (E6): AUROC of the classes seen against environments to come.  Band: all {orders} orders; the order of least cumulative "
     "contribution averages {rule:.3f}, the neutral order {neutral:.3f}, the median order {median:.3f}, and {better:.0%} of the orders "
@@ -30,6 +30,7 @@ def compute(features: Any, seed: int) -> Data:
     """Every pair and every order; an order's mean AUROC is over its T-1 stages."""
     table = pairwise_ood(features)
     con, auroc = (np.array([f(p) for p in table.pairs]) for f in (lambda p: p.con_IT, lambda p: p.mcm.auroc))
+    ends = np.array([p.mcm.auroc_interval for p in table.pairs])
     ids = list(features.environments)
     low, high = pearson_interval(con, auroc, np.array([(p.inside, p.outside) for p in table.pairs]), LEVEL)
     orders = all_orders(len(ids)) if factorial(len(ids)) <= factorial(6) else np.arange(len(ids))[None]
@@ -40,7 +41,7 @@ def compute(features: Any, seed: int) -> Data:
     means = curves.mean(axis=1)
     return Data(
         values={
-            "con": con, "auroc": auroc, "fpr95": np.array([p.mcm.fpr95_in for p in table.pairs]), "pairs": len(con),
+            "con": con, "auroc": auroc, "low": ends[:, 0], "high": ends[:, 1], "level": LEVEL, "fpr95": np.array([p.mcm.fpr95_in for p in table.pairs]), "pairs": len(con),
             "mean": float(auroc.mean()), "pearson": table.pearson_mcm, "pearson_low": low, "pearson_high": high, "interval": said(low, high, len(ids)),
             "recall": 0.95,
             "temperature": table.temperature, "prompts": table.prompts, "curves": curves, "rule_curve": rule, "neutral_curve": neutral,
@@ -71,7 +72,8 @@ def said(low: float, high: float, environments: int) -> str:
 
 def draw(data: Data) -> Any:
     figure, (left, right) = style.canvas(style.TEXT, 2.6, 1, 2)
-    left.plot(data["con"], data["auroc"], "o", color=style.BLUE, label="AUROC")
+    bars = np.maximum([data["auroc"] - data["low"], data["high"] - data["auroc"]], 0)
+    left.errorbar(data["con"], data["auroc"], yerr=bars, fmt="o", color=style.BLUE, elinewidth=0.8, label="AUROC")
     left.plot(data["con"], data["fpr95"], "v", color=style.ORANGE, markerfacecolor="none", label="FPR95")
     left.set_xlabel("Con$_{IT}(s,t)$: images of $s$, texts of $t$")
     left.set_ylabel("rate")

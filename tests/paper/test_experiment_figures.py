@@ -89,6 +89,8 @@ def test_ood_by_hand(compute: Any, features: Any) -> None:
     inside, outside = (softmax_top(features.image[features.rows(k)], features.prompts[own]) for k in (first, second))
     wins = (inside[:, None] > outside).mean() + (inside[:, None] == outside).mean() / 2
     assert data["auroc"][0] == pytest.approx(wins, abs=1e-12)
+    assert (data["low"] < data["auroc"]).all()
+    assert (data["auroc"] < data["high"]).all()
     assert data["pearson"] == pytest.approx(np.corrcoef(data["con"], data["auroc"])[0, 1], abs=1e-12)
     assert data["pearson_low"] <= data["pearson"] <= data["pearson_high"]
     assert (data["curves"].min(axis=0) <= data["rule_curve"]).all()

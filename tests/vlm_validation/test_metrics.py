@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -189,3 +190,35 @@ def test_ood_wrong_input() -> None:
     for image, prompts in ((np.ones((3, 2)), np.ones((2, 3))), (np.ones(2), np.eye(2)), (np.eye(2), np.ones(2))):
         with pytest.raises(InputError, match="another encoder"):
             ood.mcm_scores(image, prompts)
+
+
+def test_intervals_of_auroc() -> None:
+    """Where nearly every pair is won as well, and one side is all there is to know.  Mutant: resampled images, which lose what none lost."""
+    interval = ood.auroc_interval
+    rng, trials = np.random.default_rng(0), 200
+    # outside scores are above all inside ones with probability 0.05: their number alone decides
+    covered = resampled = 0
+    for _ in range(trials):
+        inside, outside = np.zeros(40), np.where(rng.random(20) < 0.05, 1.0, -1.0)
+        low, high = interval(inside, outside)
+        covered += low <= 0.95 <= high
+        ends = np.quantile((rng.choice(outside, (200, 20)) < 0).mean(axis=1), (0.025, 0.975))
+        resampled += ends[0] <= 0.95 <= ends[1]
+    assert covered >= 0.88 * trials  # 95 %, less four standard errors
+    assert resampled < 0.8 * trials
+    # by hand: half of 8 images win all, so that DeLong's variance is 2/7 over 8, that of 7 trials
+    half = 1.959964 * 0.5 / math.sqrt(7 + 1.959964**2)
+    scores = np.array([-1.0, -1, -1, -1, 1, 1, 1, 1])
+    assert interval(np.zeros(8), scores) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
+    for sign in (1, -1):
+        low, high = interval(np.full(5, float(sign)), np.zeros(9))
+        assert (high if sign > 0 else low) == (1 if sign > 0 else 0)
+        assert high - low == pytest.approx(1.959964**2 / (5 + 1.959964**2), abs=1e-6)
+    assert interval(np.ones(1), np.zeros(1)) == pytest.approx((1 / (1 + 1.959964**2), 1), abs=1e-6)
+    a, b = np.array([0.0, 1, 1, 2]), np.array([1.0, 1, 0, 3, 2])  # ties one half, as in the AUROC itself
+    low, high = interval(a, b)
+    assert low < ood.auroc(a, b) < high
+    assert interval(-b, -a) == pytest.approx((low, high))
+    strict = float((a[:, None] > b).mean())
+    assert interval(a, b, ties=0)[0] < strict < low + (high - low) / 2, "a tie is not won"
+    assert ood.ood_report(a, b, {}).auroc_interval == (low, high)
