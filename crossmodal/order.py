@@ -29,8 +29,8 @@ def order(file: Path, normalise: bool, seed: int, json_path: Path | None) -> Non
     )
     print(found.reason)
     print(
-        "What is predicted is the ranking of the orders.  All levels are too low, by what prototypes leave out of their classes (5 to 40 % in what "
-        "we trained to compare), and the interval does not cover that."
+        "What is predicted is the ranking of the orders.  All levels are too low, by what prototypes leave out of their classes (a fifth to a half on "
+        "the generated set and on those of the shipped models), and the interval does not cover that."
     )
     for note in features.notes:
         print(f"note: {note}")

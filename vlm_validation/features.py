@@ -74,7 +74,7 @@ class Features:
         source: the file, for messages.
 
     Raises:
-        InputError: anything in DESIGN's list of bad input, naming source, field, what was found, and the fix.
+        InputError: features that break a rule of this module, naming source, field, what was found, and the fix.
     """
 
     image: np.ndarray

@@ -399,21 +399,21 @@ def _reason(
         prototypes, pair, steps=steps, step=step, dtype=np.float32, shortened=True
     )
     spread = float(np.ptp(predicted) / np.abs(predicted).max()) if predicted.any() else 0.0
-    kind = "all" if exhaustive else "evaluated"
+    every = f"all {len(predicted)} orders" if exhaustive else f"the {len(predicted)} orders evaluated"
     if spread < 0.05:
         return (
-            f"The order matters little here: {kind} orders are predicted within {100 * spread:.1f} % of each other. "
+            f"The order matters little here: {every} are predicted within {100 * spread:.1f} % of each other. "
             "Where contributions are nearly uniform, no order is much better than another (P10)."
         )
     if (order == np.arange(T)).all():
         return (
-            f"The neutral order is the best of {kind} {len(predicted)}: predicted forgetting spans {predicted.min():.3g} to "
+            f"The neutral order is the best of {every}: predicted forgetting spans {predicted.min():.3g} to "
             f"{predicted.max():.3g} nats."
         )
     saved = each[1] - each[0]
     gain, loss = int(np.argmax(saved)), int(np.argmin(saved))
     text = (
-        f"Predicted forgetting over {kind} {len(predicted)} orders spans {predicted.min():.3g} to {predicted.max():.3g} "
+        f"Predicted forgetting over {every} spans {predicted.min():.3g} to {predicted.max():.3g} "
         f"nats; the neutral order has {neutral:.3g}."
     )
     if saved[gain] > 0:
