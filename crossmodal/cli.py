@@ -72,13 +72,20 @@ def _file(ctx: click.Context, parameter: click.Parameter, value: Path | None) ->
                 f"{parameter.opts[0]} {value}: has the suffix of a features file", expected="another name for a result",
                 causes=("the features were named twice, and would be overwritten",), fix=f"{value.with_suffix('.json').name}, say",
             )  # fmt: skip
-        folder = next(parent for parent in value.absolute().parents if parent.exists())
-        if folder.is_dir() and not value.exists() and not os.access(folder, os.W_OK | os.X_OK):
-            raise InputError(
-                f"{parameter.opts[0]} {value}: no permission to write in {folder}", expected="a folder that can be written",
-                fix="change its permissions, or name another place",
-            )  # fmt: skip
+        if not value.exists():
+            _permitted(
+                next(parent for parent in value.absolute().parents if parent.exists()), f"{parameter.opts[0]} {value}"
+            )
     return value
+
+
+def _permitted(folder: Path, what: str) -> None:
+    """Refuse a folder in which no file may be made."""
+    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{what}: no permission to write in {folder}", expected="a folder that can be written",
+            causes=("a read-only folder, or another user's",), fix="change its permissions, or name another place",
+        )  # fmt: skip
 
 
 def _folder(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -242,6 +249,9 @@ def scores(
     """
     from crossmodal import scores as job
 
+    for option, given in (("--json", json_path), ("--figure", figure)):
+        if given is None:
+            _permitted(Path.cwd(), f"{option} is not given")
     sys.exit(job.scores(files, normalise, delta, json_path, figure, workers, cluster))
 
 

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -158,9 +159,15 @@ def build(names: Sequence[str], features: Path | None, output: Path, seed: int) 
     from .. import terminal
     from . import tabular
 
+    everything = (*registry(), *tabular.registry())
+    for name in names:
+        if name not in everything:
+            near = get_close_matches(name, everything)
+            raise InputError(
+                f"no figure or table {name!r}", expected=f"one of {', '.join(everything)}",
+                causes=(f"a typing error: {', '.join(near)}?",) if near else (), fix="name one of these",
+            )  # fmt: skip
     wanted = [n for n in dict.fromkeys(names) if n not in tabular.registry()] if names else list(registry())
-    for name in wanted:
-        module(name)
     wanted_tables = [n for n in dict.fromkeys(names) if n in tabular.registry()] if names else list(tabular.registry())
     output = writable(output)
     measured = read_features(features)
@@ -231,9 +238,10 @@ def writable(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be created ({error.strerror})", expected="a folder to write to",
-                         fix="pass another --output") from None  # fmt: skip
+                         causes=("a folder around it that is read-only", "a file of that name"), fix="pass another --output") from None  # fmt: skip
     if not os.access(folder, os.W_OK):
-        raise InputError(f"{folder}: no permission to write there", fix="pass another --output")
+        raise InputError(f"{folder}: no permission to write there", expected="a folder to write to",
+                         causes=("a read-only folder, or another user's",), fix="pass another --output")  # fmt: skip
     return folder
 
 

@@ -60,6 +60,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
     for option in ("--json", "--figure"):
         refused("scores", features, option, tmp_path / "new" / "s.out", words="no permission to write")
+        refused("scores", features, option, tmp_path.parent / "s.out", words="is not given: no permission to write")
     assert not (tmp_path / "new").exists()
 
 

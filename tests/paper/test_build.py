@@ -85,16 +85,18 @@ def test_figures_stand_in_the_order_of_the_theory() -> None:
 
 
 def test_unknown_figure_is_refused_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no figure 'nosuch'") as caught:
-        build.build(["t3_4_two_environments", "nosuch"], None, tmp_path / "out", 0)
-    assert all(name in str(caught.value) for name in build.registry())
+    with pytest.raises(InputError, match="no figure or table 'e4_transfr'") as caught:
+        build.build(["t3_4_two_environments", "e4_transfr"], None, tmp_path / "out", 0)
+    assert all(name in caught.value.expected for name in (*build.registry(), *tabular.registry()))
+    assert caught.value.causes[0].startswith("a typing error: e4_transfer")
     assert not (tmp_path / "out").exists()
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match="--output"):
+    with pytest.raises(InputError, match="--output") as caught:
         build.build(["t3_4_two_environments"], None, tmp_path / "file" / "out", 0)
+    assert caught.value.causes
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,8 +252,10 @@ def test_user_mistakes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="0 workers"):
         run_sweep(SWEEP, tmp_path, workers=0)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be created"):
+    with pytest.raises(InputError, match="cannot be created") as caught:
         Store(tmp_path / "file")
+    assert "a file of that name" in caught.value.causes
+    assert caught.value.fix
 
 
 def test_a_cluster_that_writes_elsewhere_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,8 @@ class Store:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"{folder}: cannot be created ({error.strerror})", expected="a folder for cells") from None
+            raise InputError(f"{folder}: cannot be created ({error.strerror})", expected="a folder for cells",
+                             causes=("a folder around it that is read-only", "a file of that name"), fix="name another folder") from None  # fmt: skip
 
     def path(self, cell: Cell) -> Path:
         """Where the cell's measurement is or will be."""
