@@ -81,14 +81,16 @@ def _print(found: Scores, delta: float) -> None:
         "alignment within each environment", [("environment", "left"), ("pairs", "right"), ("CLV", "right")], rows
     )
     widest = max(float(w.max()) for w in found.half_width.values())
-    print(
-        f"dispersion sigma_I {found.sigma_I:.4f}, sigma_T {found.sigma_T:.4f}: standard deviations of the off-diagonal scores"
-    )
+    between = ""
+    if len(found.names) > 1:  # one environment alone has no score off the diagonal
+        between = f"; between environments +- {TARGET:g} takes {sample_size(TARGET, found.delta_each)} pairs of each"
+        print(
+            f"dispersion sigma_I {found.sigma_I:.4f}, sigma_T {found.sigma_T:.4f}: standard deviations of the off-diagonal scores"
+        )
     print(
         "means over all pairs, on the diagonals over those of different samples (the JSON's con_within; its con has every sample meet itself "
         "as well); +- is 1.96 standard errors (95 %, large samples).  Distribution-free intervals (claim S7, "
-        f"{100 * (1 - delta):g} %, in the JSON) reach +- {widest:.2f}; between environments +- {TARGET:g} takes "
-        f"{sample_size(TARGET, found.delta_each)} pairs of each"
+        f"{100 * (1 - delta):g} %, in the JSON) reach +- {widest:.2f}{between}"
     )
 
 

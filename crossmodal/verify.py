@@ -102,7 +102,7 @@ def print_rows(rows: list[dashboard.Row], measured: object) -> None:
     source = getattr(measured, "source", "features")
     title = f"verdicts; measured on {source}"
     if terminal.console.is_terminal and terminal.console.width < 110:
-        narrow = [("claim", "left"), ("verdict", "left"), ("theorem, and on your features", "left")]
+        narrow = [("claim", "left"), ("verdict", "left"), ("theorem, and on these features", "left")]
         terminal.table(
             title,
             narrow,
@@ -111,7 +111,7 @@ def print_rows(rows: list[dashboard.Row], measured: object) -> None:
     else:
         wide = [
             ("claim", "left"), ("theorem", "left"), ("verdict", "left"), ("mutants killed", "right"), ("exact models", "right"),
-            ("tight", "left"), ("trusts", "left"), ("on your features", "left"),
+            ("tight", "left"), ("trusts", "left"), ("on these features", "left"),
         ]  # fmt: skip
         terminal.table(title, wide, [wide_cells(row) for row in rows])
     for note in getattr(measured, "notes", ()):

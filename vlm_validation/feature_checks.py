@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NORM_TOLERANCE = 1e-3
 NOTED = 1e-5  # float32 rounding of a unit vector stays below; half precision does not
+COARSE = 2.0**-8  # by which bfloat16 rounds a number at most, and so a norm
 BLOCK = 8192  # rows looked at together: what is checked may be a file larger than memory
 
 
@@ -71,11 +72,12 @@ def check_norms(array: np.ndarray, name: str, source: str) -> None:
     norms = _norms(array)
     off = np.flatnonzero(np.abs(norms - 1) > NORM_TOLERANCE)
     if len(off):
+        rounded = ("unit vectors were rounded to bfloat16",) if np.abs(norms - 1).max() <= COARSE else ()
         raise InputError(
             f"{source}: {name} is not normalised: norms from {norms.min():.4g} to {norms.max():.4g}, "
             f"off in {_listed(off, len(array))}",
             expected=f"norm 1 within {NORM_TOLERANCE:g}, because every score is a cosine",
-            causes=("the encoder's output was saved before it was normalised", "features of the wrong layer"),
+            causes=(*rounded, "the encoder's output was saved before it was normalised", "features of the wrong layer"),
             fix="pass --normalise (load_features(path, normalise=True)) if these are the right features",
         )
 

@@ -351,11 +351,16 @@ def save_features(path: str | os.PathLike[str], features: Features) -> None:
 
     Args:
         path: ends in `.npz` or `.safetensors`.
-        features: what to write; `notes` and `source` are not stored, `extra` is.
+        features: what to write; `notes` and `source` are not stored, `extra` is.  Where a selection left named environments
+            empty, their names are not stored either, and ids count those that are left: a file has no name without a row.
 
     Raises:
         InputError: unknown suffix, or a folder that cannot be written.
     """
+    kept = features.environments
+    if features.environment_names and len(kept) < len(features.environment_names):
+        names = tuple(features.name(k) for k in kept)
+        features = replace(features, environment=np.searchsorted(kept, features.environment), environment_names=names)
     arrays = {name: getattr(features, name) for name in REQUIRED}
     strings: dict[str, Any] = {
         name: list(getattr(features, name)) for name in NAMES if getattr(features, name) is not None

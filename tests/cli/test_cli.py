@@ -63,7 +63,10 @@ def test_verify_fails_when_the_stored_certificate_is_missing(tmp_path: Path, mon
 
 def test_verify_measures_features(tmp_path: Path) -> None:
     save_features(tmp_path / "f.npz", generated_features(3))
-    assert "holds on 20" in run("verify", "S5", *FAST, "--features", str(tmp_path / "f.npz"))
+    out = run("verify", "S5", *FAST, "--features", str(tmp_path / "f.npz"))
+    assert "holds on 20" in out
+    assert "f.npz" in out.splitlines()[0]
+    assert "your" not in run("verify", "S5", *FAST), "the generated set is nobody's"
 
 
 @pytest.mark.realdata
@@ -119,6 +122,15 @@ def test_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Path("f.scores.png").read_bytes(), Path("f.scores.json").read_bytes()
     run("scores", "f.npz")
     assert first == (Path("f.scores.png").read_bytes(), Path("f.scores.json").read_bytes())
+
+
+def test_scores_of_one_environment_speak_of_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    features = generated_features()
+    save_features("f.npz", features.select(features.rows(0)))
+    out = run("scores", "f.npz")
+    assert "a single environment" in out
+    assert not any(word in out for word in ("nan", "dispersion", "between environments"))
 
 
 def test_results_are_written_before_a_reader_closes_the_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -235,6 +235,18 @@ def test_normalise_is_reported_and_otherwise_refused(arrays: Arrays, tmp_path: P
         load_features(zero, normalise=True)
 
 
+@both_formats
+def test_a_selection_is_written_so_that_it_can_be_read(suffix: str, arrays: Arrays, tmp_path: Path) -> None:
+    """The reader refuses a name without a row, which a selection leaves."""
+    features = Features(**change(arrays, environment_names=np.array(list("abc"))))
+    some = features.select(np.flatnonzero(features.environment != 1))
+    save_features(tmp_path / f"some{suffix}", some)
+    again = load_features(tmp_path / f"some{suffix}")
+    assert again.environment_names == ("a", "c")
+    assert [again.name(k) for k in again.environment] == [some.name(k) for k in some.environment]
+    np.testing.assert_array_equal(again.image, some.image)
+
+
 @pytest.mark.parametrize(("scale", "accepted"), [(1.0009, True), (0.9991, True), (1.0011, False), (0.9989, False)])
 def test_norm_tolerance_is_as_documented(scale: float, accepted: bool, arrays: Arrays) -> None:
     changed = change(arrays, image=arrays["image"] * np.float32(scale))
@@ -243,6 +255,9 @@ def test_norm_tolerance_is_as_documented(scale: float, accepted: bool, arrays: A
     else:
         with pytest.raises(InputError, match="not normalised"):
             Features(**changed)
+    with pytest.raises(InputError, match="not normalised") as caught:
+        Features(**change(arrays, image=arrays["image"] * np.float32(1.005)))
+    assert not any("bfloat16" in cause for cause in caught.value.causes), "it rounds by 1/256 at most"
 
 
 def test_half_precision_is_widened(arrays: Arrays, tmp_path: Path) -> None:
@@ -257,6 +272,9 @@ def test_half_precision_is_widened(arrays: Arrays, tmp_path: Path) -> None:
     assert load_features(write(tmp_path / "full.npz", arrays)).notes == ()
     brain = torch.from_numpy(arrays["image"]).bfloat16()
     save_file({**{k: torch.from_numpy(v) for k, v in arrays.items()}, "image": brain}, str(tmp_path / "b.safetensors"))
+    with pytest.raises(InputError, match="not normalised") as caught:
+        load_features(tmp_path / "b.safetensors")
+    assert caught.value.causes[0] == "unit vectors were rounded to bfloat16"
     loaded = load_features(tmp_path / "b.safetensors", normalise=True)
     assert loaded.image.dtype == np.float32
     exact = brain.double().numpy()
