@@ -97,7 +97,7 @@ def draw(data: Data) -> Any:
     left.set_ylim(-0.02, 1.03)
     left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
     for key, marker, colour, label in (("scores", "v", style.RED, "scores (D2)"), ("moments", "s", style.GREEN, "moments (D1)"),
-                                       ("tails", "^", style.ORANGE, "bounded scores (D1)")):  # fmt: skip
+                                       ("tails", "^", style.ORANGE, "tails (D1)")):  # fmt: skip
         right.plot(data[key], data["auroc"], marker, color=colour, label=label, markersize=3.2)
     right.plot([0, 1], [0, 1], color=style.GREY, linestyle="--", linewidth=0.8)
     right.text(

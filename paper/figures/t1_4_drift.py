@@ -99,6 +99,7 @@ def draw(data: Data) -> Any:
     )
     left.axline((0, 0), slope=1, color=style.GREY, linestyle="--", linewidth=0.8)
     left.axhline(0, color=style.GREY, linewidth=0.4)
+    left.locator_params(axis="x", nbins=6)  # such small numbers are long, and more of them would touch
     left.set_xlabel("linear prediction from the scores")
     left.set_ylabel("drift of the loss of $s$")
     share = data["parts"] / np.median(np.abs(data["drift"]))

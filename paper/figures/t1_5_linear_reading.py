@@ -110,18 +110,20 @@ def draw(data: Data) -> Any:
     left.set_yscale("log")
     left.set_ylabel("change of the loss (nats)")
     left.legend(loc="upper left", borderaxespad=0)
+    right.set_xscale("log")  # first, for labels lie along the lines as they are drawn
+    right.set_yscale("log")
     image = right.pcolormesh(tau, data["deviation"], np.log10(data["grid"]), cmap=style.MAP, vmin=-3, vmax=2, rasterized=True,
                              shading="gouraud")  # fmt: skip
     lines = right.contour(tau, data["deviation"], data["grid"], levels=LEVELS, colors="white", linewidths=0.7)
-    right.clabel(lines, fmt=lambda level: f"{level:g}", fontsize=7)
+    low = data["spread"].min() / 2.5  # labels of the lines stand in one row, below the crosses and their numbers
+    at = [line[np.argmin(np.abs(np.log(line[:, 1] / low)))] for (line, *_) in filter(len, lines.allsegs)]
+    right.clabel(lines, fmt=lambda level: f"{level:g}", fontsize=7, manual=[tuple(place) for place in at])
     for mark, deltas in zip(data["mark"], data["mark_delta"], strict=True):
         right.plot(
             np.full(len(deltas), mark), data["spread"], "x", color=style.ORANGE, markersize=4, markeredgewidth=1.1
         )
         right.annotate(f"{np.mean(deltas):.2g}", (mark, data["spread"].min()), xytext=(0, -4), textcoords="offset points",
                        color="white", ha="center", va="top", fontsize=7.5)  # fmt: skip
-    right.set_xscale("log")
-    right.set_yscale("log")
     right.set_ylabel("spread of a row of scores")
     bar = figure.colorbar(image, ax=right, pad=0.02, extend="both")
     bar.set_ticks(range(-3, 3), labels=[f"$10^{{{k}}}$" for k in range(-3, 3)])

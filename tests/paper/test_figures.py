@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import combinations, pairwise
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
-from crossmodal.paper import build
+from crossmodal.paper import build, style
 from crossmodal.paper.figures import t3_4_two_environments as two
 from crossmodal.paper.results import Data, caption
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 ROUNDING = 64 * 2.0**-53  # some dozens of operations on numbers of size one
 
@@ -20,6 +24,25 @@ def agrees_with_learners(data: Data) -> None:
     assert (data["random_high"] <= curve + ROUNDING).all()
     assert (data["random_low"] <= data["random_mean"]).all()
     assert max(data["worst_target"].max(), data["theory"].max()) <= data["bound"] + ROUNDING
+
+
+@pytest.mark.parametrize("name", build.registry())
+def test_words_and_numbers_keep_apart(name: str, compute: Any) -> None:
+    """No text of a panel lies on another, and no number of a horizontal axis touches the next."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        style.apply()
+        figure = build.module(name).draw(compute(name))
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        for axes in figure.axes:
+            texts = [t for t in axes.findobj(Text) if t in axes.get_children() and t.get_text()]
+            boxes = [(t.get_text(), t.get_window_extent(canvas.get_renderer())) for t in texts]
+            assert not [(a, b) for (a, x), (b, y) in combinations(boxes, 2) if x.overlaps(y)]
+            ticks = [t.get_window_extent() for t in axes.get_xticklabels() if t.get_text() and not t.get_rotation()]
+            inside = [box for box in ticks if axes.bbox.x0 - 1 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1 + 1]
+            gap = style.RC["font.size"] / 72 * figure.dpi / 4
+            assert all(right.x0 - left.x1 > gap for left, right in pairwise(sorted(inside, key=lambda box: box.x0)))
 
 
 def test_two_environments(compute: Any) -> None:

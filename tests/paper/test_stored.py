@@ -235,3 +235,10 @@ def test_what_theory_says_of_frozen_encoders_holds_in_what_is_stored() -> None:
     assert not np.any(e1["frozen"]["step"]["clip"])
     assert np.any(e1["frozen"]["transition"]["clip"])
     assert np.any(e1["full"]["step"]["clip"])
+
+
+@pytest.mark.parametrize("world", ["high", "low"])
+def test_more_of_the_contrastive_loss_lowers_clv_as_the_readme_says(world: str) -> None:
+    values = load_stored(f"adapted_{world}")["values"]
+    assert (values["lambda"][0], values["lambda"][-1]) == (0, 5)
+    assert (np.array(values["clv"][-1]) < np.array(values["clv"][0])).all()
