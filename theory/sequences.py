@@ -11,6 +11,8 @@ from typing import Any
 
 from .language import BlockRecursion, Relation, identity
 
+MOST = 10  # environments of a features file whose groups of three or four are all measured: of 25, the groups of four are 303600
+
 
 def learn(rows: Any, error: Any, ops: Any, order: Iterable[int] | None = None, rate: Any = None) -> Any:
     """The error after every row of `rows` has been learnt in turn, from `error` (``d x k``, every column an initial error).

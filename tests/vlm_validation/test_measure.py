@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import sympy
 from crossmodal.theory import registry
 from crossmodal.theory.claim import Claim
 from crossmodal.theory.language import Relation
+from crossmodal.theory.sequences import MOST
 from crossmodal.vlm_validation.features import Features
 from crossmodal.vlm_validation.generated import generated_features
 from crossmodal.vlm_validation.measure import measure
@@ -81,3 +84,34 @@ def test_the_rule_is_measured_in_both_directions() -> None:
         orders = [tuple(label.removeprefix("cheapest order ").split(", ")) for label in labels]
         assert len(orders) == 10
         assert {order[::-1] for order in orders} == set(orders)
+
+
+def many(environments: int) -> Features:
+    rows = np.random.default_rng(0).normal(size=(2 * environments, 3))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    environment = np.repeat(np.arange(environments), 2)
+    return Features(image=rows, text=rows, environment=environment, label=environment)
+
+
+def test_orders_of_many_environments_are_not_listed() -> None:
+    """Of nine they take 60 MB, of twelve more than there is."""
+    on_features = registry.get("T3.7").on_features
+    assert on_features is not None
+    view = FeaturesView(many(9))
+    tracemalloc.start()
+    try:
+        assert len(list(on_features(view))) == 24
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("claim_id", ["T3.8", "P7"])
+def test_groups_of_many_environments_are_few(claim_id: str) -> None:
+    """Otherwise P7 alone takes hours for the 303600 groups of 25 environments."""
+    on_features = registry.get(claim_id).on_features
+    assert on_features is not None
+    labels = [label for label, _ in on_features(FeaturesView(many(MOST + 1)))]
+    assert labels
+    assert any(f"environment {MOST - 1}" in label for label in labels)
+    assert not any(f"environment {MOST}" in label for label in labels)

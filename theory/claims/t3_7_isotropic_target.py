@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import permutations
+from itertools import islice, permutations
 from typing import Any
 
 from sympy import Trace
@@ -115,7 +115,9 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
 
 def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
     means = {t: view.mean(view.image(t)) for t in view.environments}
-    for order in list(permutations(view.environments))[:24]:
+    for order in islice(
+        permutations(view.environments), 24
+    ):  # all of four environments; of twelve all would not fit into memory
         (rows,) = view.span(view.normalise(view.stack([means[t] for t in order])))
         yield f"mean image directions, order {', '.join(view.name(t) for t in order)}", {"A": rows}
 
