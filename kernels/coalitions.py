@@ -52,9 +52,17 @@ def model_coalitions(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> CoalitionValues:
-    """`fused_coalitions` for a fused encoder, `dual_coalitions` for a dual one.
+    """Values of all coalitions over a data set: `fused_coalitions` for a fused encoder, `dual_coalitions` for a dual one.
 
-    A model in training is in evaluation mode meanwhile: give it to one call at a time.
+    Each modality's Shapley contribution and the interaction (C1, C4) come with them.  A model in training is in evaluation
+    mode meanwhile: give it to one call at a time.
+
+    Args:
+        model: a ViLT model with a head, or a dual encoder that `factored_dual` knows.
+        batches: dictionaries of tensors, the model's keyword arguments for some samples each.
+        baseline: what stands for an absent modality: ``tokens``, ``zero``, ``mean`` or ``permute``.
+        seed: of the permutation.
+        progress: called with (samples done, samples in all or None) after every batch.
     """
     run = dual_coalitions if hasattr(model, "vision_model") else fused_coalitions
     return run(model, batches, baseline=baseline, seed=seed, progress=progress)

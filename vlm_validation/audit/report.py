@@ -80,6 +80,7 @@ def audit(run: Run, *, seed: int = 0, advance: Callable[[], None] = lambda: None
     """Every transition of a run.
 
     Args:
+        run: of `crossmodal.make_run`.
         seed: of the bootstrap, not negative.
         advance: called `steps(run)` times.
 

@@ -117,7 +117,19 @@ def make_run(
     stages: Sequence[Features], heads: Sequence[Head] = (), order: Sequence[str] = (), *, fusion: str | None = None, p: float = 1.0,
     q: float = 1.0, tau: float = 100.0, weight: float = 1.0,
 ) -> Run:  # fmt: skip
-    """As `read_run`, from memory."""
+    """The stages of a run, checked against each other, and its heads: what `crossmodal.run_audit` takes.
+
+    Args:
+        stages: features of the same samples, before training first, then after each environment.
+        heads: one a stage, or none.
+        order: names or ids of the environments in the order learnt; default: ascending ids.
+        fusion: what the heads read; default: `concat` for heads of width 2d, else `image`.
+        p, q: weights of image and text where they read both.
+        tau, weight: inverse temperature of the CLIP loss, and its weight lambda beside the cross-entropy.
+
+    Raises:
+        InputError: fewer than two stages, other samples in a later stage, heads that do not fit, an unknown environment, a number out of range.
+    """
     if len(stages) < 2:
         raise InputError(
             f"{len(stages)} stage(s) of a run", expected="at least two: before training, and after an environment",
