@@ -53,6 +53,7 @@ from .feature_checks import (
 REQUIRED = ("image", "text", "environment", "label")
 NAMES = ("environment_names", "label_names", "captions")
 OPTIONAL = (*NAMES, "ids", "prompts", "metadata")
+LARGEST = 2**28  # numbers in a vector a class: 2 GiB
 __all__ = ["NAMES", "NORM_TOLERANCE", "OPTIONAL", "REQUIRED", "Features", "load_features", "save_features"]
 
 
@@ -224,6 +225,19 @@ class Features:
                 causes=("the environment array was filled with one value",),
                 fix="give every environment (task) its own id",
             )
+
+    def require_class_numbers(self) -> None:
+        """Refuse labels so large that they cannot count classes: what keeps a vector for each class would not fit into memory.
+
+        Raises:
+            InputError: there are some.
+        """
+        if self.classes > len(self) and self.classes * self.dimension > LARGEST:
+            raise InputError(
+                f"{self.source}: labels up to {self.classes - 1} in {len(self)} pairs", expected="classes numbered from 0 upwards",
+                causes=("ids of a database, or hashes, instead of class numbers",),
+                fix="label = numpy.unique(label, return_inverse=True)[1]",
+            )  # fmt: skip
 
     def content_hash(self) -> str:
         """sha256 (hex) of everything a result can depend on; not of `extra`, `notes` or `source`."""

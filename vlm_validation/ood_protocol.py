@@ -143,6 +143,7 @@ def concept_vectors(features: Features) -> tuple[np.ndarray, str]:
     """(C, d) unit concept vectors and where they came from: the file's prompts, or mean captions of every class."""
     if features.prompts is not None:
         return features.prompts, f"class prompts, template {features.metadata.get('template', 'not recorded')!r}"
+    features.require_class_numbers()
     vectors = np.zeros((features.classes, features.dimension))
     np.add.at(vectors, features.label, features.text.astype(np.float64))
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -26,7 +26,6 @@ from .scores import KEYS, score_matrices
 
 SHARE, FEWEST, MOST = 5, 64, 512  # samples a prototype, and the limits of their number
 RIVALS, CLOSE = 24, 0.01  # orders that could win, and what counts as winning too
-LARGEST = 2**28  # numbers in a prototype a class: 2 GiB
 
 
 def refinement(samples: int) -> int:
@@ -133,12 +132,7 @@ def recommend_order(
         InputError: fewer than two environments; labels that are no class numbers; steps < 1 or step <= 0; one resample, or a negative number of them.
     """
     features.require_environments(2, "an order needs something to order")
-    if features.classes > len(features) and features.classes * features.dimension > LARGEST:
-        raise InputError(
-            f"{features.source}: labels up to {features.classes - 1} in {len(features)} pairs", expected="classes numbered from 0 upwards",
-            causes=("ids of a database, or hashes, instead of class numbers",),
-            fix="label = numpy.unique(label, return_inverse=True)[1]",
-        )  # fmt: skip
+    features.require_class_numbers()
     if steps < 1 or not 0 < step < np.inf:
         raise InputError(f"{steps} steps of size {step}", expected="at least one step of positive size")
     if resamples < 0 or resamples == 1:

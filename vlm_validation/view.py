@@ -51,6 +51,7 @@ class FeaturesView:
         return torch.from_numpy(self.features.label[self._rows(env)])
 
     def onehot(self, env: int) -> Ball:
+        self.features.require_class_numbers()
         return ops.array(torch.nn.functional.one_hot(self.labels(env), self._classes).double())
 
     def class_texts(self, env: int) -> Ball:

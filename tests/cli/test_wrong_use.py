@@ -147,7 +147,9 @@ def test_labels_that_are_no_class_numbers(features: Path, tmp_path: Path) -> Non
         environment=found.environment,
         label=found.label + 10**9,
     )
-    refused("order", tmp_path / "ids.npz", words="numpy.unique(label, return_inverse=True)[1]")
+    ids = tmp_path / "ids.npz"
+    for command in (["order", ids], ["audit", ids, ids], ["verify", "T1.3", "--jobs", 1, "--features", ids]):
+        refused(*command, words="numpy.unique(label, return_inverse=True)[1]")
 
 
 def test_bench_fails_where_an_item_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
