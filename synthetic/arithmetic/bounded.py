@@ -255,8 +255,10 @@ class Bounded:
         return Ball((x.mid > 0).double(), doubtful.double())
 
     def smallest_eigenvalue(self, x: Ball) -> Ball:
-        """Of a symmetric matrix.  Residual bound of an approximate eigenbasis plus the error of the matrix itself."""
+        """Of a symmetric matrix.  Residual bound of an approximate eigenbasis plus the error of the matrix itself; NaN where an entry is no number."""
         symmetric = (x.mid + x.mid.mT) / 2
+        known = symmetric.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+        symmetric = torch.where(known, symmetric, 0.0)
         values, basis = torch.linalg.eigh(symmetric)
         b = self.wrap(basis)
         moved = self.wrap(symmetric) @ b - b * self.wrap(values[..., None, :])
@@ -266,7 +268,8 @@ class Bounded:
         own = frobenius(x.err) + frobenius((x.mid - x.mid.mT).abs() / 2)
         err = torch.where(defect < 0.5, residual * (1 + defect), torch.inf) + own
         # halves and norms below NORMAL are off by TINY / 2 an entry
-        return Ball(values[..., :1, None], up(err[..., None, None] + 4 * self.rows(x) * TINY, 64))
+        err = up(err[..., None, None] + 4 * self.rows(x) * TINY, 64)
+        return Ball(torch.where(known, values[..., :1, None], torch.nan), torch.where(known, err, torch.inf))
 
 
 def frobenius(x: torch.Tensor) -> torch.Tensor:

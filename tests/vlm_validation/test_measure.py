@@ -115,3 +115,10 @@ def test_groups_of_many_environments_are_few(claim_id: str) -> None:
     assert labels
     assert any(f"environment {MOST - 1}" in label for label in labels)
     assert not any(f"environment {MOST}" in label for label in labels)
+
+
+def test_a_mean_without_a_direction_is_said() -> None:
+    """Two opposite images in an environment: T3.7 has no direction to speak of, and the other claims go on."""
+    rows = np.array([[1.0, 0.0], [-1.0, 0.0], [0.6, 0.8], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])
+    features = Features(image=rows, text=rows, environment=np.repeat([0, 1, 2], 2), label=np.arange(6))
+    assert "no number" in measure(registry.get("T3.7"), features).summary
