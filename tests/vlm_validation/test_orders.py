@@ -564,7 +564,7 @@ def test_reasons_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_labels_that_are_no_class_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many classes of many samples are no mistake, however much memory they take."""
-    monkeypatch.setattr(order_oracle, "LARGEST", 1)
+    monkeypatch.setattr("crossmodal.vlm_validation.features.LARGEST", 1)
     features = compressed()
     recommend_order(features, steps=1, resamples=0)
     ids = Features(
