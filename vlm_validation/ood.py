@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from ..theory.errors import InputError
 
@@ -89,7 +89,7 @@ def auroc_interval(
     share, sizes = float(won[0].mean()), [len(x) for x in won]
     variance = sum(float(x.var(ddof=1)) / len(x) for x in won if len(x) > 1)
     trials = min(max(share * (1 - share) / variance, 1.0), float(sum(sizes))) if variance > 0 else float(min(sizes))
-    z = float(norm.ppf((1 + level) / 2))
+    z = float(ndtri((1 + level) / 2))
     middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
     return float(min(max(middle - half, 0.0), share)), float(max(min(middle + half, 1.0), share))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from crossmodal.kernels import coalition_head, factored_dual, moments, pack_coalitions, pair_lse, segment_attention
 from crossmodal.kernels.benchmarks.measure import Case, Run, largest_error
-from crossmodal.theory.errors import not_installed
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, scaled_dot_product_attention
 
@@ -187,18 +186,7 @@ def k3(quick: bool) -> Case:
     )
 
 
-def require_transformers() -> None:
-    """Raises:
-    InputError: it is not installed.
-    """
-    try:
-        import transformers  # noqa: F401
-    except ImportError:
-        raise not_installed("transformers", "vlm") from None
-
-
 def vilt(layers: int, size: int, text: int, width: int, heads: int) -> torch.nn.Module:
-    require_transformers()
     from transformers import ViltConfig, ViltForQuestionAnswering
 
     config = ViltConfig(
@@ -253,7 +241,6 @@ def k4(quick: bool) -> Case:
 
 def k5(quick: bool) -> Case:
     """A CLIP of ViT-B/32 proportions, 4 layers, under 4 x 4 token masks."""
-    require_transformers()
     from transformers import CLIPConfig, CLIPModel
 
     width, layers, count, batch = (48, 2, 2, 2) if quick else (512, 4, 4, 4)

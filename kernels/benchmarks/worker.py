@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from crossmodal.kernels.benchmarks import cpu_items, curves
 from crossmodal.kernels.benchmarks.measure import Case, Run, interleaved, limits, machine
-from crossmodal.theory.errors import InputError
+from crossmodal.theory.errors import not_installed
 
 GEMMS = {"one GEMM", "torch.mm"}
 
@@ -84,8 +84,11 @@ def main(arguments: list[str] | None = None) -> None:
                 items = dict(gpu_items.ITEMS)
             try:
                 case = items[options.item](options.quick)
-            except InputError as error:  # in a line, for the status
-                sys.exit(f"{error.found}; fix: {error.fix}")
+            except ModuleNotFoundError as error:
+                if error.name != "transformers":
+                    raise
+                told = not_installed("transformers", "vlm")
+                sys.exit(f"{told.found}; fix: {told.fix}")  # in a line, for the status
             rows = rows_of(options.item, case, options.device, options.rounds)
     json.dump(rows, sys.stdout)
 

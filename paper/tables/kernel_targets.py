@@ -36,18 +36,8 @@ def compute(features: Any, seed: int) -> Data:
                     row.get("target_speedup"), reached, ours["peak_mib"], row["peak_mib"], ours["error"],
                 ])  # fmt: skip
     columns = [
-        "kernel",
-        "peer",
-        "processor",
-        "threads",
-        "speed-up",
-        "of minima",
-        "target",
-        "met",
-        "MiB ours",
-        "MiB peer",
-        "error",
-    ]
+        "kernel", "peer", "processor", "threads", "speed-up", "of minima", "target", "met", "MiB ours", "MiB peer", "error",
+    ]  # fmt: skip
     gpu = [item for folder in folders() for item in items(folder=folder, device="cuda")]
     return Data(
         values={

@@ -72,6 +72,6 @@ CLAIM = Claim(
     on_features=on_features,
     verdict="REFUTED",
     notes=("PROVED for three environments (T3.8); REFUTED for four, by this witness and by the family of T3.9.  On features the column shows "
-           "whether the rule happens to be right for the mean directions of your environments.",
+           f"whether the rule happens to be right for the mean directions of your environments, of the first {MOST} where there are more.",
            "A condition under which it holds for four: two disjoint pairs of score beta, all other scores alpha >= beta (T3.9)."),
 )  # fmt: skip

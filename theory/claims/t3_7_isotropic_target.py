@@ -19,6 +19,7 @@ E, X, S = matrix("E", "d", "d"), matrix("X", "T", "d"), matrix("s", "T", "d")
 a = matrix("a", "k", "d")
 eye_t, eye_d = identity("T"), identity("d")
 
+MEASURED = 24  # orders of a features file; of a dozen environments all would not fit into memory
 FAINT = unit([1, 0], ["2000/1000001", "999999/1000001"])  # two environments with score about 1/500
 
 forgetting = Trace(X * X.T)
@@ -115,9 +116,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
 
 def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
     means = {t: view.mean(view.image(t)) for t in view.environments}
-    for order in islice(
-        permutations(view.environments), 24
-    ):  # all of four environments; of twelve all would not fit into memory
+    for order in islice(permutations(view.environments), MEASURED):
         (rows,) = view.span(view.normalise(view.stack([means[t] for t in order])))
         yield f"mean image directions, order {', '.join(view.name(t) for t in order)}", {"A": rows}
 
@@ -143,6 +142,7 @@ CLAIM = Claim(
     },
     on_features=on_features,
     notes=(
+        f"Of features, the first {MEASURED} orders are measured, which are all of four environments.",
         "The sum of squared scores does not depend on the order because each unordered pair of environments occurs once in L.",
         "With c the largest |score| and T environments, l <= c sqrt(T (T - 1) / 2), so the remainder of "
         "|L|^2 - |L'L|^2 is at most |L'L|^2 (1/(1 - l)^2 - 1) = O(c^5).",

@@ -155,4 +155,5 @@ CLAIM = Claim(
         "unit": Instance({"A": unit([1, 0], [0, 2], [1, "1/2"])}, "lengths 1, 2 and more than 1", "best_231"),
     },
     on_features=on_features,
+    notes=(f"Of features, groups of three among the first {MOST} environments are measured.",),
 )  # fmt: skip

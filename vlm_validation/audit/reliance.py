@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from ..coalitions import share_right, split
 from ..mean_baseline import Values, cosines, probabilities
@@ -108,7 +108,7 @@ def paired(flips: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
         flips: (n,) in [-1, 1]: 1 where a sample is right only after, -1 where it was only before.
     """
     n, total, squares = len(flips) + 2, float(flips.sum()), float((flips**2).sum()) + 1
-    reach = float(norm.ppf((1 + level) / 2)) * np.sqrt(max(squares - total**2 / n, 0.0)) / n
+    reach = float(ndtri((1 + level) / 2)) * np.sqrt(max(squares - total**2 / n, 0.0)) / n
     return max(total / n - reach, -1.0), min(total / n + reach, 1.0)
 
 

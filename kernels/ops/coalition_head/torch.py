@@ -1,4 +1,4 @@
-"""K2 in row blocks: one pass over the weights, two exponentials for four coalitions.
+"""K2 in row blocks: one pass over the weights, two softmaxes for four coalitions.
 
 With ``A = W_I x_I + bias``, ``B = W_T x_T`` and the baselines' logits ``a0``, ``b0`` the four logits are
 ``a0 + b0``, ``A + b0``, ``a0 + B`` and ``A + B``.  With the softmax ``p`` of ``A`` and ``q`` of ``B``,
@@ -56,10 +56,9 @@ def coalition_head_torch(
     exp_a0, exp_b0 = (a0 - largest_a0).exp(), (b0 - largest_b0).exp()
     # a constant does not move the argmax; zero baselines are the usual case
     flat_a0, flat_b0 = (bool((x[: w_image.shape[0]] == x[0]).all()) for x in (a0, b0))
-    blocks = -(-n // ROWS)
+    blocks, classes = -(-n // ROWS), wi.shape[0]
     shares = workers(blocks, image.device)
     # made here, for what a thread allocates stays with that thread's part of the allocator
-    classes = wi.shape[0]
     products = [image.new_empty(2, min(ROWS, n) * classes, dtype=acc) for _ in range(shares)]
     scratch = [image.new_empty(2, min(PART, n) * classes, dtype=acc) for _ in range(shares)]
     one, least = image.new_ones(min(PART, n), dtype=acc), certificate(acc)
