@@ -79,19 +79,21 @@ def stream_marginals(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> PairMarginals:
-    """The parts of `stream_moments` that are linear in d, in two passes at the speed of memory (K0, S1).
+    """The parts of `stream_moments` that are linear in d, reading the larger modality once and the other twice (K0, S1).
 
-    The first pass gives both means, hence the mean of all scores.  In the second the image part is the variance of
-    ``<u_i - mu_u, mu_v>`` and the text part that of ``<mu_u, v_j - mu_v>``.  Arguments and errors are those of
-    `stream_moments`; `progress` counts both passes.
+    The first pass gives the mean of the modality with fewer samples.  The second gives that of the other and, with the
+    first at hand, the variance of its samples' projections on it, such as ``mu_v' Sigma_u mu_v``; the third that of the
+    first's.  Arguments and errors are those of `stream_moments`; `progress` counts all three passes.
     """
     sides = _open_both("stream_marginals", u, v)
-    count = _Counter(2 * sum(array.shape[0] for side in sides for _, array in side), progress)
-    mu, mv = (_mean(side, count) for side in sides)
-    image, text = (
-        _projected_variance(side, *means, count) for side, means in zip(sides, ((mu, mv), (mv, mu)), strict=True)
-    )
-    return PairMarginals(mu @ mv, image, text)
+    samples = [sum(array.shape[0] for _, array in side) for side in sides]
+    count = _Counter(sum(samples) + min(samples), progress)
+    few = samples.index(min(samples))
+    mean, _ = _linear(sides[few], count)
+    other, variance = _linear(sides[1 - few], count, along=mean)
+    _, last = _linear(sides[few], count, mean=mean, along=other)
+    image, text = (last, variance) if few == 0 else (variance, last)
+    return PairMarginals(mean @ other, image, text)
 
 
 @without_autocast
@@ -148,49 +150,48 @@ def _about(shards: Shards) -> Tensor:
     return middle(torch.from_numpy(np.nan_to_num(np.concatenate(some), nan=0.0, posinf=0.0, neginf=0.0)))
 
 
-def _mean(shards: Shards, count: _Counter) -> Tensor:
-    """(d,) float64, measured from a mean of some rows: a sum of differences loses no digits to what all rows share."""
-    blocks = _blocks(shards, LINEAR_BLOCK)
-    shares = workers(len(blocks), CPU)
-    about = _about(shards)
-    sums = torch.zeros(shares, about.shape[0], dtype=torch.float64, device=CPU)
-    centred = [Centred(about) for _ in range(shares)]
+def _linear(
+    shards: Shards, count: _Counter, mean: Tensor | None = None, along: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """(d,) float64: the mean, unless it is given; and the variance of ``<x_i, along>``, zero without it.
 
-    def add(share: int, x: Tensor) -> Tensor:
-        for _, rows in centred[share](x):
-            sums[share] += (rows.new_ones(len(rows)) @ rows).double()
-        sums[share] += len(x) * centred[share].pivot(x.dtype).double()
-        return sums[share]
-
-    _deal(blocks, shares, add, count, ahead=False)
-    return sums.sum(0) / sum(array.shape[0] for _, array in shards)
-
-
-def _projected_variance(shards: Shards, mean: Tensor, direction: Tensor, count: _Counter) -> Tensor:
-    """Variance of ``<x_i, direction>``: of centred rows, for in a narrow cone the scores differ in their last digits.
-
-    The direction comes as the sum of two float32 vectors; one alone would be off by more than what is measured.
+    Both are of rows less some mean: a sum of differences loses no digits to what all rows share, and in a narrow cone the
+    scores differ in their last digits.  `along` comes as the sum of two float32 vectors; one alone would be off by more
+    than what is measured.
     """
     blocks = _blocks(shards, LINEAR_BLOCK)
     shares = workers(len(blocks), CPU)
-    sums = torch.zeros(shares, 2, dtype=torch.float64, device=CPU)
-    centred = [Centred(mean) for _ in range(shares)]
+    about = _about(shards) if mean is None else mean
+    columns = torch.zeros(shares, about.shape[0], dtype=torch.float64, device=CPU)
+    scores = torch.zeros(shares, 2, dtype=torch.float64, device=CPU)
+    centred = [Centred(about) for _ in range(shares)]
 
     def add(share: int, x: Tensor) -> Tensor:
-        high = direction.to(accumulator(x.dtype))
-        low = (direction - high.double()).to(high.dtype)
-        parts = torch.empty(2, len(x), dtype=high.dtype, device=CPU)
-        for at, rows in centred[share](x):
-            torch.mv(rows, high, out=parts[0, at])
-            torch.mv(rows, low, out=parts[1, at])
-        scores = parts.double().sum(0) + (centred[share].pivot(x.dtype).double() - mean) @ direction
-        sums[share, 0] += scores.sum()
-        sums[share, 1] += scores @ scores
-        return sums[share]
+        acc, column, parts = accumulator(x.dtype), columns[share], []
+        off = centred[share].pivot(x.dtype).double() - about
+        one = torch.ones(len(x), dtype=acc, device=CPU)
+        if along is not None:
+            high = along.to(acc)
+            low = (along - high.double()).to(acc)
+        for rows in centred[share](x):  # of which there are so many that small calls beside the large ones tell
+            if mean is None:
+                column += one[: len(rows)] @ rows
+            if along is not None:
+                parts.append((rows @ high, rows @ low))
+        if mean is None:
+            column += len(x) * off
+        if along is not None:
+            of_high, of_low = (torch.cat(part).double() for part in zip(*parts, strict=True))
+            row = of_high + of_low + off @ along
+            scores[share, 0] += row.sum()
+            scores[share, 1] += row @ row
+        return torch.cat([column, scores[share]])
 
     _deal(blocks, shares, add, count, ahead=False)
-    off, square = sums.sum(0) / sum(array.shape[0] for _, array in shards)
-    return (square - off * off).clamp_min(0)  # rounding must not leave a variance below zero
+    samples = sum(array.shape[0] for _, array in shards)
+    lean, square = scores.sum(0) / samples
+    variance = (square - lean * lean).clamp_min(0)  # rounding must not leave a variance below zero
+    return (about + columns.sum(0) / samples if mean is None else mean), variance
 
 
 Block = tuple[str, int, np.ndarray]

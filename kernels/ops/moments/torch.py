@@ -86,8 +86,8 @@ class Centred:
         """The centre as it is subtracted from rows of this dtype, rounded to their numbers."""
         return self.centre.to(accumulator(dtype))
 
-    def __call__(self, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """(which rows, those less the centre) for all of `x` (N, d)."""
+    def __call__(self, x: Tensor) -> Iterator[Tensor]:
+        """All of `x` (N, d) less the centre."""
         pivot = self.pivot(x.dtype)
         size = len(x)  # a GPU waits for launches, not for memory
         if x.device.type == "cpu":
@@ -95,11 +95,9 @@ class Centred:
         size = max(1, size)
         if self._kept.dtype != pivot.dtype or len(self._kept) < size:
             self._kept = torch.empty(size, len(pivot), dtype=pivot.dtype, device=x.device)
-        for start in range(0, len(x), size):
-            at = slice(start, min(start + size, len(x)))
-            room = self._kept[: at.stop - start]
-            same = x.dtype == room.dtype
-            yield at, torch.sub(x[at], pivot, out=room) if same else room.copy_(x[at]).sub_(pivot)
+        for piece in x.split(size):
+            room = self._kept[: len(piece)]
+            yield torch.sub(piece, pivot, out=room) if piece.dtype == room.dtype else room.copy_(piece).sub_(pivot)
 
 
 class RunningMoments:
@@ -127,7 +125,7 @@ class RunningMoments:
         for block in x.split(BLOCK_ROWS):
             gram = torch.zeros_like(self.scatter, dtype=acc)
             # autograd keeps what it follows, so that nothing may take over its memory
-            pieces = [block.to(acc) - self.pivot.to(acc)] if follow else (rows for _, rows in self._centred(block))
+            pieces = [block.to(acc) - self.pivot.to(acc)] if follow else self._centred(block)
             for centred in pieces:
                 gram = gram + centred.T @ centred if follow else _add_gram(gram, centred)
                 # a product with ones is the fastest column sum
