@@ -26,7 +26,7 @@ from crossmodal.kernels.parallel import in_shares, workers
 from torch import Tensor
 from torch.nn.functional import pad
 
-ROWS, PART = 2048, 512  # rows of one product, and how many of them are then looked at together: these stay in the cache
+ROWS, PART = 1024, 512  # rows of one product, and how many of them are then looked at together: these stay in the cache
 GROUP = 100  # classes a group, about: shorter reductions are slow, longer ones leave more to search
 
 
