@@ -154,11 +154,9 @@ def summary(orders: np.ndarray, forgetting: np.ndarray, trained: int) -> dict[st
 
 
 def judged(experiment: Experiment, title: str, features: Features, forgetting: np.ndarray) -> dict[str, Any]:
-    """Every predictor against the mean over seeds of forgetting (S, M) of all orders, trained by the protocol of that title."""
+    """Every predictor against the forgetting (S, M) of all orders, trained with S seeds by the protocol of that title."""
     steps, step = steps_of(experiment.choice, experiment.protocols[title])
-    rows = judge_predictors(
-        features, all_orders(experiment.choice.environments), forgetting.mean(axis=0), steps=steps, step=step
-    )
+    rows = judge_predictors(features, all_orders(experiment.choice.environments), forgetting, steps=steps, step=step)
     return {row.name: {"spearman": row.spearman, "kendall": row.kendall, "regret": row.regret} for row in rows}
 
 

@@ -104,7 +104,7 @@ EXPERIMENTS = (
             "forgetting_training": "the same as forgetting, judged on the training pairs",
             "bwt_accuracy": "protocol -> [seed][order], backward transfer of accuracy (convention gem), unseen pairs",
             "bwt_accuracy_training": "the same as bwt_accuracy, judged on the training pairs",
-            "predictors": "protocol -> predictor -> spearman, kendall, regret against the mean over seeds, each (value, low, high), 90 % bootstrap over orders",
+            "predictors": "protocol -> predictor -> spearman, kendall: mean of those with the forgetting of each seed, and its 90 % interval over seeds (value, low, high); regret: by the mean over seeds",
             "predictors_training": "the same as predictors, judged on the training pairs",
             "summary": "protocol -> forgetting averaged over seeds of the best and the worst order, their ratio, which they are, training stages of one seed, and between_seeds: mean Spearman correlation of two seeds",
             "summary_training": "the same as summary, judged on the training pairs",

@@ -32,7 +32,7 @@ GROUPINGS: dict[str, Grouping] = {
     **{f"random {seed}": seed for seed in range(100, 105)},
 }  # fmt: skip
 FIELDS = (
-    "grouping", "samples", "classes", "environments", "prototypes", "spearman", "spearman_low", "spearman_high", "regret",
+    "grouping", "samples", "classes", "environments", "prototypes", "spearman", "regret",
     "class_means_spearman", "class_means_regret", "cost_least", "cost", "cost_most", "predict_s", "train_s", "data", "numpy", "torch", "python", "threads",
     "cores", "load",
 )  # fmt: skip
@@ -67,9 +67,9 @@ def measure(name: str, features: Features, data: str) -> dict[str, Any]:
     cost = np.array(predicting) / np.array(training)
     return {
         "grouping": name, "samples": len(features), "classes": features.classes, "environments": len(features.environments),
-        "prototypes": refinement(len(features)), "spearman": round(oracle.spearman[0], 4), "spearman_low": round(oracle.spearman[1], 4),
-        "spearman_high": round(oracle.spearman[2], 4), "regret": round(oracle.regret[0], 5),
-        "class_means_spearman": round(means.spearman[0], 4), "class_means_regret": round(means.regret[0], 5),
+        "prototypes": refinement(len(features)), "spearman": round(oracle.spearman[0], 4),
+        "regret": round(oracle.regret, 5),
+        "class_means_spearman": round(means.spearman[0], 4), "class_means_regret": round(means.regret, 5),
         "cost_least": round(float(cost.min()), 5), "cost": round(float(np.median(cost)), 5), "cost_most": round(float(cost.max()), 5),
         "predict_s": round(float(np.median(predicting)), 4), "train_s": round(float(np.median(training)), 3), "data": data,
         "numpy": np.__version__, "torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads(),

@@ -164,7 +164,7 @@ def train_orders(
     )  # fmt: skip
 
 
-def excess(value: float, forgetting: np.ndarray, among: np.ndarray | None = None) -> float:
+def excess(value: float, forgetting: np.ndarray) -> float:
     """How much more is forgotten than by the best order, as a share; 0 is as little as the best, whatever the signs.
 
     The share is of what the best order forgets, which gives F / F(best) - 1.  Where the best order forgets nothing or gains,
@@ -173,13 +173,11 @@ def excess(value: float, forgetting: np.ndarray, among: np.ndarray | None = None
     Args:
         value: forgetting of an order, or a mean of several.
         forgetting: (M,) of the orders that it is compared with.
-        among: of all orders, where `forgetting` holds some of them, drawn again; it decides what the share is of.
     """
-    every = forgetting if among is None else among
     least = float(forgetting.min())
-    if every.min() > 0:
+    if least > 0:
         return value / least - 1
-    return (value - least) / (float(np.abs(every).max()) or 1.0)
+    return (value - least) / (float(np.abs(forgetting).max()) or 1.0)
 
 
 def ratio(forgetting: np.ndarray) -> float:

@@ -12,8 +12,8 @@ from ..trained import ratio_in_words
 
 CAPTION = (
     "E3 beyond full batches: all {orders} orders of {environments} environments of the embedded world, {seeds} seeds, minibatches, "
-    "rank correlation with forgetting and regret of every predictor, on unseen pairs and on the training pairs it speaks of ({level:.0%} bootstrap over "
-    "orders).  Two seeds agree at Spearman {agree_low:.2f} to {agree_high:.2f} on unseen pairs.  Forgetting of the worst order over the best: {ratios}.  "
+    "rank correlation with the forgetting of one seed, and regret, of every predictor, on unseen pairs and on the training pairs it speaks of.  Every order is "
+    "trained, so the {level:.0%} intervals are over seeds alone (t on Fisher's scale).  Two seeds agree at Spearman {agree_low:.2f} to {agree_high:.2f} on unseen pairs.  Forgetting of the worst order over the best: {ratios}.  "
     "The prediction from {prototypes} prototypes (T3.10) ranks at {frozen_training:.3f} where the encoder is frozen and the pairs are those trained on, at "
     "{frozen_unseen:.2f} on unseen ones, and at {full_training:.2f} where the encoder is trained in full: it speaks of the data it sees, and of features "
     "that stay.  The paper's cost ranks between {cost_low:.2f} and {cost_high:.2f}.  Stages trained: {steps}."
@@ -31,7 +31,7 @@ def compute(features: Any, seed: int) -> Data:
             cells: list[Any] = [mode, name]
             for found in (judged, fitted):
                 value, low, high = found["spearman"]
-                cells += [value, (low, high), found["regret"][0]]
+                cells += [value, (low, high), found["regret"]]
             rows.append(cells)
     scenes = origin["config"]["scenes"]
     prototypes = refinement(scenes["train"] * scenes["environments"])

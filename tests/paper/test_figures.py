@@ -337,9 +337,7 @@ def ranks_as_claimed(data: Data) -> None:
         assert data[f"{key}_spearman"] == pytest.approx(spearmanr(data[key], data["trained"]).statistic, abs=ROUNDING)
         chosen = data["trained"][data[key] == data[key].min()].mean()
         assert data[f"{key}_regret"] == pytest.approx(chosen / data["trained"].min() - 1, abs=ROUNDING)
-    assert (
-        (data["spearman"][:, 1] <= data["spearman"][:, 0]) & (data["spearman"][:, 0] <= data["spearman"][:, 2])
-    ).all()
+    assert data["spearman"].shape == data["regret"].shape == (len(data["predictors"]),)
 
 
 def test_orders(compute: Any, features: Any) -> None:

@@ -318,12 +318,12 @@ def test_levels_are_too_low_by_what_is_said() -> None:
 def test_comparison_ranks_the_exact_predictor_first() -> None:
     features = compressed()
     runs = train_orders(features, steps=50, step=3.0)
-    rows = {row.name: row for row in compare_predictors(features, runs, resamples=50)}
+    rows = {row.name: row for row in compare_predictors(features, runs)}
     best = rows["T3.10 class prototypes"]
     assert best.spearman[0] == pytest.approx(1)
-    assert best.regret == pytest.approx((0, 0, 0))
+    assert best.regret == pytest.approx(0)
     assert len(rows) == 15
-    assert min(row.regret[0] for row in rows.values()) >= 0
+    assert min(row.regret for row in rows.values()) >= 0
     assert min(row.spearman[0] for row in rows.values()) < 0.9, "not every predictor is right"
 
 
@@ -347,10 +347,10 @@ def test_target_on_real_features(coco500: Features, name: str) -> None:
     torch.set_num_threads(1)
     features = regrouped(coco500, GROUPINGS[name])
     runs = train_orders(features, steps=200, step=5.0)
-    rows = {row.name: row for row in compare_predictors(features, runs, resamples=10)}
+    rows = {row.name: row for row in compare_predictors(features, runs)}
     row = rows[refined(refinement(len(features)))]
     assert row.spearman[0] >= 0.98
-    assert row.regret[0] <= 0.01
+    assert row.regret <= 0.01
     if name != "shipped":
         return
     # on record for this file: the range 4.45 to 5.66 (ratio 1.27), class means at Spearman 0.958 and regret 0; the paper's rule explains nothing
@@ -360,7 +360,7 @@ def test_target_on_real_features(coco500: Features, name: str) -> None:
     assert spearmanr(exact, forgetting).statistic == pytest.approx(0.958, abs=5e-4)
     assert exact.argmin() == forgetting.argmin()
     assert abs(rows["cumulative Con_IT"].spearman[0]) < 0.2
-    assert rows["cumulative Con_IT"].regret[0] > 0.05
+    assert rows["cumulative Con_IT"].regret > 0.05
     assert recommend_order(features, resamples=2).order == tuple(runs.orders[forgetting.argmin()].tolist())
 
 
@@ -483,8 +483,6 @@ def test_excess_and_ratio_by_hand() -> None:
     )
     assert [excess(x, mixed) for x in mixed] == pytest.approx([0, 4 / 9, 10 / 9])
     assert excess(0.0, np.zeros(3)) == 0
-    # a resample without the best order, which happens to be small and positive, must not change the unit
-    assert excess(9.0, np.array([1e-9, 9.0]), mixed) == pytest.approx(1)
     assert ratio(lost) == 2
     assert math.isnan(ratio(gained))
     assert math.isnan(ratio(mixed))
@@ -498,9 +496,55 @@ def test_predictors_are_judged_where_training_gains() -> None:
     truth = runs.forgetting()[0]
     assert truth.max() < 0
     for f in (truth, truth - truth.min(), truth - truth.mean()):
-        rows = judge_predictors(features, runs.orders, f, steps=3, step=0.5, resamples=30)
-        assert all(0 <= end < 3 for row in rows for end in row.regret)
-        assert max(row.regret[0] for row in rows) > 0
+        rows = judge_predictors(features, runs.orders, f[None], steps=3, step=0.5)
+        assert all(0 <= row.regret < 3 for row in rows)
+        assert max(row.regret for row in rows) > 0
+
+
+def test_rank_correlations_are_those_with_the_forgetting_of_one_seed() -> None:
+    """Mutant: against the mean over seeds, which ranks less noisily than any training that a reader will do."""
+    features, rng = alike(), np.random.default_rng(0)
+    orders, found = all_orders(3), rng.standard_normal((4, 6))
+    predicted = order_oracle.predictor_functions(features, 3, 0.5)["T3.10 class prototypes"](orders)
+    row = next(
+        r for r in judge_predictors(features, orders, found, steps=3, step=0.5) if r.name == "T3.10 class prototypes"
+    )
+    each = [spearmanr(predicted, f).statistic for f in found]
+    z = [0.5 * math.log((1 + r) / (1 - r)) for r in each]
+    half = 2.3533634348 * statistics.stdev(z) / 2  # Student's t with three degrees of freedom
+    ends = [math.tanh(statistics.mean(z) + sign * half) for sign in (-1, 1)]
+    assert row.spearman == pytest.approx((statistics.mean(each), *ends))
+    (alone,) = (r for r in judge_predictors(features, orders, found[:1], steps=3, step=0.5) if r.name == row.name)
+    assert alone.spearman == pytest.approx((each[0], math.nan, math.nan), nan_ok=True), (
+        "every order, one seed: no error"
+    )
+
+
+@pytest.mark.parametrize("shared", [0.6, 0.97])
+@pytest.mark.parametrize("rho", [0.7, 0.99])
+def test_intervals_over_seeds_hold_the_mean_over_all_seeds(shared: float, rho: float) -> None:
+    """Mutants: a normal quantile in place of Student's t; the spread of one seed, not of their mean."""
+    rng = np.random.default_rng(1)
+    held = []
+    for _ in range(5):
+        common = rng.standard_normal(120)
+        predicted = rho * common + math.sqrt(1 - rho**2) * rng.standard_normal(120)
+        forgetting = math.sqrt(shared) * common + math.sqrt(1 - shared) * rng.standard_normal((400, 120))
+        ranks = np.argsort(
+            np.argsort(np.vstack([predicted, forgetting]), axis=1), axis=1
+        )  # no ties: Spearman's is Pearson's of these
+        each = np.corrcoef(ranks)[0, 1:]
+        intervals = [order_oracle.over_seeds(list(four), 120) for four in each.reshape(100, 4)]
+        held += [low <= each.mean() <= high for _, low, high in intervals]
+    assert abs(np.mean(held) - 0.9) < 3 * math.sqrt(0.9 * 0.1 / len(held))
+
+
+def test_seeds_that_all_agree_leave_half_a_step() -> None:
+    for every in (1.0, -1.0):
+        value, low, high = order_oracle.over_seeds([every] * 3, 24)
+        assert value == every
+        assert max(value - low, high - value) == pytest.approx(6 / (24 * (24**2 - 1)))
+    assert order_oracle.over_seeds([0.5, 0.5], 24) == pytest.approx((0.5, 0.5, 0.5))
 
 
 def test_stability_and_interval_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
