@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from crossmodal.theory.errors import InputError
+from crossmodal.theory.errors import InputError, counted
 from crossmodal.vlm_validation.audit import audit as run_audit
 from crossmodal.vlm_validation.audit import make_run, read_head, steps
 from crossmodal.vlm_validation.containers import SUFFIXES
@@ -110,7 +110,7 @@ def extracted(models: Sequence[Path], data: str, folder: Path, normalise: bool) 
         if x.suffix in SUFFIXES and not x.is_dir()
     }
     if len(ready) == len(models):
-        raise InputError(f"--data {data}, and no checkpoint among {len(models)} files", expected="a checkpoint for the data to go through",
+        raise InputError(f"--data {data}, and no checkpoint among {counted(len(models), 'file')}", expected="a checkpoint for the data to go through",
                          fix="leave --data out: features files are read as they are")  # fmt: skip
     same_architecture({str(x): find_checkpoint(str(x)) for k, x in enumerate(models) if k not in ready})
     pairs = open_pairs(data)

@@ -13,7 +13,7 @@ from crossmodal.synthetic.evaluate import tightened
 from crossmodal.synthetic.falsify import Effort, Variant, falsify, searches, the_claim, tightest, without
 from crossmodal.theory import registry
 from crossmodal.theory.claim import Claim
-from crossmodal.theory.errors import InputError
+from crossmodal.theory.errors import InputError, counted
 
 from . import terminal
 
@@ -111,7 +111,9 @@ def report(claim: Claim, found: Sweep, search: Search | None, witness: Witness |
     rows = [[k, j.status, f"{j.slack:.3g}", f"{j.error:.1e}"] for k, j in found.worst.items()]
     weaker = f", '{drop}' dropped," if drop else ""
     terminal.table(
-        f"{claim.id}{weaker} on {found.within} of {found.examples} models within its assumptions", columns, rows
+        f"{claim.id}{weaker} on the {found.within} of {counted(found.examples, 'model')} within its assumptions",
+        columns,
+        rows,
     )
     if search is not None and search.tightness:
         columns = [("bound", "left"), ("lhs/rhs reached", "right"), ("at", "left")]
@@ -128,7 +130,7 @@ def report(claim: Claim, found: Sweep, search: Search | None, witness: Witness |
         if drop:
             print(f"so '{drop}' is needed")
     elif found.suspects:
-        print(f"{found.suspects} float64 violations were not confirmed by their rational neighbours")
+        print(f"not confirmed by rational neighbours: {counted(found.suspects, 'float64 violation')}")
     else:
         print("no counterexample" + (f" without '{drop}' by this search" if drop else ""))
 

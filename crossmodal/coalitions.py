@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from crossmodal.theory.errors import counted
 from crossmodal.vlm_validation.datasets import open_pairs
 from crossmodal.vlm_validation.encoders import load_encoder
 from crossmodal.vlm_validation.model_coalitions import QUANTITIES, model_coalitions_by_environment
@@ -19,7 +20,7 @@ def coalitions(
     pairs = open_pairs(data, split=split, captions=captions).limited(limit)
     encoder = load_encoder(model, head=True, device=device)
     cut = encoder.too_long(pairs.captions)
-    notes = [*pairs.notes, *([f"{cut} caption(s) have more tokens than the encoder takes and were cut"] if cut else [])]
+    notes = [*pairs.notes, *([f"cut to the tokens that the encoder takes: {counted(cut, 'caption')}"] if cut else [])]
     found = model_coalitions_by_environment(encoder, pairs, baseline=baseline, batch=batch, seed=seed)
     if json_path is not None:
         record = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from crossmodal.theory.errors import counted
 from crossmodal.vlm_validation.datasets import open_pairs
 from crossmodal.vlm_validation.encoders import load_encoder
 from crossmodal.vlm_validation.extract import check_output, extract_features
@@ -29,10 +30,10 @@ def extract(
     if not processes.main:
         return
     print(
-        f"{done.output}: {done.pairs} pairs in {len(pairs.environment_names)} environments, d = {done.dimension}, "
+        f"{done.output}: {counted(done.pairs, 'pair')} in {counted(len(pairs.environment_names), 'environment')}, d = {done.dimension}, "
         f"{encoder.metadata['encoder']} ({encoder.metadata['architecture']}), {pairs.name}"
     )
     if done.kept:
-        print(f"{done.kept} of {done.kept + done.computed} batches were there from an earlier run")
+        print(f"of {counted(done.kept + done.computed, 'batch', 'batches')}, there from an earlier run: {done.kept}")
     for note in done.notes:
         print(f"note: {note}")

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.backend_bases import FigureCanvasBase
 
 from crossmodal.theory.claims.s7_finite_samples import sample_size
-from crossmodal.theory.errors import InputError
+from crossmodal.theory.errors import InputError, counted
 from crossmodal.theory.files import write_whole
 from crossmodal.vlm_validation.features import load_features
 from crossmodal.vlm_validation.score_figure import draw_scores
@@ -59,7 +59,7 @@ def scores(
     if str(json_path) != "-":
         _print(found, delta)
         if shards:
-            print(f"{len(found.provenance['shards'])} shards, {found.counts.sum()} pairs")
+            print(f"{counted(len(found.provenance['shards']), 'shard')}, {counted(int(found.counts.sum()), 'pair')}")
         for note in found.provenance["notes"]:
             print(f"note: {note}")
         print(f"wrote {json_path} and {figure}")

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from crossmodal.theory.errors import InputError
+from crossmodal.theory.errors import InputError, counted, unknown_name
 from crossmodal.vlm_validation.sweeps.cells import Store
 from crossmodal.vlm_validation.sweeps.merge import merge
 from crossmodal.vlm_validation.sweeps.runner import Sweep, missing, run_sweep
@@ -44,11 +44,11 @@ def sweep(config: Path, output: Path | None, workers: int, dask: str | None) -> 
         cells = plan.cells()
         finished = len(cells) - len(missing(cells, Store(folder)))
         terminal.errors.print(
-            f"{finished} of {len(cells)} cells are finished in {folder}; the same command goes on from them"
+            f"finished in {folder}: {finished} of {counted(len(cells), 'cell')}; the same command goes on from them"
         )
         raise
     tables = merge(plan, folder)
-    print(f"{len(plan.cells())} cells in {folder}")
+    print(f"{counted(len(plan.cells()), 'cell')} in {folder}")
     for table in tables:
         print(table)
 

@@ -11,6 +11,7 @@ from crossmodal import __version__, dashboard
 from crossmodal.theory import registry
 from crossmodal.theory.certify import check_folder, whose
 from crossmodal.theory.certify import rewrite as derive_and_store
+from crossmodal.theory.errors import counted
 
 from . import terminal
 
@@ -74,8 +75,8 @@ def verify(claims: tuple[str, ...], settings: dashboard.Settings, jobs: int | No
         tried = sum(r.mutants[0] for r in rows)
         killed = sum(r.mutants[1] for r in rows)
         print(
-            f"{', '.join(f'{n} {v}' for v, n in counts.items() if n)}; {killed} of {tried} certificate mutants rejected; "
-            f"{sum(r.models for r in rows)} exact models; {seconds:.1f} s"
+            f"{', '.join(f'{n} {v}' for v, n in counts.items() if n)}; {killed} of {counted(tried, 'certificate mutant')} rejected; "
+            f"{counted(sum(r.models for r in rows), 'exact model')}; {seconds:.1f} s"
         )
         for row in failed:
             for problem in row.problems or (f"{row.verdict}, registered as {row.registered}",):

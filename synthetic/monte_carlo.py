@@ -23,7 +23,7 @@ from scipy.stats import beta
 from ..theory import registry
 from ..theory.claims.g1_generalisation import rates
 from ..theory.claims.s7_finite_samples import half_width
-from ..theory.errors import InputError
+from ..theory.errors import InputError, counted
 from .arithmetic import arithmetic
 from .evaluate import bound_values, least_factor, sides, value
 from .learners import least_norm
@@ -119,7 +119,9 @@ def run(
         level: probability with which a true constant is rejected.
     """
     if samples < 2:
-        raise InputError(f"{samples} samples", expected="at least 2", fix="`plan` says how many a power needs")
+        raise InputError(
+            f"{counted(samples, 'sample')}", expected="at least 2", fix="`plan` says how many a power needs"
+        )
     mean, spread = replicates(study, samples, factor, seed, progress)
     if study.indicator:
         mean = round(mean * samples) / samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 
 class InputError(ValueError):
@@ -28,6 +29,23 @@ class InputError(ValueError):
         if fix:
             lines.append(f"  fix: {fix}")
         super().__init__("\n".join(lines))
+
+
+def unknown_name(found: str, name: object, known: Sequence[str], *, fix: str) -> InputError:
+    """What to say of a name that is none of those known; those near it are offered.
+
+    Args:
+        found: where it was found, with the name.
+        known: all names there are, at least one.
+    """
+    near = get_close_matches(str(name), known)
+    causes = (f"a typing error: {', '.join(near)}?",) if near else ("a typing error", "a name of another version")
+    return InputError(found, expected=f"one of {', '.join(known)}", causes=causes, fix=fix)
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """``1 pair``, ``2 pairs``; the noun's plural has an s where none is given."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def not_installed(package: str, extra: str, otherwise: str = "") -> InputError:

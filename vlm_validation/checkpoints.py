@@ -16,7 +16,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from ..theory.errors import InputError
+from ..theory.errors import InputError, counted
 from .embedded_models import EMBEDDED, library, model_folder
 
 MODELS = {"clip": "CLIPModel", "siglip": "SiglipModel", "vilt": "ViltModel"}
@@ -119,7 +119,7 @@ def load_model(found: Checkpoint, head: bool) -> Any:
     missing = sorted(report["missing_keys"])
     if missing:
         raise InputError(
-            f"{found.folder}: {len(missing)} weights of {title} are missing, the first {missing[0]}",
+            f"{found.folder}: missing, {counted(len(missing), 'weight')} of {title}, the first {missing[0]}",
             expected="every weight in the safetensors files; what is missing would be random numbers",
             causes=("a checkpoint of one tower", "weights saved under other names by a wrapper"),
             fix="save the whole model with save_pretrained",

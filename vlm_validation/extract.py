@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..theory.errors import InputError
+from ..theory.errors import InputError, counted
 from .containers import SUFFIXES, read_container, write_container
 from .datasets import Pairs
 from .encoders import Encoder, reproducible
@@ -246,7 +246,7 @@ def _merge(parts: _Parts, encoder: Encoder, pairs: Pairs, output: Path, say: Say
     save_features(output, features)
     del features, arrays
     parts.clean(say)
-    cut = (f"{too_long} caption(s) have more tokens than the encoder takes and were cut",) if too_long else ()
+    cut = (f"cut to the tokens that the encoder takes: {counted(too_long, 'caption')}",) if too_long else ()
     return (*pairs.notes, *cut)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..theory.errors import InputError
+from ..theory.errors import InputError, counted
 
 if TYPE_CHECKING:
     from .features import Features
@@ -85,7 +85,7 @@ def check_norms(array: np.ndarray, name: str, source: str) -> None:
 def as_normalised(value: Any, name: str, source: str) -> tuple[np.ndarray, list[str]]:
     array = as_vectors(value, name, source, minimum=1)
     norms = _norms(array)
-    note = f"{name} was renormalised on request: {len(array)} rows, norms were {norms.min():.6g} to {norms.max():.6g}"
+    note = f"{name} was renormalised on request: {counted(len(array), 'row')}, norms from {norms.min():.6g} to {norms.max():.6g}"
     scaled = np.empty_like(array)
     for start in range(0, len(array), BLOCK):
         block = slice(start, start + BLOCK)
@@ -125,7 +125,7 @@ def check_range(array: np.ndarray, size: int, name: str, by: str, source: str) -
     if len(wrong):
         raise InputError(
             f"{source}: {name} is {_some(array[wrong])} in {_listed(wrong, len(array))}, out of range",
-            expected=f"0 to {size - 1}, because {by} has {size} entries",
+            expected=f"0 to {size - 1}, because {by} has {counted(size, 'entry', 'entries')}",
             causes=("ids that start at 1", f"{by} of another data set"),
             fix=f"let ids start at 0, or give {by} an entry for every id",
         )
@@ -153,7 +153,7 @@ def as_strings(value: Any, name: str, count: int | None, source: str) -> tuple[s
         )  # fmt: skip
     if count is not None and len(items) != count:
         raise InputError(
-            f"{source}: {name} has {len(items)} entries", expected=f"{count}, one for each row of image",
+            f"{source}: {name} has {counted(len(items), 'entry', 'entries')}", expected=f"{count}, one for each row of image",
             causes=("several captions for an image",), fix="keep the one caption whose feature is stored",
         )  # fmt: skip
     _check_unicode(items, name, source)
@@ -231,14 +231,14 @@ def remarks_on(features: Features) -> list[str]:
     shared = labels[homes > 1].tolist()  # ids are below 2^31
     if shared:
         names = [features.label_names[c] if features.label_names else str(c) for c in shared[:5]]
-        remarks.append(f"{len(shared)} class(es) occur in more than one environment: {', '.join(names)}"
+        remarks.append(f"in more than one environment, {counted(len(shared), 'class', 'classes')}: {', '.join(names)}"
                        + (", ..." if len(shared) > 5 else ""))  # fmt: skip
     return remarks
 
 
 def _listed(rows: np.ndarray, count: int) -> str:
     shown = ", ".join(map(str, rows[:5].tolist()))
-    return f"{len(rows)} of {count} rows ({shown}{', ...' if len(rows) > 5 else ''})"
+    return f"{len(rows)} of {counted(count, 'row')} ({shown}{', ...' if len(rows) > 5 else ''})"
 
 
 def _some(values: np.ndarray) -> str:

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from ..theory.errors import InputError
+from ..theory.errors import InputError, counted
 from .containers import read_container, write_container
 from .feature_checks import (
     NORM_TOLERANCE,
@@ -198,7 +198,7 @@ class Features:
             rows = self.rows(environment)
             if len(rows) < 4:
                 raise InputError(
-                    f"{self.source}: environment {environment} ({self.name(environment)}) has {len(rows)} samples",
+                    f"{self.source}: environment {environment} ({self.name(environment)}) has {counted(len(rows), 'sample')}",
                     expected="at least 4, so that both parts of a split keep two",
                     fix="merge the environment with another, or add data",
                 )
@@ -220,7 +220,7 @@ class Features:
         """
         if len(self.environments) < minimum:
             raise InputError(
-                f"{self.source}: {len(self.environments)} environment(s), field 'environment'",
+                f"{self.source}: {counted(len(self.environments), 'environment')}, field 'environment'",
                 expected=f"at least {minimum}, because {purpose}",
                 causes=("the environment array was filled with one value",),
                 fix="give every environment (task) its own id",
@@ -234,7 +234,7 @@ class Features:
         """
         if self.classes > len(self) and self.classes * self.dimension > LARGEST:
             raise InputError(
-                f"{self.source}: labels up to {self.classes - 1} in {len(self)} pairs", expected="classes numbered from 0 upwards",
+                f"{self.source}: labels up to {self.classes - 1} in {counted(len(self), 'pair')}", expected="classes numbered from 0 upwards",
                 causes=("ids of a database, or hashes, instead of class numbers",),
                 fix="label = numpy.unique(label, return_inverse=True)[1]",
             )  # fmt: skip

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..theory.errors import InputError
+from ..theory.errors import InputError, counted
 from . import predictors as pre
 from . import span
 from .features import Features
@@ -135,10 +135,10 @@ def recommend_order(
     features.require_environments(2, "an order needs something to order")
     features.require_class_numbers()
     if steps < 1 or not 0 < step < np.inf:
-        raise InputError(f"{steps} steps of size {step}", expected="at least one step of positive size")
+        raise InputError(f"{counted(steps, 'step')} of size {step}", expected="at least one step of positive size")
     if resamples < 0 or resamples == 1:
         raise InputError(
-            f"{resamples} resamples", expected="at least 2, whose spread is the uncertainty, or 0 for none",
+            f"{counted(resamples, 'resample')}", expected="at least 2, whose spread is the uncertainty, or 0 for none",
             causes=("one resample has no spread",) if resamples == 1 else (),
         )  # fmt: skip
     T = len(features.environments)
@@ -153,7 +153,7 @@ def recommend_order(
     seconds = time.perf_counter() - started
     if not np.isfinite(predicted).all():
         raise InputError(
-            f"{steps} steps of size {step:g}: predicted losses beyond single precision", expected="training that converges",
+            f"{counted(steps, 'step')} of size {step:g}: predicted losses beyond single precision", expected="training that converges",
             causes=("steps too long for unit features, whose curvature is at most 1/2",), fix="step=5.0, or smaller",
         )  # fmt: skip
     best = int(np.argmin(predicted))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..theory.errors import InputError
+from ..theory.errors import InputError, counted
 from .features import Features
 
 MOST_ENUMERATED = 7
@@ -145,7 +145,7 @@ def train_orders(
     loss, accuracy = (np.stack([_matrices(found[i], orders) for found in rows]) for i in range(2))
     if not np.isfinite(loss).all():
         raise InputError(
-            f"training diverged: {np.count_nonzero(~np.isfinite(loss))} losses are no numbers", expected="finite losses",
+            f"training diverged: no numbers among {counted(loss.size, 'loss', 'losses')}", expected="finite losses",
             causes=(f"steps of size {step:g}",), fix="step=5.0, or smaller",
         )  # fmt: skip
     return OrderRuns(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ...theory.errors import counted
+
 
 def plot(item: str, rows: list[dict[str, Any]], path: Path) -> None:
     """Bars with the 5th to 95th percentile for contenders, lines on two logarithmic axes for a curve."""
@@ -18,7 +20,9 @@ def plot(item: str, rows: list[dict[str, Any]], path: Path) -> None:
             _curve(left, right, rows)
         else:
             _bars(left, right, [row for row in rows if row["status"] == "ok"])
-        figure.suptitle(f"{item}: {rows[0].get('shape', 'd=' + str(rows[0].get('d')))}, {rows[0]['threads']} thread(s)")
+        figure.suptitle(
+            f"{item}: {rows[0].get('shape', 'd=' + str(rows[0].get('d')))}, {counted(rows[0]['threads'], 'thread')}"
+        )
         figure.savefig(path, metadata={"Date": None})
 
 

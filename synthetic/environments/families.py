@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...theory import registry
-from ...theory.errors import InputError
+from ...theory.errors import InputError, counted
 from ..arithmetic import arithmetic
 from ..evaluate import value
 from .pairs import Pairs, gather
@@ -211,7 +211,7 @@ def drifting(
     Raises:
         InfeasibleScores: e, c_I, c_T and the lengths do not go together.
     """
-    require(environments >= 2, f"{environments} environment", "at least two, for a transition")
+    require(environments >= 2, counted(environments, "environment"), "at least two, for a transition")
     given = {"transition parameter": parameter, "c_image": c_image, "c_text": c_text, "cross": cross, "length": length}
     e, c_i, c_t, x, d = (fraction(value, name) for name, value in given.items())
     require(e >= 0, f"transition parameter {parameter}", "a number that is not negative")
@@ -244,7 +244,7 @@ def similarity_sweep(
     Yields:
         x and the pairs.
     """
-    require(steps >= 2, f"{steps} steps", "at least 2, the two ends")
+    require(steps >= 2, counted(steps, "step"), "at least 2, the two ends")
     ends = [require_rational(m, "a score matrix") if exact else np.asarray(m, dtype=float) for m in (first, last)]
     for k in range(steps):
         x: Any = Fraction(k, steps - 1) if exact else k / (steps - 1)

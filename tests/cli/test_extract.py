@@ -43,7 +43,7 @@ def test_a_folder_becomes_a_features_file_that_scores_reads(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     out = run("extract", "embedded:low", str(write_folder(tmp_path / "data")), "--output", "f.npz")
     assert "f.npz: 8 pairs in 2 environments, d = 64" in out
-    assert "note: 1 class(es) occur in more than one environment: star" in out
+    assert "note: in more than one environment, 1 class: star" in out
     found = load_features("f.npz")
     assert found.environment_names == ("south", "north")
     assert found.metadata["data"] == "folder with captions.csv"
@@ -101,6 +101,6 @@ def test_a_killed_run_goes_on(tmp_path: Path) -> None:
         assert not (tmp_path / "f.npz").exists()
         assert len(list(parts.glob("0*.npz"))) >= least
     out = run("extract", "embedded:high", "embedded:high", "-o", str(tmp_path / "f.npz"), "--batch", "2")
-    assert "of 250 batches were there from an earlier run" in out
+    assert "of 250 batches, there from an earlier run: " in out
     assert (tmp_path / "f.npz").read_bytes() == (tmp_path / "whole.npz").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.npz", "whole.npz"]

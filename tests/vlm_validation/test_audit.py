@@ -60,7 +60,7 @@ def test_a_single_stage_is_refused(tmp_path: Path) -> None:
 
 def test_heads_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     one = first_stage()
-    with pytest.raises(InputError, match="1 heads for 2 stages"):
+    with pytest.raises(InputError, match="1 head for 2 stages"):
         make_run((one, one), (random_head(),))
     for heads in ((random_head(7), random_head(7)), (random_head(), random_head(7))):
         with pytest.raises(InputError, match="width 7"):
@@ -93,7 +93,7 @@ def test_a_torn_stage_and_an_unknown_environment_are_refused(tmp_path: Path) -> 
         read_run(paths)
     with pytest.raises(InputError, match="environment 'x' in the order"):
         make_run((first_stage(),) * 2, order=("x",))
-    with pytest.raises(InputError, match="2 transitions and 1 environments"):
+    with pytest.raises(InputError, match="2 transitions and 1 environment "):
         make_run((first_stage(),) * 3, order=("a",))
 
 
@@ -142,7 +142,7 @@ def test_other_names_and_a_longer_order_are_refused() -> None:
     one = first_stage()
     with pytest.raises(InputError, match="environment_names"):
         make_run((one, replace(one, environment_names=("b", "a", "c"))))
-    with pytest.raises(InputError, match="1 transitions and 2 environments"):
+    with pytest.raises(InputError, match="1 transition and 2 environments"):
         make_run((one, one), order=("a", "b"))
 
 

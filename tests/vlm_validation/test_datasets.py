@@ -52,7 +52,7 @@ def test_folder_keeps_order_quotes_and_names(tmp_path: Path) -> None:
     again = open_pairs(str(tmp_path))
     assert again.label_names == ("3",)
     assert again.environment.tolist() == pairs.environment.tolist()
-    assert again.notes == ("1 class(es) occur in more than one environment: 3",)
+    assert again.notes == ("in more than one environment, 1 class: 3",)
 
 
 def test_pictures_without_a_row_are_counted(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_pictures_without_a_row_are_counted(tmp_path: Path) -> None:
     assert open_pairs(str(tmp_path)).notes == ()
     for name in ("100.PNG", "101.png", "notes.txt"):
         (tmp_path / "pictures" / name).write_bytes(b"")
-    expected = "2 picture(s) beside those listed have no row in captions.csv and were left out"
+    expected = "left out, without a row in captions.csv: 2 pictures"
     assert open_pairs(str(tmp_path)).notes == (expected,)
 
 
@@ -84,7 +84,7 @@ def test_coco_labels_captions_and_environments(tmp_path: Path) -> None:
     groups = environment_list("coco")["environments"]
     for name, home in zip((pairs.label_names[c] for c in pairs.label), pairs.environment, strict=True):
         assert name in groups[home]["supercategories"]
-    assert pairs.notes == ("1 image(s) of 13 were left out: no box outside crowds",)
+    assert pairs.notes == ("left out, for they have no box outside crowds: 1 of 13 images",)
     assert pairs.metadata["caption"] == "the first by annotation id"
     assert sorted(SUPERCATEGORIES) == sorted(
         [
@@ -134,7 +134,7 @@ def test_a_coco_image_with_a_blank_caption_is_left_out(tmp_path: Path) -> None:
     instances.write_text(json.dumps(boxes))
     after = open_pairs(str(tmp_path))
     assert after.captions == before.captions
-    assert "1 image(s) of 14 were left out: no caption" in after.notes
+    assert "left out, for they have no caption: 1 of 14 images" in after.notes
 
 
 def test_several_coco_splits_need_a_name(tmp_path: Path) -> None:
@@ -227,8 +227,8 @@ def _swap(name: str, old: str, new: str) -> Damage:
 
 
 FOLDER: list[tuple[Damage, str]] = [
-    (lambda root: (root / "pictures" / "3.png").unlink(), "1 of 12 pictures it names are missing: 3.png"),
-    (_swap(CSV, "pictures/3.png", "3" * 300), "1 of 12 pictures it names are missing: 333"),
+    (lambda root: (root / "pictures" / "3.png").unlink(), "missing, 1 of 12 pictures it names: 3.png"),
+    (_swap(CSV, "pictures/3.png", "3" * 300), "missing, 1 of 12 pictures it names: 333"),
     (_swap(CSV, "file,caption", "path,caption"), "line 1: the header lacks file"),
     (_swap(CSV, '"a red star, ""number"" 0"', "a red star, number 0"), "line 2: more or fewer cells"),
     (_swap(CSV, '"a red star, ""number"" 2"', '"a red star'), "captions.csv, line"),
@@ -374,5 +374,5 @@ def test_pairs_can_be_made_by_hand() -> None:
         lambda i: i,
     )
     assert pairs.prompts() == ["a photo of a c 1.", "a photo of a d."]
-    assert pairs.notes == ("2 class(es) occur in more than one environment: c_1, d",)
+    assert pairs.notes == ("in more than one environment, 2 classes: c_1, d",)
     assert pairs.stamp(0) == ""

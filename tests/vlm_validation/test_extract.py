@@ -192,7 +192,7 @@ def test_a_caption_that_just_fits_is_whole(encoder: Encoder) -> None:
 def test_long_captions_are_cut_and_counted(encoder: Encoder, pairs: Pairs, tmp_path: Path) -> None:
     long = replace(pairs, captions=["star " * 30, *pairs.captions[1:]])
     done = extract_features(encoder, long, tmp_path / "f.npz", batch=5, say=silent)
-    assert done.notes == ("1 caption(s) have more tokens than the encoder takes and were cut",)
+    assert done.notes == ("cut to the tokens that the encoder takes: 1 caption",)
     assert load_features(tmp_path / "f.npz").metadata["captions_cut"] == 1
 
 
@@ -475,7 +475,7 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
         "'bert', architectures .'BertModel'",
     ),
     (lambda folder: _config(folder, projection_dim=25), "cannot be loaded"),
-    (lambda folder: _without(folder, "text_projection"), "weights of CLIPModel are missing, the first text_projection"),
+    (lambda folder: _without(folder, "text_projection"), "missing, 1 weight of CLIPModel, the first text_projection"),
     (lambda folder: (folder / "config.json").unlink(), "no config.json"),
     (lambda folder: (folder / "config.json").write_text("{"), "not readable as JSON"),
     (lambda folder: (folder / "config.json").write_text("[" * 100_000), "not readable as JSON"),
@@ -576,7 +576,7 @@ def test_an_interrupted_command_says_how_to_go_on(
     assert done.stderr == "finished batches are kept; the same command goes on from them\ncrossmodal: interrupted\n"
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
-    assert "1 of 5 batches were there from an earlier run" in done.stdout
+    assert "of 5 batches, there from an earlier run: 1" in done.stdout
 
 
 def test_what_can_be_refused_is_refused_before_a_model_is_loaded(tmp_path: Path) -> None:
@@ -598,4 +598,4 @@ def test_coalitions_say_which_captions_were_cut(tmp_path: Path) -> None:
     path = root / "captions.csv"
     path.write_text(path.read_text().replace("a red star", "a red star" + " star" * 40, 1))
     done = CliRunner().invoke(main, ["coalitions", "embedded:high", str(root), "--baseline", "zero"])
-    assert "note: 1 caption(s) have more tokens than the encoder takes and were cut" in done.stdout, done.output
+    assert "note: cut to the tokens that the encoder takes: 1 caption" in done.stdout, done.output

@@ -228,7 +228,7 @@ def test_normalise_is_reported_and_otherwise_refused(arrays: Arrays, tmp_path: P
     path = write(tmp_path / "a.npz", change(arrays, image=(7 * arrays["image"]), prompts=2 * arrays["text"][:6]))
     features = load_features(path, normalise=True)
     np.testing.assert_allclose(features.image, arrays["image"], atol=2 * np.finfo(np.float32).eps)
-    assert any("image was renormalised" in note and "norms were 7 to 7" in note for note in features.notes)
+    assert any("image was renormalised" in note and "norms from 7 to 7" in note for note in features.notes)
     assert any("prompts was renormalised" in note for note in features.notes)
     zero = write(tmp_path / "b.npz", change(arrays, image=with_value(arrays["image"], 0, 0)))
     with pytest.raises(InputError, match="zero vector"):
@@ -286,7 +286,7 @@ def test_what_is_allowed_is_remarked(arrays: Arrays, tmp_path: Path) -> None:
     assert gaps.environments == (1, 4, 7)
     assert "not contiguous: 1, 4, 7" in gaps.notes[0]
     shared = load_features(write(tmp_path / "b.npz", change(arrays, label=with_value(arrays["label"], 17, 0))))
-    assert "1 class(es) occur in more than one environment: 0" in shared.notes[0]
+    assert "in more than one environment, 1 class: 0" in shared.notes[0]
     single = load_features(write(tmp_path / "c.npz", change(arrays, environment=0 * arrays["environment"])))
     assert "single environment" in single.notes[0]
     with pytest.raises(InputError, match="at least 2, because an order needs"):

@@ -179,7 +179,7 @@ def test_what_cannot_be_believed_is_set_aside_and_said(undisturbed: Path, tmp_pa
     path = store.path(cells[7])
     damage(kind, path, store.path(cells[8]))
     damaged = path.read_bytes()
-    with pytest.raises(InputError, match="1 of 64 cells are missing"):
+    with pytest.raises(InputError, match="missing, 1 of 64 cells"):
         merge(SWEEP, tmp_path, say=said.append)
     assert len(said) == 1
     assert path.name in said[0]
@@ -221,7 +221,7 @@ def test_a_cell_goes_on_from_weights_or_trains_again(
 def test_a_diverging_run_costs_its_own_subtrees(tmp_path: Path) -> None:
     bad = Protocol(mode="full", epochs=1, batch=0, encoder_rate=1e30)
     sweep = Sweep(CHOICE, (bad, SWEEP.protocols[0]))
-    with pytest.raises(InputError, match=r"3 of 6 subtrees failed.*diverged"):
+    with pytest.raises(InputError, match=r"failed: 3 of 6 subtrees.*diverged"):
         run_sweep(sweep, tmp_path, progress=False)
     finished = [cell for cell in sweep.cells() if Store(tmp_path).read(cell)]
     assert len(finished) == 16 + 1  # all of the other protocol's, and the start, which was not trained
@@ -260,7 +260,7 @@ def test_user_mistakes(tmp_path: Path) -> None:
 
 def test_a_cluster_that_writes_elsewhere_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "_on_dask", lambda jobs, _: ((k, []) for k in range(len(jobs))))
-    with pytest.raises(InputError, match="64 cells that the cluster finished are not here"):
+    with pytest.raises(InputError, match="not here, 64 cells that the cluster finished"):
         run_sweep(SWEEP, tmp_path, dask="tcp://somewhere:1", progress=False)
 
 
@@ -345,7 +345,7 @@ def test_an_interrupted_sweep_stops_and_says_what_is_finished(tmp_path: Path, wo
     done = len(finished(folder))
     assert driver.returncode != 0
     assert done < 64, "it went on to the end"
-    assert f"{done} of 64 cells are finished" in " ".join(err.split())
+    assert f": {done} of 64 cells; the same command" in " ".join(err.split())
     until(lambda: not any(map(alive, begun)), "the workers end too", 30)
     assert len(finished(folder)) == done
 

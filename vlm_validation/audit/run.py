@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...theory.errors import InputError
+from ...theory.errors import InputError, counted, unknown_name
 from ..containers import read_container
 from ..features import Features, load_features
 from .stages import learnt_order, same_model, same_samples
@@ -132,7 +132,7 @@ def make_run(
     """
     if len(stages) < 2:
         raise InputError(
-            f"{len(stages)} stage(s) of a run", expected="at least two: before training, and after an environment",
+            f"{counted(len(stages), 'stage')} of a run", expected="at least two: before training, and after an environment",
             fix="crossmodal audit before.npz after_first.npz after_second.npz ...",
         )  # fmt: skip
     for later in stages[1:]:
@@ -174,13 +174,13 @@ def check_heads(heads: Sequence[Head], stages: Sequence[Features], kind: str) ->
         InputError: not one a stage, shapes that differ or do not fit, numbers too large, a bias in some only.
     """
     if len(heads) != len(stages):
-        raise InputError(f"{len(heads)} heads for {len(stages)} stages", expected="one a stage, or none",
+        raise InputError(f"{counted(len(heads), 'head')} for {counted(len(stages), 'stage')}", expected="one a stage, or none",
                          fix="pass --heads once for every features file, in the same order")  # fmt: skip
     width, classes = stages[0].dimension * (2 if kind == "concat" else 1), heads[0].classes
     for head in heads:
         if head.weight.shape != (width, classes) or classes < stages[0].classes:
             raise InputError(
-                f"{head.source}: weight of {head.classes} classes and width {len(head.weight)}",
+                f"{head.source}: weight of {counted(head.classes, 'class', 'classes')} and width {len(head.weight)}",
                 expected=f"{max(classes, stages[0].classes)} classes and width {width} (fusion '{kind}'), as in every head",
                 causes=("another fusion than the head was trained on", "a head of another task or label set"),
                 fix="pass --fusion image, sum or concat, or the heads of this run",

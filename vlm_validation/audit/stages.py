@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...theory.errors import InputError
+from ...theory.errors import InputError, counted, unknown_name
 from ..features import Features
 
 
@@ -76,7 +76,7 @@ def learnt_order(features: Features, order: Sequence[str], transitions: int) -> 
     found = [known[x] for x in order] or ids
     if len(found) < transitions or len(order) > transitions:
         raise InputError(
-            f"{transitions} transitions and {len(found)} environments in the order", expected="one environment a transition",
+            f"{counted(transitions, 'transition')} and {counted(len(found), 'environment')} in the order", expected="one environment a transition",
             fix="pass --order with one environment for every stage after the first",
         )  # fmt: skip
     return tuple(found[:transitions])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...theory.errors import InputError
+from ...theory.errors import InputError, counted
 from .lists import environment_list, read_json
 from .pairs import Pairs, from_files, require_files
 
@@ -56,7 +56,7 @@ def coco_pairs(root: Path, split: str | None = None) -> Pairs:
     label = _guarded(lambda found: _labels(found, names), boxed, instances_path)
     kept = sorted(image for image in files if image in caption and image in label)
     notes = [
-        f"{count} image(s) of {len(files)} were left out: no {what}"
+        f"left out, for they have no {what}: {count} of {counted(len(files), 'image')}"
         for what, count in (("caption", len(files.keys() - caption)), ("box outside crowds", len(files.keys() - label)))
         if count
     ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...theory.errors import InputError
+from ...theory.errors import InputError, counted
 from .folder import jsonl_rows, text_lines
 from .lists import environment_list
 from .pairs import Pairs, from_files, require_files
@@ -153,7 +153,7 @@ def _captions(path: Path, kept: list[int]) -> dict[int, str]:
     missing = [image for image in kept if str(image) not in texts]
     if missing:
         raise InputError(
-            f"{path}: no caption for {len(missing)} of {len(kept)} images, the first {missing[0]}",
+            f"{path}: no caption for {len(missing)} of {counted(len(kept), 'image')}, the first {missing[0]}",
             expected="image_id as in images.txt, for every image", causes=("captions of another split",),
             fix="--split train or --split test, or add the captions",
         )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...theory.errors import InputError
+from ...theory.errors import InputError, counted
 from .pairs import Pairs, from_files, require_files
 
 FIELDS = ("file", "caption", "label", "environment")
@@ -40,9 +40,9 @@ def folder_pairs(folder: Path) -> Pairs:
     environments, environment_names = _numbered([row["environment"] for row in rows])
     labels, label_names = _numbered([row["label"] for row in rows])
     repeated, unlisted = len(rows) - len(set(paths)), _unlisted(paths)
-    notes = [f"{repeated} row(s) repeat a picture of another row"] if repeated else []
+    notes = [f"{counted(repeated, 'row')} with a picture of another row"] if repeated else []
     if unlisted:
-        notes.append(f"{unlisted} picture(s) beside those listed have no row in {lists[0].name} and were left out")
+        notes.append(f"left out, without a row in {lists[0].name}: {counted(unlisted, 'picture')}")
     return Pairs(
         str(folder), [row["caption"] for row in rows], environments, labels, np.array([row["file"] for row in rows]),
         environment_names, label_names, *from_files(paths), metadata={"data": f"folder with {lists[0].name}"},

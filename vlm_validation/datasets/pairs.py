@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...theory.errors import InputError
+from ...theory.errors import InputError, counted
 from ..feature_checks import is_unicode
 
 
@@ -87,7 +87,7 @@ class Pairs:
         shared = [self.label_names[c] for c in sorted(homes) if len(homes[c]) > 1]
         if shared:
             said = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
-            note = f"{len(shared)} class(es) occur in more than one environment: {said}"
+            note = f"in more than one environment, {counted(len(shared), 'class', 'classes')}: {said}"
             object.__setattr__(self, "notes", tuple(dict.fromkeys((*self.notes, note))))
 
     def __len__(self) -> int:
@@ -173,7 +173,7 @@ def require_files(paths: Sequence[Path], named_by: Path) -> None:
     if missing:
         shown = ", ".join(path.name for path in missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise InputError(
-            f"{named_by}: {len(missing)} of {len(paths)} pictures it names are missing: {shown}",
+            f"{named_by}: missing, {len(missing)} of {counted(len(paths), 'picture')} it names: {shown}",
             expected=f"files such as {missing[0]}",
             causes=("pictures of another split", "names relative to another folder"),
             fix="download the pictures, or leave their rows out",

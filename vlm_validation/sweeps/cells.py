@@ -91,7 +91,12 @@ def prefixes(environments: int, orders: Sequence[Sequence[int]] | None = None) -
     chosen = list(itertools.permutations(range(environments))) if orders is None else [tuple(o) for o in orders]
     for order in chosen:
         if sorted(order) != list(range(environments)):
-            raise InputError(f"order {list(order)}", expected=f"every position from 0 to {environments - 1}, once each")
+            raise InputError(
+                f"order {list(order)}",
+                expected=f"every position from 0 to {environments - 1}, once each",
+                causes=("counted from 1", "an order of other environments"),
+                fix=f"{list(range(environments))}, say",
+            )
     return sorted(
         {order[:k] for order in chosen for k in range(environments + 1)}
     )  # a prefix sorts before what it begins

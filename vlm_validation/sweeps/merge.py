@@ -12,7 +12,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from ...theory.errors import InputError
+from ...theory.errors import InputError, counted
 from ...theory.files import atomic_writer
 from ..scores import KEYS
 from ..training.protocol import config_hash
@@ -39,7 +39,7 @@ def merge(sweep: Sweep, folder: Path, output: Path | None = None, say: Any = pri
     store, cells = Store(folder, say), sweep.cells()
     if absent := missing(cells, store):
         raise InputError(
-            f"{folder}: {len(absent)} of {len(cells)} cells are missing", expected="a finished sweep",
+            f"{folder}: missing, {len(absent)} of {counted(len(cells), 'cell')}", expected="a finished sweep",
             causes=("it was interrupted", "another version of numpy, torch, transformers or peft has been installed since"), fix="run the same sweep again; finished cells are not repeated",
         )  # fmt: skip
     rows, pairs = [], []

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ...theory.errors import InputError, not_installed
+from ...theory.errors import InputError, counted, not_installed
 from ...theory.workers import WorkerKilled, outcomes
 from ..orders import progress_bar
 from ..training.data import Choice, Environments, load_environments
@@ -50,7 +50,9 @@ class Sweep:
         for name in ("protocols", "seeds"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
-                raise InputError(f"sweep: {len(values)} {name}, {len(set(values))} different", expected="each once")
+                raise InputError(
+                    f"sweep: {counted(len(values), name[:-1])}, {len(set(values))} different", expected="each once"
+                )
         if self.orders is not None and not self.orders:
             raise InputError("sweep: no order", expected="at least one, or none named for all of them")
         prefixes(self.choice.environments, self.orders)
@@ -156,7 +158,7 @@ def run_sweep(
             subtree whose workers were killed `ATTEMPTS` times.
     """
     if workers < 1:
-        raise InputError(f"{workers} workers", expected="at least one")
+        raise InputError(f"{counted(workers, 'worker')}", expected="at least one", fix="workers=1")
     store = Store(folder, say)
     units = [unit for unit in sweep.subtrees() if any(store.read(cell) is None for cell in unit)]
     jobs = [(unit, str(Path(folder).resolve()), sweep.keep_weights) for unit in units]
@@ -178,14 +180,14 @@ def run_sweep(
                     say(line)
     if dask is not None and not failed and (unseen := missing((cell for unit in units for cell in unit), store)):
         raise InputError(
-            f"{folder}: {len(unseen)} cells that the cluster finished are not here",
+            f"{folder}: not here, {counted(len(unseen), 'cell')} that the cluster finished",
             expected="a folder that the driver and all workers see under one path",
             causes=("workers on machines with a disk of their own", "workers with other versions of numpy, torch, transformers or peft"),
             fix="name a folder of a shared file system; install the same versions everywhere",
         )  # fmt: skip
     if failed:
         raise InputError(
-            f"{len(failed)} of {len(units)} subtrees failed; finished cells are kept.  The first: {failed[0]}"
+            f"failed: {len(failed)} of {counted(len(units), 'subtree')}; finished cells are kept.  The first: {failed[0]}"
         )
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ...theory.errors import InputError
+from ...theory.errors import InputError, counted
 from ...theory.workers import WorkerKilled, outcomes
 from ..containers import SUFFIXES, read_container
 from ..feature_checks import (
@@ -113,11 +113,11 @@ def shard_scores(
             sample in all shards together, a shard whose workers were killed `ATTEMPTS` times.
     """
     if workers < 1:
-        raise InputError(f"{workers} workers", expected="at least one")
+        raise InputError(counted(workers, "worker"), expected="at least one", fix="workers=1")
     paths = [str(Path(shard).resolve()) for shard in sorted(shards, key=lambda shard: (Path(shard).name, str(shard)))]
     if not paths or len(set(paths)) != len(paths):
         raise InputError(
-            f"{len(paths)} shards, {len(set(paths))} different", expected="at least one, each once",
+            f"{counted(len(paths), 'shard')}, {len(set(paths))} different", expected="at least one, each once",
             causes=("a pattern that matches nothing, or a file named twice: its samples would count twice",),
         )  # fmt: skip
     parts: dict[str, Part] = {}
@@ -139,7 +139,7 @@ def shard_scores(
         say(f"set aside {path}: {why}")
     if not found:
         raise InputError(
-            f"no shard is left: {len(paths)} of {len(paths)} files were set aside, the first {aside[0][0]}: {aside[0][1]}",
+            f"no shard is left: set aside, {counted(len(paths), 'file')}, the first {aside[0][0]}: {aside[0][1]}",
             expected="features files with image, text and environment",
             causes=("another kind of file",), fix="name the features files that `crossmodal extract` wrote",
         )  # fmt: skip
