@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,24 @@ def test_every_transition_is_its_own() -> None:
             assert found_after == curvature(run, k + 1, e, cross_entropy(run, k, k + 1, e))
         assert [(r.change, r.accuracy) for r in t.reliance] == [(r.change, r.accuracy) for r in alone.reliance]
     assert found.closing == max(abs(b.closing) for t in found.transitions for b in t.ledgers)
+
+
+def test_progress_is_shown_within_an_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between any two calls of `advance` at most one part of the resamples of one stage is computed."""
+    from crossmodal.vlm_validation.audit import reliance as module
+
+    done: list[str] = []
+    read = module.values
+
+    def values(*arguments: Any) -> Any:
+        found = read(*arguments)
+        return replace(found, resampled=lambda drawn: done.append("part") or found.resampled(drawn))
+
+    monkeypatch.setattr(module, "values", values)
+    run = random_run("sum")
+    module.reliance(run, run.environments[0], advance=lambda: done.append("shown"))
+    assert done.count("part") == module.PARTS * len(run.stages) > 0
+    assert all(following == "shown" for this, following in pairwise([*done, "shown"]) if this == "part")
 
 
 def test_the_same_seed_gives_the_same_audit() -> None:

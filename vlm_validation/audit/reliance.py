@@ -12,6 +12,7 @@ flag more.  It is Agresti and Min's for paired proportions (Statistics in Medici
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from .run import Run
 
 LEVEL = 0.95
 RESAMPLES, FEWEST, SHARES = 4000, 1000, 2**24  # fewer where they would be more shares of samples than that
+PARTS = 8  # of the resamples, after each of which progress is shown
 FURTHEST = 4.0  # a contribution lies in [-2, 2]
 ROUNDING = 1e-12  # a contribution that moved by less has not moved
 
@@ -62,16 +64,28 @@ def comparisons(run: Run) -> int:
     return 2 * len(run.environments) * len(run.transitions)
 
 
-def reliance(run: Run, environment: int, *, seed: int = 0) -> list[Reliance]:
-    """An environment across every transition of the run."""
+def reliance(
+    run: Run, environment: int, *, seed: int = 0, advance: Callable[[], None] = lambda: None
+) -> list[Reliance]:
+    """An environment across every transition of the run; calls `advance` (1 + `PARTS`) times a stage, which may take seconds each."""
     stages = range(len(run.stages))
-    found = [values(run, k, environment) for k in stages]
+    found = []
+    for k in stages:
+        found.append(values(run, k, environment))
+        advance()
     phi = [split(x.own).mean(axis=0) for x in found]
     hits = [right(run, k, environment) for k in stages]
     n = len(hits[0])
     drawn = np.random.default_rng([9, seed, environment]).multinomial(n, np.full(n, 1 / n), size=resamples(n)) / n
     moves = steps(run, [split(x.influence) for x in found])
-    again = steps(run, [split(x.resampled(drawn)) for x in found])
+    means = []
+    for x in found:
+        parts = []
+        for part in np.array_split(drawn, PARTS):
+            parts.append(x.resampled(part))
+            advance()
+        means.append(split(np.concatenate(parts)))
+    again = steps(run, means)
     level = 1 - (1 - LEVEL) / len(run.environments)
     change, low, high = together(moves, drawn, level, again, steps(run, phi))
     out = []

@@ -15,7 +15,7 @@ from .curvature import Curvature, curvature
 from .drift import Drift, drift
 from .forgetting import Forgetting, forgetting
 from .ledger import Ledger
-from .reliance import LEVEL, Reliance, comparisons, reliance
+from .reliance import LEVEL, PARTS, Reliance, comparisons, reliance
 from .run import Run
 
 
@@ -91,8 +91,7 @@ def audit(run: Run, *, seed: int = 0, advance: Callable[[], None] = lambda: None
         raise InputError(f"seed {seed}", expected="0 or more")
     relied = {}
     for e in run.environments:
-        relied[e] = reliance(run, e, seed=seed)
-        advance()
+        relied[e] = reliance(run, e, seed=seed, advance=advance)
     found = []
     for k, (before, after) in enumerate(run.transitions):
         moved = drift(run, before, after)
@@ -120,4 +119,4 @@ def audit(run: Run, *, seed: int = 0, advance: Callable[[], None] = lambda: None
 
 def steps(run: Run) -> int:
     """How often `audit` calls `advance`."""
-    return len(run.environments) * (1 + len(run.transitions))
+    return len(run.environments) * ((1 + PARTS) * len(run.stages) + len(run.transitions))
