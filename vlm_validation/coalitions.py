@@ -17,7 +17,7 @@ import torch
 from ..theory.claims import c1_shapley as c1
 from ..theory.errors import InputError
 from .features import Features
-from .mean_baseline import Values, probabilities
+from .mean_baseline import Values, fixed, probabilities
 
 COALITIONS = ("", "I", "T", "IT")
 
@@ -31,8 +31,7 @@ class CoalitionRun:
         accuracy: (T+1, T, 4) accuracy in [0, 1]: after k environments, on environment j, coalitions as in `COALITIONS`.
         confidence: (T+1, T, 4) mean probability of the true class.
         baseline: what stands for an absent modality.
-        sampled: T arrays (T+1, n_j, 4): probability of the true class of every sample of environment j.
-        means: T tuples of T+1 `mean_baseline.Values` of the same samples, where the baseline is their mean; else empty.
+        values: T tuples of T+1 `mean_baseline.Values`: probability of the true class of the n_j samples of environment j.
         hits: T arrays (T+1, n_j): whether the full input of every sample is classified right; a tie counts its share.
     """
 
@@ -40,9 +39,8 @@ class CoalitionRun:
     accuracy: np.ndarray
     confidence: np.ndarray
     baseline: str
-    sampled: tuple[np.ndarray, ...] = ()
+    values: tuple[tuple[Values, ...], ...] = ()
     hits: tuple[np.ndarray, ...] = ()
-    means: tuple[tuple[Values, ...], ...] = ()
 
     def shapley(self, value: str = "confidence") -> np.ndarray:
         """(T+1, T, 2) contributions of image and text (C1); they sum to f(IT) - f()."""
@@ -100,9 +98,8 @@ def run_coalitions(
     head = torch.zeros(full.shape[1] + 1, classes, dtype=torch.float64)
     extended = {key: torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], dim=1) for key, x in z.items()}
     accuracy, confidence = [], []
-    sampled: list[list[np.ndarray]] = [[] for _ in rows]
+    values: list[list[Values]] = [[] for _ in rows]
     hits: list[list[np.ndarray]] = [[] for _ in rows]
-    means: list[list[Values]] = [[] for _ in rows]
     for turn in range(len(order) + 1):
         if turn:
             own = rows[turn - 1]
@@ -114,17 +111,16 @@ def run_coalitions(
         accuracy.append([[float(right[key][r].mean()) for key in COALITIONS] for r in rows])
         confidence.append([[float(probability[key][r, y[r]].mean()) for key in COALITIONS] for r in rows])
         for j, r in enumerate(rows):
-            sampled[j].append(np.stack([probability[key][r, y[r]].numpy() for key in COALITIONS], axis=-1))
             hits[j].append(right["IT"][r].numpy())
-            if (
-                of_means
-            ):  # both are present, less the text that is absent: what the text adds, but for what its mean adds
-                text = ((extended["IT"][r] - extended["I"][r]) @ head).numpy()
-                means[j].append(probabilities((extended["I"][r] @ head).numpy(), text, label[r.numpy()]))
+            if not of_means:
+                values[j].append(fixed(np.stack([probability[key][r, y[r]].numpy() for key in COALITIONS], axis=-1)))
+                continue
+            # both are present, less the text that is absent: what the text adds, but for what its mean adds
+            text = ((extended["IT"][r] - extended["I"][r]) @ head).numpy()
+            values[j].append(probabilities((extended["I"][r] @ head).numpy(), text, label[r.numpy()]))
     titles = tuple(names) if names is not None else tuple(f"environment {k}" for k in order)
-    values, whole = (tuple(np.stack(found) for found in kind) for kind in (sampled, hits))
-    kept = tuple(map(tuple, means)) if of_means else ()
-    return CoalitionRun(titles, np.array(accuracy), np.array(confidence), baseline, values, whole, kept)
+    whole = tuple(np.stack(found) for found in hits)
+    return CoalitionRun(titles, np.array(accuracy), np.array(confidence), baseline, tuple(map(tuple, values)), whole)
 
 
 def share_right(probability: torch.Tensor, label: torch.Tensor) -> torch.Tensor:

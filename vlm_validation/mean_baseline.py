@@ -33,6 +33,11 @@ class Values:
     resampled: Callable[[np.ndarray], np.ndarray]
 
 
+def fixed(own: np.ndarray) -> Values:
+    """Values (n, 4) whose baseline does not hang on the samples (a grey image, say): each counts by its own alone."""
+    return Values(own, own, lambda drawn: drawn @ own)
+
+
 def probabilities(image: np.ndarray, text: np.ndarray, label: np.ndarray) -> Values:
     """The value is the probability of the true class, of a head that is linear in both modalities.
 

@@ -87,14 +87,12 @@ def first(run: CoalitionRun, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 def resampled(run: CoalitionRun, stage: int, environment: int, drawn: np.ndarray) -> np.ndarray:
     """(RESAMPLES, 2) contributions of samples drawn again, with their means where these are the baseline."""
-    if run.means:
-        return split(run.means[environment][stage].resampled(drawn))
-    return drawn @ split(run.sampled[environment][stage])
+    return split(run.values[environment][stage].resampled(drawn))
 
 
 def influence(run: CoalitionRun, stage: int, environment: int) -> np.ndarray:
     """(n, 2) what every sample counts in the contributions of its environment."""
-    return split(run.means[environment][stage].influence if run.means else run.sampled[environment][stage])
+    return split(run.values[environment][stage].influence)
 
 
 def shares(n: int, rng: np.random.Generator) -> np.ndarray:

@@ -16,6 +16,7 @@ from crossmodal.paper.figures import e5_ood_mcm, e8_coalitions, t2_4_alignment
 from crossmodal.paper.results import Data, caption
 from crossmodal.paper.stored import load_stored
 from crossmodal.theory.errors import InputError
+from crossmodal.vlm_validation.mean_baseline import fixed
 
 
 def mutated(data: Data, **changes: Any) -> Data:
@@ -152,7 +153,12 @@ def test_hidden_forgetting_is_counted() -> None:
     stays = np.tile(np.array([0.1, 0.9, 0.1, 0.9]), (3, 40, 1))  # the image explains everything
     stays[2] = [0.1, 0.5, 0.5, 0.9]  # now both do
     run = e8_coalitions.CoalitionRun(
-        ("a", "b"), np.ones((3, 2, 4)), stays.mean(1)[:, None].repeat(2, 1), "", (stays, stays), (np.ones((3, 40)),) * 2
+        ("a", "b"),
+        np.ones((3, 2, 4)),
+        stays.mean(1)[:, None].repeat(2, 1),
+        "",
+        (tuple(map(fixed, stays)),) * 2,
+        (np.ones((3, 40)),) * 2,
     )
     (image, text) = e8_coalitions.moves(run, "x", np.random.default_rng(0), 1)
     assert e8_coalitions.hidden(image)
@@ -171,7 +177,7 @@ def test_nothing_is_hidden_where_nothing_moves() -> None:
         for _ in range(8):
             values = rng.normal(0.5, 0.1, size=(3, 80, 4))
             run = e8_coalitions.CoalitionRun(
-                ("a", "b"), np.ones((3, 2, 4)), np.ones((3, 2, 4)), "", (values, values), hits
+                ("a", "b"), np.ones((3, 2, 4)), np.ones((3, 2, 4)), "", (tuple(map(fixed, values)),) * 2, hits
             )
             rows += e8_coalitions.moves(run, "x", rng, 8)
             change = e8_coalitions.split(values[2] - values[1])

@@ -91,11 +91,16 @@ def test_samples_average_to_what_is_reported(of_means: bool) -> None:
     inputs = dual_encoder_inputs(features)
     run = run_coalitions(inputs, features.environment, features.label, (2, 0, 1), of_means=of_means)
     for j in range(3):
-        np.testing.assert_allclose(run.sampled[j].mean(axis=1), run.confidence[:, j], atol=1e-15)
-        np.testing.assert_allclose(split(run.sampled[j]).mean(axis=1), run.shapley()[:, j], atol=1e-15)
+        own = np.stack([stage.own for stage in run.values[j]])
+        np.testing.assert_allclose(own.mean(axis=1), run.confidence[:, j], atol=1e-14)
+        np.testing.assert_allclose(split(own).mean(axis=1), run.shapley()[:, j], atol=1e-14)
         np.testing.assert_allclose(run.hits[j].mean(axis=1), run.accuracy[:, j, 3], atol=1e-15)
-        for stage, found in enumerate(run.means[j] if of_means else ()):
-            np.testing.assert_allclose(found.own, run.sampled[j][stage], atol=1e-14)
+        shares = np.random.default_rng(j).multinomial(8, np.full(8, 1 / 8), size=3) / 8
+        for found in run.values[j]:
+            assert (found.influence is found.own) == (not of_means)
+            np.testing.assert_allclose(found.resampled(np.full((1, 8), 1 / 8))[0], found.own.mean(axis=0), atol=1e-14)
+            if not of_means:
+                np.testing.assert_allclose(found.resampled(shares), shares @ found.own, atol=1e-15)
 
 
 def test_baselines_are_those_of_the_environment() -> None:
@@ -131,8 +136,7 @@ def test_training_against_plain_descent() -> None:
         for j, k in enumerate((9, 5)):
             rows = np.flatnonzero(environment == k)
             found = [[probability(z[key][i])[label[i]] for key in COALITIONS] for i in rows]
-            np.testing.assert_allclose(run.sampled[j][stage], found, atol=1e-12)
-    assert run.means == ()
+            np.testing.assert_allclose(run.values[j][stage].own, found, atol=1e-12)
 
 
 def test_absent_modalities_of_a_fused_encoder() -> None:
