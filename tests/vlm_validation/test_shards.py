@@ -251,6 +251,19 @@ def test_samples_under_two_names_are_refused(tmp_path: Path) -> None:
         shard_scores([*paths, copy])
 
 
+@pytest.mark.parametrize("text", [True, False])
+def test_samples_that_are_in_two_shards_are_told(tmp_path: Path, text: bool) -> None:
+    """Not refused: one picture with two captions has its id twice.  Mutant: every shard compared with the one before it alone."""
+    whole = default_features("high")
+    whole = replace(whole, ids=np.array([f"p{k}" for k in range(len(whole))]) if text else np.arange(len(whole)))
+    mixed = np.random.default_rng(0).permutation(len(whole))
+    for k, part in enumerate((slice(200), slice(200, 350), slice(190, 500), slice(440, 500))):
+        save_features(tmp_path / f"{k}.npz", whole.select(mixed[part]))
+    notes = shard_scores([tmp_path / f"{k}.npz" for k in range(4)], progress=False).provenance["notes"]
+    assert [note.partition(" of its samples")[0] for note in notes] == ["2.npz: 160 ids", "3.npz: 60 ids"]
+    assert not shard_scores([tmp_path / f"{k}.npz" for k in range(2)], progress=False).provenance["notes"]
+
+
 def test_shards_that_begin_alike_are_two(tmp_path: Path) -> None:
     """Mutant: the digest of the first rows alone."""
     features = default_features("high")

@@ -26,6 +26,7 @@ from ...theory.errors import InputError, counted
 from ...theory.workers import WorkerKilled, outcomes
 from ..containers import SUFFIXES, read_container
 from ..feature_checks import (
+    as_ids,
     as_integers,
     as_metadata,
     as_normalised,
@@ -56,6 +57,7 @@ class Shard:
         names: of the environments, where it has them.
         checkpoint: weight hash of the encoder, where it says so.
         notes: what was done while reading.
+        ids: one number for every different id, ascending, where the samples have ids.
     """
 
     moments: Moments
@@ -63,6 +65,7 @@ class Shard:
     names: tuple[str, ...] | None
     checkpoint: str | None
     notes: tuple[str, ...]
+    ids: np.ndarray | None = None
 
     @property
     def width(self) -> int:
@@ -119,6 +122,7 @@ def shard_scores(
         raise InputError(
             f"{counted(len(paths), 'shard')}, {len(set(paths))} different", expected="at least one, each once",
             causes=("a pattern that matches nothing, or a file named twice: its samples would count twice",),
+            fix="name every file once",
         )  # fmt: skip
     parts: dict[str, Part] = {}
     jobs = [(path, normalise) for path in paths]
@@ -147,6 +151,7 @@ def shard_scores(
     moments = reduce(merge_moments, (shard.moments for _, shard in found))
     _require_two(moments, bool(aside))
     notes = [f"{Path(path).name}: {note}" for path, shard in found for note in shard.notes]
+    notes += _shared(found)
     notes += [f"{Path(path).name} was set aside: {why}" for path, why in aside]
     provenance = {
         "shards": [{"file": Path(path).name, "features": shard.digest} for path, shard in found],
@@ -188,7 +193,12 @@ def _shard(path: str, found: dict[str, Any], normalise: bool) -> Shard:
         notes += note
     image, text = sides
     if image.shape != text.shape:
-        raise InputError(f"{path}: image has shape {image.shape}, text {text.shape}", expected="one text an image")
+        raise InputError(
+            f"{path}: image has shape {image.shape}, text {text.shape}",
+            expected="one text an image",
+            causes=("rows of another subset", "encoders without a common space"),
+            fix="save both of the same pairs, as wide as each other",
+        )
     for name, rows in zip(_FIELDS, sides, strict=False):
         check_norms(rows, name, path)
     where = as_integers(found["environment"], "environment", len(image), path)
@@ -200,10 +210,32 @@ def _shard(path: str, found: dict[str, Any], normalise: bool) -> Shard:
         check_distinct(names, path)
         check_range(where, len(names), "environment", "environment_names", path)
     checkpoint = as_metadata(found.get("metadata"), path).get("checkpoint")
+    ids = None if found.get("ids") is None else as_ids(found["ids"], len(image), path)
     return Shard(
         moments_of(image, text, where), digest.hexdigest(), names,
         None if checkpoint is None else str(checkpoint), tuple(notes),
+        None if ids is None else _numbers(ids),
     )  # fmt: skip
+
+
+def _numbers(ids: np.ndarray) -> np.ndarray:
+    """(k,) uint64, ascending: hashes of the different ids, which travel where the ids of a large shard would be many bytes."""
+    hashed = [hashlib.blake2b(str(x).encode(), digest_size=8).digest() for x in np.unique(ids)]
+    return np.unique(np.frombuffer(b"".join(hashed), dtype=np.uint64))
+
+
+def _shared(found: Sequence[tuple[str, Shard]]) -> list[str]:
+    """A note for every shard with samples whose ids are in one before it."""
+    notes, before = [], np.empty(0, dtype=np.uint64)
+    for path, shard in found:
+        if shard.ids is None:
+            continue
+        if twice := len(np.intersect1d(before, shard.ids, assume_unique=True)):
+            notes.append(
+                f"{Path(path).name}: {counted(twice, 'id')} of its samples in other shards too; a sample that is there twice counts twice"
+            )
+        before = np.union1d(before, shard.ids)
+    return notes
 
 
 def _on_processes(jobs: Sequence[tuple[str, bool]], workers: int, say: Say) -> Iterator[tuple[str, Part]]:
