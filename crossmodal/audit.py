@@ -74,7 +74,9 @@ def check_options(
     """
     if demo and (files or heads or data is not None):
         raise InputError(
-            "files, heads or --data beside --demo", expected="one or the other: --demo trains a run of its own"
+            "files, heads or --data beside --demo",
+            expected="one or the other: --demo trains a run of its own",
+            fix="leave --demo out to audit your files",
         )
     if demo and (order or fusion not in (None, "image")):
         raise InputError(
@@ -86,9 +88,12 @@ def check_options(
         raise InputError(
             f"--folder {folder} without --demo or --data",
             expected="something to keep there: features files stay where they are",
+            fix="leave --folder out",
         )
     if json_path is not None and json_path.parent.exists() and not json_path.parent.is_dir():
-        raise InputError(f"{json_path.parent}: is a file", expected="a folder, there or to be created")
+        raise InputError(
+            f"{json_path.parent}: is a file", expected="a folder, there or to be created", fix="name another place"
+        )
     for path in files if data is None else ():
         if path.is_dir() or str(path).startswith("embedded:"):
             raise InputError(

@@ -39,9 +39,16 @@ def check(
     """Print the worst slack of every relation, how tight the bounds are, or the exact counterexample; 1 when there is one."""
     registered = registry.get(claim_id)
     if examples < 1:
-        raise InputError(f"--examples {examples}", expected="a positive number of models")
+        raise InputError(
+            f"--examples {examples}", expected="a positive number of models", fix="--examples 100000, the default"
+        )
     if not 0 <= tighten < 1:
-        raise InputError(f"--tighten {tighten}", expected="a fraction between 0 and 1", fix="0.01 is one percent")
+        raise InputError(
+            f"--tighten {tighten}",
+            expected="at least 0 and below 1",
+            causes=("a percentage in place of a fraction",),
+            fix="--tighten 0.01 is one percent",
+        )
     claim = registered
     if tighten:
         by = Fraction(str(tighten))

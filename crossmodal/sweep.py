@@ -78,10 +78,19 @@ def read_config(path: Path) -> Sweep:
         choice = Choice(**scenes)
         keep = values.get("keep_weights", True)
         if not isinstance(keep, bool):
-            raise InputError(f"keep_weights = {keep!r}", expected="true or false")
+            raise InputError(
+                f"keep_weights = {keep!r}",
+                expected="true or false",
+                causes=("quotation marks, a number or a capital letter",),
+                fix="keep_weights = true",
+            )
         seeds = values.get("seeds", [0])
         if not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds):
-            raise InputError(f"seeds = {seeds!r}", expected="a list of whole numbers that are not negative")
+            raise InputError(
+                f"seeds = {seeds!r}",
+                expected="a list of whole numbers that are not negative",
+                fix="seeds = [0, 1, 2], say",
+            )
         return Sweep(choice, _protocols(values.get("protocol", [{}])), tuple(seeds), _orders(values, choice), keep)
     except InputError as error:
         raise InputError(
@@ -96,13 +105,22 @@ def _orders(values: Mapping[str, Any], choice: Choice) -> tuple[tuple[int, ...],
     if orders == "neutral":
         return (tuple(range(choice.environments)),)
     if not isinstance(orders, list) or not all(isinstance(o, list) and all(type(k) is int for k in o) for o in orders):
-        raise InputError(f"orders = {orders!r}", expected='"all", "neutral", or a list of lists of positions')
+        raise InputError(
+            f"orders = {orders!r}",
+            expected='"all", "neutral", or a list of lists of positions',
+            fix="orders = [[0, 1, 2], [2, 1, 0]], say",
+        )
     return tuple(tuple(order) for order in orders)
 
 
 def _protocols(tables: Any) -> tuple[Protocol, ...]:
     if not isinstance(tables, list):
-        raise InputError("[protocol]", expected="[[protocol]], once for each", causes=("single brackets",))
+        raise InputError(
+            "[protocol]",
+            expected="[[protocol]], once for each",
+            causes=("single brackets",),
+            fix="two brackets on either side",
+        )
     found = []
     for table in tables:
         choices = {key: x if isinstance(x, list) else [x] for key, x in _table(table, "[[protocol]]").items()}
@@ -115,12 +133,20 @@ def _protocols(tables: Any) -> tuple[Protocol, ...]:
 
 def _table(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(f"{name} is {value!r}", expected="a table")
+        raise InputError(
+            f"{name} is {value!r}",
+            expected="a table",
+            causes=("a value in place of a table",),
+            fix="`crossmodal sweep --example` prints one that works",
+        )
     return value
 
 
 def _known(values: Mapping[str, Any], known: Any, where: str) -> None:
     if unknown := [name for name in values if name not in known]:
-        raise InputError(
-            f"{where}: field {unknown[0]!r}", expected=f"some of {', '.join(known)}", causes=("a typing error",)
+        raise unknown_name(
+            f"{where}: field {unknown[0]!r}",
+            unknown[0],
+            known,
+            fix="`crossmodal sweep --example` prints one that works",
         )

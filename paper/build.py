@@ -13,13 +13,12 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..theory.errors import InputError
+from ..theory.errors import InputError, unknown_name
 from ..theory.files import write_whole
 from .results import Data, caption
 
@@ -82,7 +81,7 @@ def module(name: str) -> ModuleType:
         InputError: no such figure.
     """
     if name not in registry():
-        raise InputError(f"no figure {name!r}", expected=f"one of {', '.join(registry())}")
+        raise unknown_name(f"no figure {name!r}", name, registry(), fix="`crossmodal paper` draws them all")
     return importlib.import_module(f"{__package__}.figures.{name}")
 
 
@@ -162,11 +161,7 @@ def build(names: Sequence[str], features: Path | None, output: Path, seed: int) 
     everything = (*registry(), *tabular.registry())
     for name in names:
         if name not in everything:
-            near = get_close_matches(name, everything)
-            raise InputError(
-                f"no figure or table {name!r}", expected=f"one of {', '.join(everything)}",
-                causes=(f"a typing error: {', '.join(near)}?",) if near else (), fix="name one of these",
-            )  # fmt: skip
+            raise unknown_name(f"no figure or table {name!r}", name, everything, fix="name one of these")
     wanted = [n for n in dict.fromkeys(names) if n not in tabular.registry()] if names else list(registry())
     wanted_tables = [n for n in dict.fromkeys(names) if n in tabular.registry()] if names else list(tabular.registry())
     output = writable(output)

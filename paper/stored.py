@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..theory.errors import InputError
+from ..theory.errors import InputError, unknown_name
 from ..theory.files import write_whole
 from .experiment import INPUTS, Experiment
 from .results import plain
@@ -40,7 +40,12 @@ def experiments() -> dict[str, Experiment]:
 
 def _experiment(name: str) -> Experiment:
     if name not in experiments():
-        raise InputError(f"no stored experiment {name!r}", expected=f"one of {', '.join(experiments())}")
+        raise unknown_name(
+            f"no stored experiment {name!r}",
+            name,
+            list(experiments()),
+            fix="without a name, `python -m crossmodal.paper.stored` lists them",
+        )
     return experiments()[name]
 
 

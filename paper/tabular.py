@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..theory.errors import InputError
+from ..theory.errors import unknown_name
 from .results import Data, caption
 
 TABLES = Path(__file__).parent / "tables"
@@ -78,7 +78,7 @@ def module(name: str) -> ModuleType:
         InputError: no such table.
     """
     if name not in registry():
-        raise InputError(f"no table {name!r}", expected=f"one of {', '.join(registry())}")
+        raise unknown_name(f"no table {name!r}", name, registry(), fix="`crossmodal paper` makes them all")
     return importlib.import_module(f"{__package__}.tables.{name}")
 
 

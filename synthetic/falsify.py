@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from ..theory.claim import Claim
-from ..theory.errors import InputError
+from ..theory.errors import InputError, unknown_name
 from ..theory.language import Relation
 from .arithmetic import Exact
 from .ascent import Effort, ascend, least, plain, rate, tight_ratio, violation
@@ -59,8 +59,15 @@ def the_claim(claim: Claim) -> Variant:
 def without(claim: Claim, assumption: str) -> Variant:
     """The claim with one assumption dropped; the relation its registered witness violates comes first."""
     if assumption not in {a.name for a in claim.droppable()}:
-        names = ", ".join(a.name for a in claim.droppable()) or "none"
-        raise InputError(f"{claim.id} has no assumption {assumption!r} to drop", expected=names)
+        found, names = f"{claim.id} has no assumption {assumption!r} to drop", [a.name for a in claim.droppable()]
+        fix = f"`crossmodal show {claim.id}` lists its assumptions; quote a name of several words"
+        if not names:
+            raise InputError(
+                found,
+                expected="no --drop: all that it assumes holds by the definition of its symbols",
+                fix="leave --drop out",
+            )
+        raise unknown_name(found, assumption, names, fix=fix)
     wanted = claim.necessity[assumption].relation if assumption in claim.necessity else ""
     relations = sorted(claim.statement.relations, key=lambda r: r.name != wanted)
     return Variant(f"without {assumption}", claim, tuple(relations), assumption)

@@ -31,6 +31,18 @@ def modules() -> dict[str, str]:
     return dict(found[key] for key in sorted(found))
 
 
+def _near(wanted: str) -> list[str]:
+    """Claims that may have been meant: those of a theorem named without its part, those of the nearest numbers, or similar names."""
+    if parts := [name for name in modules() if name.startswith(f"{wanted}.")]:
+        return parts
+    stem = wanted.rstrip("0123456789")
+    beside = {name: int(name.removeprefix(stem)) for name in modules() if re.fullmatch(re.escape(stem) + r"\d+", name)}
+    if wanted == stem or not beside:
+        return get_close_matches(wanted, modules(), n=5)
+    nearest = sorted(beside, key=lambda name: abs(beside[name] - int(wanted.removeprefix(stem))))[:3]
+    return [name for name in beside if name in nearest]
+
+
 @cache
 def get(claim_id: str) -> Claim:
     """The claim of that id.
@@ -40,9 +52,7 @@ def get(claim_id: str) -> Claim:
     """
     wanted = claim_id.upper()
     if wanted not in modules():
-        near = [name for name in modules() if name.startswith(f"{wanted}.")] or get_close_matches(
-            wanted, modules(), n=5
-        )
+        near = _near(wanted)
         raise InputError(
             f"no claim {claim_id!r}",
             expected=", ".join(modules()),

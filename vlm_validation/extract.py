@@ -257,7 +257,7 @@ def check_output(output: Path, batch: int) -> None:
         InputError: another suffix, no such folder, or a batch below one.
     """
     if batch < 1:
-        raise InputError(f"batch {batch}", expected="at least 1")
+        raise InputError(f"batch {batch}", expected="at least 1", fix="--batch 64, the default")
     if output.suffix not in SUFFIXES:
         raise InputError(
             f"{output}: suffix {output.suffix or '(none)'}", expected=" or ".join(SUFFIXES), fix="--output features.npz"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..theory.claims.c1_shapley import interaction
-from ..theory.errors import InputError
+from ..theory.errors import InputError, unknown_name
 from .coalitions import split
 from .datasets import Pairs
 from .encoders import Encoder, reproducible
@@ -99,9 +99,9 @@ def model_coalitions_by_environment(
     from ..kernels import model_coalitions
 
     if baseline not in BASELINES:
-        raise InputError(f"baseline {baseline!r}", expected=f"one of {', '.join(BASELINES)}")
+        raise unknown_name(f"baseline {baseline!r}", baseline, BASELINES, fix='baseline="tokens"')
     if batch < 1:
-        raise InputError(f"batch {batch}", expected="at least 1")
+        raise InputError(f"batch {batch}", expected="at least 1", fix="--batch 32, the default")
     found = []
     with progress_bar(len(pairs), "coalitions", progress) as advance:
         for k in range(len(pairs.environment_names)):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from crossmodal.theory.errors import InputError
+from crossmodal.theory.errors import InputError, counted
 from crossmodal.theory.files import write_whole
 from crossmodal.vlm_validation.features import load_features, save_features
 from crossmodal.vlm_validation.generated import generated_features
@@ -90,7 +90,16 @@ def test_an_empty_file_in_place_of_a_configuration_or_a_folder(
 
 
 @pytest.mark.parametrize(
-    ("typed", "near"), [("T34", "T3.4"), ("P12", "P11"), ("T3", "T3.1"), ("t3.12", "T3.11"), ("X99", "")]
+    ("typed", "near"),
+    [
+        ("T34", "T3.4"),
+        ("P12", "P11"),
+        ("T3", "T3.1"),
+        ("t3.12", "T3.11"),
+        ("X99", ""),
+        ("T3.99", "T3.9, T3.10, T3.11?"),
+        ("S0", "S1, S2, S3?"),
+    ],
 )
 def test_an_unknown_claim_names_those_near(typed: str, near: str) -> None:
     found = CliRunner().invoke(main, ["show", typed])
@@ -273,3 +282,55 @@ def test_pictures_listed_in_the_current_folder(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "captions.csv").write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert len(open_pairs(".").captions) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["check", "T3.4", "--examples", "0"], "fix: --examples 100000"),
+        (["check", "T3.4", "--tighten", "nan"], "a percentage in place of a fraction"),
+        (["check", "T3.4", "--drop", "nothing"], "fix: `crossmodal show T3.4` lists its assumptions"),
+        (["audit", "FILE", "FILE", "--tau", "-1"], "fix: the numbers the run was trained with"),
+        (["audit", "FILE", "FILE", "--order", "kitchem"], "fix: one --order NAME for each transition"),
+        (["audit", "FILE", "FILE", "--folder", "x"], "fix: leave --folder out"),
+        (["audit", "--demo", "FILE"], "fix: leave --demo out"),
+        (["paper", "--figure", "e3_order"], "a typing error: e3_orders?"),
+        (["extract", "embedded:high", "embedded:high", "-o", "x.npz", "--limit", "1"], "fix: --limit 2"),
+        (["extract", "embedded:high", "embedded:high", "-o", "x.npz", "--batch", "0"], "fix: --batch 64"),
+    ],
+)
+def test_what_is_refused_says_what_to_do(features: Path, arguments: list[str], words: str) -> None:
+    refused(*(features if x == "FILE" else x for x in arguments), words=words)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("seeds = []", "an empty list fix: name one"),
+        ("seeds = [0, 0]", "1 different expected: at least one, and each once"),
+        ("seeds = 3", "fix: seeds = [0, 1, 2]"),
+        ("orders = [[1, 2]]", "counted from 1"),
+        ("keep_weights = 'yes'", "fix: keep_weights = true"),
+        ("protocol = [1]", "a value in place of a table"),
+        ("[scenes]\nworld = ['high']", "world ['high']"),
+        ("[scenes]\nworld = 'hihg'", "a typing error: high?"),
+        ("[scenes]\nenvironments = '3'", "quotation marks or a decimal point"),
+        ("[scenes]\ntrain = 7", "fix: train = "),
+        ("[scenes]\nseeds = 1", "a typing error: seed?"),
+        ("[[protocol]]\nmode = 'fulll'", "a typing error: full?"),
+        ("[[protocol]]\nmode = {a = 1}", 'fix: mode = "frozen"'),
+        ("[[protocol]]\nepochs = 1.5", "fix: epochs = 5, the default"),
+        ("[[protocol]]\ntau = 0", "not negative, nor zero"),
+        ("[[protocol]]\nweight = 'a'", "fix: weight = 0.5, the default"),
+        ("[[protocol]]\nwieght = 1", "a typing error: weight"),
+    ],
+)
+def test_a_field_of_a_sweep_that_is_none_or_out_of_range(line: str, words: str, tmp_path: Path) -> None:
+    """A list in place of a name used to end in a traceback.  Mutant: `world not in WORLDS` alone."""
+    write_whole(tmp_path / "s.toml", line + "\n")
+    refused("sweep", tmp_path / "s.toml", words=words)
+
+
+def test_one_of_a_thing_is_in_the_singular() -> None:
+    assert [counted(n, "cell") for n in (0, 1, 2)] == ["0 cells", "1 cell", "2 cells"]
+    assert [counted(n, "class", "classes") for n in (1, 3)] == ["1 class", "3 classes"]

@@ -88,7 +88,7 @@ def audit(run: Run, *, seed: int = 0, advance: Callable[[], None] = lambda: None
         InputError: a negative seed.
     """
     if seed < 0:
-        raise InputError(f"seed {seed}", expected="0 or more")
+        raise InputError(f"seed {seed}", expected="0 or more", fix="seed=0")
     relied = {}
     for e in run.environments:
         relied[e] = reliance(run, e, seed=seed, advance=advance)

@@ -142,10 +142,15 @@ def make_run(
         raise InputError(
             f"tau {tau:g}, lambda {weight:g}, p {p:g}, q {q:g}",
             expected=f"finite, at most {LARGEST:g}: tau > 0, the others not negative, p or q > 0",
+            causes=(
+                "a temperature in place of its inverse, or its logarithm (as CLIP stores it)",
+                "a sign or digits too many",
+            ),
+            fix="the numbers the run was trained with, such as --tau 100 --lambda 0.5",
         )
     kind = fusion or ("concat" if heads and len(heads[0].weight) == 2 * stages[0].dimension else "image")
     if kind not in FUSIONS:
-        raise InputError(f"fusion {kind!r}", expected=f"one of {', '.join(FUSIONS)}")
+        raise unknown_name(f"fusion {kind!r}", kind, FUSIONS, fix="leave it out: the heads' width tells")
     if heads:
         check_heads(heads, stages, kind)
     learnt = learnt_order(stages[0], order, len(stages) - 1)
@@ -190,7 +195,12 @@ def check_heads(heads: Sequence[Head], stages: Sequence[Features], kind: str) ->
             raise InputError(f"{head.source}: a weight of size {largest:.3g}", expected=f"finite numbers, at most {LARGEST:g}",
                              causes=("a diverged run",), fix="audit the stages before it")  # fmt: skip
     if classes < 2:
-        raise InputError(f"{heads[0].source}: a head of one class", expected="at least two: one has nothing to confuse")
+        raise InputError(
+            f"{heads[0].source}: a head of one class",
+            expected="at least two: one has nothing to confuse",
+            causes=("a regression head, or one saved the wrong way round",),
+            fix="a weight of shape (C, D)",
+        )
     if len({head.biased for head in heads}) > 1:
         lacking = next(head.source for head in heads if not head.biased)
         raise InputError(f"{lacking}: no bias, and another stage has one", expected="a bias in all heads or in none",
@@ -213,11 +223,21 @@ def read_head(path: Path) -> Head:
         )  # fmt: skip
     for name in ("weight", "bias"):
         if name in arrays and arrays[name].dtype.kind not in "fiu":
-            raise InputError(f"{path}: {name} of type {arrays[name].dtype}", expected="real numbers")
+            raise InputError(
+                f"{path}: {name} of type {arrays[name].dtype}",
+                expected="real numbers",
+                causes=("the wrong array",),
+                fix="save weight and bias as float32",
+            )
     weight = np.asarray(arrays["weight"], dtype=np.float64).T
     bias = np.asarray(arrays.get("bias", np.zeros(weight.shape[1])), dtype=np.float64)
     if bias.shape != (weight.shape[1],):
-        raise InputError(f"{path}: bias of shape {bias.shape}", expected=f"({weight.shape[1]},), one a class")
+        raise InputError(
+            f"{path}: bias of shape {bias.shape}",
+            expected=f"({weight.shape[1]},), one a class",
+            causes=("weight of shape (D, C)",),
+            fix="save `weight` as (C, D) and `bias` as (C,)",
+        )
     if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
         raise InputError(f"{path}: NaN or infinity in the head", expected="finite numbers", causes=("a diverged run",),
                          fix="audit the stages before it")  # fmt: skip

@@ -69,9 +69,11 @@ def learnt_order(features: Features, order: Sequence[str], transitions: int) -> 
     known = {str(k): k for k in ids} | {features.name(k): k for k in ids}
     unknown = [x for x in order if x not in known]
     if unknown:
-        raise InputError(
+        raise unknown_name(
             f"environment {unknown[0]!r} in the order",
-            expected=f"names or ids: {', '.join(features.name(k) for k in ids)}",
+            unknown[0],
+            list(known),
+            fix="one --order NAME for each transition",
         )
     found = [known[x] for x in order] or ids
     if len(found) < transitions or len(order) > transitions:

@@ -48,7 +48,12 @@ def cub_pairs(folder: Path, split: str | None = None, captions: Path | None = No
     """
     root = cub_root(folder)
     if root is None:
-        raise InputError(f"{folder}: no {' and '.join(FILES)}", expected="CUB_200_2011 as distributed")
+        raise InputError(
+            f"{folder}: no {' and '.join(FILES)}",
+            expected="CUB_200_2011 as distributed",
+            causes=("the archive is not unpacked whole",),
+            fix="unpack it again, and name the folder of images.txt",
+        )
     listed = environment_list("cub")
     names, home = _class_list(_columns(root / "classes.txt"), listed, root)
     files, labels = _columns(root / "images.txt"), _columns(root / "image_class_labels.txt")
@@ -56,7 +61,7 @@ def cub_pairs(folder: Path, split: str | None = None, captions: Path | None = No
     kept = sorted(files)
     if split is not None:
         if split not in ("train", "test"):
-            raise InputError(f"{root}: split {split!r}", expected="'train' or 'test'")
+            raise InputError(f"{root}: split {split!r}", expected="'train' or 'test'", fix="--split test")
         training = _columns(root / "train_test_split.txt")
         _same_images(files, training, root / "train_test_split.txt", "split")
         kept = [image for image in kept if (training.get(image) == "1") == (split == "train")]

@@ -107,7 +107,12 @@ class Pairs:
         if per_environment is None:
             return self
         if per_environment < 2:
-            raise InputError(f"limit {per_environment}", expected="at least 2 pairs an environment")
+            raise InputError(
+                f"limit {per_environment}",
+                expected="at least 2 pairs an environment",
+                causes=("one pair has no variance",),
+                fix="--limit 2, or more",
+            )
         firsts = [np.flatnonzero(self.environment == k)[:per_environment] for k in range(len(self.environment_names))]
         rows = np.sort(np.concatenate(firsts))
         load, stamp = self.load, self.stamp

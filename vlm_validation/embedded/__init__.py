@@ -42,7 +42,9 @@ def model_card(name: str = "high") -> dict[str, Any]:
 
 def _file(name: str, pattern: str) -> Path:
     if name not in NAMES:
-        raise InputError(f"embedded set {name!r}", expected="'high' or 'low'")
+        raise InputError(
+            f"embedded set {name!r}", expected="'high' or 'low'", causes=("a typing error",), fix="embedded:high"
+        )
     path = _HERE / pattern.format(name)
     if not path.is_file():
         raise InputError(

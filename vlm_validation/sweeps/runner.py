@@ -51,10 +51,17 @@ class Sweep:
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise InputError(
-                    f"sweep: {counted(len(values), name[:-1])}, {len(set(values))} different", expected="each once"
-                )
+                    f"sweep: {counted(len(values), name[:-1])}, {len(set(values))} different", expected="at least one, and each once",
+                    causes=("the same values twice, perhaps as a number and its decimal",) if values else ("an empty list",),
+                    fix="leave out what is there twice" if values else "name one, or leave the field out",
+                )  # fmt: skip
         if self.orders is not None and not self.orders:
-            raise InputError("sweep: no order", expected="at least one, or none named for all of them")
+            raise InputError(
+                "sweep: no order",
+                expected="at least one, or none named for all of them",
+                causes=("an empty list",),
+                fix='orders = "all"',
+            )
         prefixes(self.choice.environments, self.orders)
 
     def cells(self) -> list[Cell]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...theory.errors import InputError, not_installed
+from ...theory.errors import InputError, not_installed, unknown_name
 from .. import embedded_models as models
 from ..checkpoints import file_hash, settings_hash
 from ..features import Features
@@ -80,14 +80,16 @@ class Choice:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.world not in WORLDS:
-            raise InputError(f"world {self.world!r}", expected=f"one of {', '.join(WORLDS)}")
+        if not isinstance(self.world, str) or self.world not in WORLDS:
+            raise unknown_name(f"world {self.world!r}", self.world, list(WORLDS), fix='world = "high"')
         most = len(WORLDS[self.world].environments)
         each = len(WORLDS[self.world].label_names) // most
         if type(self.environments) is not int or self.environments not in range(2, most + 1):
             raise InputError(
                 f"{self.environments!r} environments",
                 expected=f"a whole number from 2 to {most}, those of the world {self.world!r}",
+                causes=("quotation marks or a decimal point",) if not isinstance(self.environments, int) else (),
+                fix=f"environments = {most}",
             )
         for name in ("train", "judged"):
             count = getattr(self, name)
@@ -95,9 +97,13 @@ class Choice:
                 raise InputError(
                     f"{name} = {count!r} scenes of each environment",
                     expected=f"a positive multiple of {each}, the classes of an environment",
+                    causes=("classes that would not be equally frequent",),
+                    fix=f"{name} = {20 * each}, say",
                 )
         if type(self.seed) is not int or self.seed < 0:
-            raise InputError(f"scenes' seed {self.seed!r}", expected="a whole number that is not negative")
+            raise InputError(
+                f"scenes' seed {self.seed!r}", expected="a whole number that is not negative", fix="seed = 0"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ...theory.errors import InputError
+from ...theory.errors import InputError, unknown_name
 
 VERSION = 1  # of the training itself: raise it with any change that alters what the same protocol computes
 MODES = ("frozen", "full", "lora")
@@ -62,20 +62,26 @@ class Protocol:
 
     def __post_init__(self) -> None:
         for name, known in (("mode", MODES), ("optimiser", OPTIMISERS), ("reset", RESETS)):
-            if getattr(self, name) not in known:
-                raise InputError(f"protocol: {name} = {getattr(self, name)!r}", expected=f"one of {', '.join(known)}")
+            if (value := getattr(self, name)) not in known:
+                raise unknown_name(f"protocol: {name} = {value!r}", value, known, fix=f'{name} = "{known[0]}", say')
         for name, least in (("epochs", 1), ("batch", 0), ("rank", 1)):
-            value = getattr(self, name)
+            value: Any = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least or (name, value) == ("batch", 1):
                 raise InputError(
                     f"protocol: {name} = {value!r}", expected=f"a whole number, at least {least}",
-                    causes=("a batch of one sample has no negative pair",) if name == "batch" else (),
+                    causes=("a batch of one sample has no negative pair",) if name == "batch" else ("quotation marks or a decimal point",),
+                    fix=f"{name} = {getattr(Protocol, name)}, the default",
                 )  # fmt: skip
         for name in ("weight", "tau", "head_rate", "encoder_rate"):
             value = getattr(self, name)
             valid = isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value) and value >= 0
             if not valid or (name == "tau" and value == 0):
-                raise InputError(f"protocol: {name} = {value!r}", expected="a finite number that is not negative")
+                raise InputError(
+                    f"protocol: {name} = {value!r}",
+                    expected="a finite number that is not negative" + (", nor zero" if name == "tau" else ""),
+                    causes=("quotation marks", "a sign too many"),
+                    fix=f"{name} = {getattr(Protocol, name)}, the default",
+                )
             object.__setattr__(self, name, float(value))  # 1 and 1.0 are one protocol, with one hash
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,8 +97,11 @@ class Protocol:
         """
         known = tuple(field.name for field in fields(Protocol))
         if unknown := [name for name in values if name not in known]:
-            raise InputError(
-                f"protocol: field {unknown[0]!r}", expected=f"some of {', '.join(known)}", causes=("a typing error",)
+            raise unknown_name(
+                f"protocol: field {unknown[0]!r}",
+                unknown[0],
+                known,
+                fix="`crossmodal sweep --example` prints one that works",
             )
         return Protocol(**values)
 
@@ -114,5 +123,5 @@ def generator_of(seed: int, prefix: Sequence[int]) -> np.random.Generator:
         InputError: a negative seed.
     """
     if seed < 0:
-        raise InputError(f"seed {seed}", expected="a whole number that is not negative")
+        raise InputError(f"seed {seed}", expected="a whole number that is not negative", fix="seed=0")
     return np.random.default_rng([seed, len(prefix), *prefix])
