@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from crossmodal.theory.errors import InputError
@@ -225,6 +226,41 @@ def test_a_diverging_run_costs_its_own_subtrees(tmp_path: Path) -> None:
         run_sweep(sweep, tmp_path, progress=False)
     finished = [cell for cell in sweep.cells() if Store(tmp_path).read(cell)]
     assert len(finished) == 16 + 1  # all of the other protocol's, and the start, which was not trained
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_progress_is_that_of_the_missing_cells_as_they_come(
+    tmp_path: Path, workers: int, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mutants: whole subtrees in the total, of which most is there; nothing before the end of a subtree; an empty bar where nothing is missing."""
+    for name, content in contents(undisturbed).items():
+        (tmp_path / name).write_bytes(content)
+    bars: list[Any] = []
+
+    class Bar:
+        def __init__(self, total: int, title: str, show: bool) -> None:
+            self.total, self.show, self.calls = total, show, []
+            bars.append(self)
+
+        def __enter__(self) -> Any:
+            return self.calls.append
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(runner, "progress_bar", Bar)
+    run_sweep(SWEEP, tmp_path, workers=workers)
+    store = Store(tmp_path)
+    for cell in SWEEP.cells()[7:9] + SWEEP.cells()[40:41]:
+        store.path(cell).unlink()
+    run_sweep(SWEEP, tmp_path, workers=workers)
+    assert [(bar.total, bar.show, sum(bar.calls)) for bar in bars] == [(0, False, 0), (3, True, 3)]
+    if workers == 1:
+        monkeypatch.setattr(runner, "LOOKS", 0.01)
+        for cell in SWEEP.cells():
+            store.path(cell).unlink()
+        run_sweep(Sweep(CHOICE, SWEEP.protocols[:1], orders=((2, 0, 1),)), tmp_path)  # a single subtree
+        assert sum(bars[-1].calls) == bars[-1].total == 4
+        assert sum(n > 0 for n in bars[-1].calls) > 1, "before the end of the subtree"
 
 
 def test_tables_tell_no_time_no_host_no_path(undisturbed: Path) -> None:

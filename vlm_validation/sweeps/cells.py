@@ -122,6 +122,10 @@ class Store:
         """Where the cell's measurement is or will be."""
         return self.folder / f"{cell.name}.json"
 
+    def names(self) -> set[str]:
+        """Of the cells whose measurements are there, believed or not."""
+        return {name.removesuffix(".json") for name in os.listdir(self.folder) if name.endswith(".json")}
+
     def weights_path(self, cell: Cell) -> Path:
         """Where the cell's weights are or will be."""
         return self.folder / f"{cell.name}.safetensors"

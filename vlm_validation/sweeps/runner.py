@@ -82,6 +82,7 @@ class Sweep:
         return list(units.values())
 
 
+LOOKS = 1.0  # seconds between two looks into the folder, for the progress
 _ONE_AT_A_TIME = (
     threading.Lock()
 )  # a Dask worker may have several threads, but torch one number of threads and one seed
@@ -167,10 +168,14 @@ def run_sweep(
     if workers < 1:
         raise InputError(f"{counted(workers, 'worker')}", expected="at least one", fix="workers=1")
     store = Store(folder, say)
-    units = [unit for unit in sweep.subtrees() if any(store.read(cell) is None for cell in unit)]
+    absent = {cell.name for cell in missing(sweep.cells(), store)}
+    units = [unit for unit in sweep.subtrees() if any(cell.name in absent for cell in unit)]
     jobs = [(unit, str(Path(folder).resolve()), sweep.keep_weights) for unit in units]
     failed: list[InputError] = []
-    with progress_bar(sum(map(len, units)), "cells", progress) as advance:
+    with (
+        progress_bar(len(absent), "cells", progress and bool(absent)) as advance,
+        _as_they_come(store, absent, advance),
+    ):
         found: Iterator[tuple[int, Any]]
         if dask is not None:
             found = _on_dask(jobs, dask)
@@ -178,8 +183,7 @@ def run_sweep(
             found = _here(jobs)
         else:
             found = _on_processes(jobs, min(workers, len(jobs)), say)
-        for index, outcome in found:
-            advance(len(units[index]))
+        for _, outcome in found:
             if isinstance(outcome, InputError):
                 failed.append(outcome)
             else:
@@ -196,6 +200,28 @@ def run_sweep(
         raise InputError(
             f"failed: {len(failed)} of {counted(len(units), 'subtree')}; finished cells are kept.  The first: {failed[0]}"
         )
+
+
+@contextmanager
+def _as_they_come(store: Store, absent: set[str], advance: Callable[[int], None]) -> Iterator[None]:
+    """Advance by what has come into the folder, whoever wrote it: a subtree may take hours, and tells nothing before its end."""
+    over, waiting = threading.Event(), set(absent)
+
+    def look() -> None:
+        last = False
+        while waiting and not last:
+            last = over.wait(LOOKS)
+            come = waiting & store.names()
+            waiting.difference_update(come)
+            advance(len(come))
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join()
 
 
 def _here(jobs: list[Any]) -> Iterator[tuple[int, Any]]:
