@@ -195,7 +195,7 @@ def show(claim: str | None, form: str) -> None:
     """Statement, assumptions, proof steps, trust base and counterexamples of a claim (default: list the claims)."""
     from crossmodal import show as job
 
-    click.echo(job.show(claim, form) if claim else job.index())
+    click.echo(job.show(claim, form) if claim is not None else job.index())
 
 
 @main.command()

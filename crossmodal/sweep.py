@@ -61,7 +61,7 @@ def read_config(path: Path) -> Sweep:
     """
     try:
         values = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # no UTF-8, no TOML, a number of thousands of digits
         raise InputError(
             f"{path}: cannot be read as TOML ({error})", expected="a sweep's configuration",
             causes=("a typing error in the path or in the file",), fix="`crossmodal sweep --example` prints one that works",

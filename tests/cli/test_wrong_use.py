@@ -294,6 +294,8 @@ def test_pictures_listed_in_the_current_folder(tmp_path: Path, monkeypatch: pyte
         (["audit", "FILE", "FILE", "--order", "kitchem"], "fix: one --order NAME for each transition"),
         (["audit", "FILE", "FILE", "--folder", "x"], "fix: leave --folder out"),
         (["audit", "--demo", "FILE"], "fix: leave --demo out"),
+        (["show", ""], "`crossmodal show` lists the claims"),
+        (["coalitions", "embedded:no", "embedded:high"], "expected: "),
         (["paper", "--figure", "e3_order"], "a typing error: e3_orders?"),
         (["extract", "embedded:high", "embedded:high", "-o", "x.npz", "--limit", "1"], "fix: --limit 2"),
         (["extract", "embedded:high", "embedded:high", "-o", "x.npz", "--batch", "0"], "fix: --batch 64"),
@@ -323,6 +325,10 @@ def test_what_is_refused_says_what_to_do(features: Path, arguments: list[str], w
         ("[[protocol]]\ntau = 0", "not negative, nor zero"),
         ("[[protocol]]\nweight = 'a'", "fix: weight = 0.5, the default"),
         ("[[protocol]]\nwieght = 1", "a typing error: weight"),
+        ("[[protocol]]\nrank = 1000000000", "at most 96"),
+        ("[[protocol]]\nweight = 1" + 400 * "0", "fix: weight = 0.5, the default"),
+        ("[[protocol]]\nepochs = 1" + 5000 * "0", "cannot be read as TOML"),
+        ("[scenes]\ntrain = 1500000000000", "more scenes than memory holds"),
     ],
 )
 def test_a_field_of_a_sweep_that_is_none_or_out_of_range(line: str, words: str, tmp_path: Path) -> None:

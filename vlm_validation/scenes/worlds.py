@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...theory.errors import InputError
+from ...theory.errors import InputError, unknown_name
 from .render import BACKGROUNDS, COLOURS, TEXTURES, Scene
 
 VERSION = 1
@@ -113,7 +113,7 @@ def draw_scenes(world: str, count: int, *, split: str = "train", similarity: flo
         InputError: unknown world or split, similarity out of range.
     """
     if world not in WORLDS:
-        raise InputError(f"world {world!r}", expected=f"one of {', '.join(WORLDS)}")
+        raise unknown_name(f"world {world!r}", world, list(WORLDS), fix='"high" or "low"')
     if split not in ("train", "unseen"):
         raise InputError(f"split {split!r}", expected="'train' or 'unseen'")
     if not 0 <= similarity <= 1:

@@ -18,6 +18,8 @@ from ..features import Features
 from ..scenes import WORLDS, Scene, draw_scenes, render
 from ..train_embedded import data_hash
 
+MOST = 100_000  # scenes of an environment: their pixels stay in memory
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -93,11 +95,11 @@ class Choice:
             )
         for name in ("train", "judged"):
             count = getattr(self, name)
-            if type(count) is not int or count < each or count % each:
+            if type(count) is not int or not each <= count <= MOST or count % each:
                 raise InputError(
                     f"{name} = {count!r} scenes of each environment",
-                    expected=f"a positive multiple of {each}, the classes of an environment",
-                    causes=("classes that would not be equally frequent",),
+                    expected=f"a positive multiple of {each}, the classes of an environment, at most {MOST}",
+                    causes=("classes that would not be equally frequent", "more scenes than memory holds"),
                     fix=f"{name} = {20 * each}, say",
                 )
         if type(self.seed) is not int or self.seed < 0:

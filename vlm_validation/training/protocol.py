@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -28,6 +29,7 @@ VERSION = 1  # of the training itself: raise it with any change that alters what
 MODES = ("frozen", "full", "lora")
 OPTIMISERS = ("sgd", "adamw")
 RESETS = ("environment", "never")
+WIDEST = 96  # of the shipped encoders' projections; an update of higher rank is none of low rank
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Protocol:
         optimiser: "sgd" (no momentum) or "adamw" (betas 0.9, 0.999; no weight decay).
         head_rate, encoder_rate: learning rates; the latter is idle where the mode is "frozen".
         reset: when the optimiser forgets its moments: "environment" (at the start of each) or "never".
-        rank: of the low-rank updates, >= 1; idle unless the mode is "lora".
+        rank: of the low-rank updates, from 1 to `WIDEST`; idle unless the mode is "lora".
 
     Raises:
         InputError: a name or a number out of range.
@@ -72,9 +74,14 @@ class Protocol:
                     causes=("a batch of one sample has no negative pair",) if name == "batch" else ("quotation marks or a decimal point",),
                     fix=f"{name} = {getattr(Protocol, name)}, the default",
                 )  # fmt: skip
+        if self.rank > WIDEST:
+            raise InputError(
+                f"protocol: rank = {self.rank}", expected=f"at most {WIDEST}, the width of what is updated",
+                causes=("the rank of a larger model",), fix=f"rank = {Protocol.rank}, the default",
+            )  # fmt: skip
         for name in ("weight", "tau", "head_rate", "encoder_rate"):
             value = getattr(self, name)
-            valid = isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value) and value >= 0
+            valid = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max
             if not valid or (name == "tau" and value == 0):
                 raise InputError(
                     f"protocol: {name} = {value!r}",
