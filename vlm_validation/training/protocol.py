@@ -67,7 +67,7 @@ class Protocol:
             if (value := getattr(self, name)) not in known:
                 raise unknown_name(f"protocol: {name} = {value!r}", value, known, fix=f'{name} = "{known[0]}", say')
         for name, least in (("epochs", 1), ("batch", 0), ("rank", 1)):
-            value: Any = getattr(self, name)
+            value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least or (name, value) == ("batch", 1):
                 raise InputError(
                     f"protocol: {name} = {value!r}", expected=f"a whole number, at least {least}",
