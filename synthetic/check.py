@@ -77,8 +77,8 @@ class NumericCheck:
 def assumptions_hold(claim: Claim, values: Mapping[str, Any], ops: Any) -> bool:
     """Whether a model satisfies every assumption that can be evaluated.
 
-    What exact enclosures do not decide are two sides that meet, as good as always (0 as the difference of two equal logarithms): there
-    ``<=`` holds, and ``<`` does not.
+    What is within the error of exact enclosures are two sides that meet, as good as always (0 as the difference of two equal logarithms):
+    there ``<=`` holds, and ``<`` does not.  Nothing holds that is undecided.
     """
     strict = {a.name for a in claim.statement.assumptions if any(r.op == "<" for r in a.relations)}
     judged = judge_assumptions(claim, values, ops)
@@ -101,7 +101,7 @@ def exact_models(
             found = judge(relation, values, ops)
             if found.status == "violated":
                 return used, undecided, Witness(relation.name, inputs, found)
-            undecided += found.status == "within error"
+            undecided += found.status in ("within error", "undecided")
     return used, undecided, None
 
 
@@ -119,7 +119,7 @@ def tightness(claim: Claim) -> tuple[tuple[str, float, bool, bool], ...]:
         for relation in relation_of(claim, instance):
             found, tighter = judge(relation, values, ops), judge(tightened(relation), values, ops)
             ratio = found.lhs / found.rhs if found.rhs else (1.0 if found.slack == 0 else float("nan"))
-            holds = allowed and found.status != "violated"
+            holds = allowed and found.status in ("holds", "within error")
             out.append((f"{relation.name}: {instance.note}", ratio, holds, tighter.status == "violated"))
     return tuple(out)
 

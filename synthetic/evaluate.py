@@ -1,7 +1,15 @@
 """Evaluate a claim's statement in any arithmetic: the only way a formula becomes numbers.
 
-`sides` walks the sympy expression of a relation; `judge` compares the two sides and says ``holds``,
-``violated`` or, where an error bound covers the difference, ``within error``.
+`sides` walks the sympy expression of a relation; `judge` compares the two sides and says one of
+
+* ``violated``: the error bound excludes the relation;
+* ``holds``: an inequality that the error bound leaves no doubt of, an equation whose sides agree as far as they are known,
+  at least to half of the digits of the arithmetic;
+* ``within error``: the sides of an inequality agree so far, and which one is larger is not known;
+* ``undecided``: less than half of the digits are known, or no number is, and nothing is violated.
+
+An enclosure of the difference that contains 0 says the less the wider it is.  Half of the digits (`Bounded.half`,
+`Exact.half`) is where more of them have been lost than compared.
 """
 
 from __future__ import annotations
@@ -20,9 +28,9 @@ from sympy.matrices.expressions import Identity, Inverse, MatAdd, MatMul, MatPow
 
 from ..theory.claim import Claim
 from ..theory.language import Inner, Relation
-from .arithmetic import Ball, Enclosure, ball, lower_end, upper_end
+from .arithmetic import NORMAL, Ball, Enclosure, ball, lower_end, upper_end
 
-Status = Literal["holds", "violated", "within error"]
+Status = Literal["holds", "violated", "within error", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class Judgement:
         error: bound of the error of `slack`; 0 in exact arithmetic.
         lhs, rhs: the sides where they are scalars, else nan.
         index: of the worst model in a batch.
+        size: what `error` is to be compared with: the largest modulus of an entry of the sides, at least 1 where one of them is zero.
     """
 
     relation: str
@@ -46,6 +55,7 @@ class Judgement:
     lhs: float
     rhs: float
     index: int = 0
+    size: float = math.nan
 
 
 class Remembered(dict[str, Any]):
@@ -241,23 +251,43 @@ def judge(relation: Relation, values: Mapping[str, Any], ops: Any, among: torch.
     if ops.exact:
         return judge_exact(relation, lhs, rhs, ops)
     mid, err = slacks(relation, lhs, rhs, ops)
+    size = extent(relation, lhs, rhs).expand_as(mid)
     if among is None or mid.numel() != among.numel():  # a single value does not depend on the model
         among = torch.ones_like(mid, dtype=torch.bool)
     high = mid + err
     known = high.isfinite()
     violated = among & known & ((high <= 0) if relation.op == "<" else (high < 0))
-    surely = known if relation.op == "==" else known & ((mid - err > 0) if relation.op == "<" else (mid - err >= 0))
-    undecided = among & ~surely
+    # below the smallest normal number, roundings are as large as they are, whatever the sides
+    compared = known & (err <= ops.half * size.clamp_min(NORMAL))
+    surely = compared if relation.op == "==" else known & ((mid - err > 0) if relation.op == "<" else (mid - err >= 0))
+    undecided, near = among & ~surely & ~compared, among & ~surely & compared
     if bool(violated.any()):
         status: Status = "violated"
         k = int(torch.where(violated, high, torch.inf).argmin())
     else:
-        status = "within error" if bool(undecided.any()) else "holds"
-        of_these = undecided if status == "within error" else among
+        status, of_these = (
+            ("undecided", undecided)
+            if bool(undecided.any())
+            else ("within error", near)
+            if bool(near.any())
+            else ("holds", among)
+        )
         # not a number decides nothing, and nothing is worse among what is undecided
         k = int(torch.where(of_these, torch.where(known, mid, -torch.inf), torch.inf).argmin())
     slack, error = (float(mid[k]), float(err[k])) if bool(known[k]) else (float("nan"), float("inf"))
-    return Judgement(relation.name, status, slack, error, scalar(lhs, k), scalar(rhs, k), k)
+    return Judgement(relation.name, status, slack, error, scalar(lhs, k), scalar(rhs, k), k, float(size[k]))
+
+
+def extent(relation: Relation, lhs: Any, rhs: Any) -> torch.Tensor:
+    """Largest modulus of an entry of the sides, of every model of a batch.
+
+    A side that is zero has no size, and rounding leaves of the other one what is as large as itself: such a relation is measured in units
+    of the inputs, which are of order one.
+    """
+    mids = [x.mid if isinstance(x, Ball) else x for x in map(as_array, (lhs, rhs))]
+    left, right = ((x.abs().amax((-2, -1)) if x.ndim >= 2 else x.abs()).reshape(-1) for x in mids)
+    size = torch.maximum(left, right)
+    return size.clamp_min(1.0) if has_zero_side(relation) else size
 
 
 def slacks(relation: Relation, lhs: Any, rhs: Any, ops: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -301,21 +331,20 @@ def judge_exact(relation: Relation, lhs: Any, rhs: Any, ops: Any) -> Judgement:
         slack = float(np.linalg.eigvalsh((approx + approx.T) / 2)[0])
         return Judgement(relation.name, "holds" if good else "violated", slack, 0.0, np.nan, np.nan)
     width = max((float(e.hi - e.lo) for e in entries if isinstance(e, Enclosure)), default=0.0)
+    size = max(abs(float(e)) for x in (lhs, rhs) for e in (x.reshape(-1) if isinstance(x, np.ndarray) else [x]))
+    compared = width <= ops.half * max(size, 1.0)  # an enclosure is as wide as it is, whatever its middle
     if relation.op == "==":
         worst = max(entries, key=lambda v: abs(float(v)))
         bad = any(lower_end(v) > 0 or upper_end(v) < 0 for v in entries)
         slack = -abs(float(worst))
-        status: Status = "violated" if bad else "holds"
+        good = compared
     else:
         worst = min(entries, key=float)
         slack = float(worst)
-        if any(upper_end(v) < 0 or (relation.op == "<" and upper_end(v) <= 0) for v in entries):
-            status = "violated"
-        elif all(lower_end(v) > 0 or (relation.op == "<=" and lower_end(v) >= 0) for v in entries):
-            status = "holds"
-        else:
-            status = "within error"
-    return Judgement(relation.name, status, slack, width, scalar(lhs, 0), scalar(rhs, 0))
+        bad = any(upper_end(v) < 0 or (relation.op == "<" and upper_end(v) <= 0) for v in entries)
+        good = all(lower_end(v) > 0 or (relation.op == "<=" and lower_end(v) >= 0) for v in entries)
+    status: Status = "violated" if bad else "holds" if good else "within error" if compared else "undecided"
+    return Judgement(relation.name, status, slack, width, scalar(lhs, 0), scalar(rhs, 0), 0, size)
 
 
 def scalar(x: Any, k: int) -> float:
@@ -364,12 +393,12 @@ def judge_assumptions(claim: Claim, values: Mapping[str, Any], ops: Any) -> dict
 
 
 def rank(found: Judgement) -> tuple[int, float]:
-    """The worse, the less: what is violated, what is undecided, what holds (a strict relation is violated at slack 0); then by slack.
+    """The worse, the less: violated, undecided, within error, holding (a strict relation is violated at slack 0); then by slack.
 
     A slack that is not a number comes first among what is undecided, so that no later number replaces it.
     """
     slack = found.slack if found.slack == found.slack else -math.inf
-    return ("violated", "within error", "holds").index(found.status), slack
+    return ("violated", "undecided", "within error", "holds").index(found.status), slack
 
 
 def tightened(relation: Relation, by: Fraction = Fraction(1, 100)) -> Relation:

@@ -19,6 +19,7 @@ class Measurement:
     Args:
         instances: how many (environment, pair, triple, ...) the claim was evaluated on.
         violations: those on which a relation fails beyond its proven float64 error bound.
+        undecided: those on which none fails, and of one too little is known (`crossmodal.synthetic.evaluate`).
         worst: relation -> (label, judgement), the worst (`rank`).
         assumptions: assumption -> (label, by how much it is violated), only those violated beyond rounding.
         note: why nothing was measured, or "".
@@ -30,24 +31,26 @@ class Measurement:
     worst: dict[str, tuple[str, Judgement]] = field(default_factory=dict)
     assumptions: dict[str, tuple[str, float]] = field(default_factory=dict)
     note: str = ""
+    undecided: int = 0
 
     @property
     def summary(self) -> str:
         """One cell of the dashboard."""
         if not self.instances:
             return f"not measured: {self.note}"
-        at, worst = min(self.worst.values(), key=lambda item: rank(item[1]))
+        name, (at, worst) = min(self.worst.items(), key=lambda item: rank(item[1][1]))
         broken = ""
         if self.assumptions:
-            name, (_, amount) = max(self.assumptions.items(), key=lambda item: item[1][1])
-            broken = f"'{name}' violated by {amount:.1e}"
+            assumption, (_, amount) = max(self.assumptions.items(), key=lambda item: item[1][1])
+            broken = f"'{assumption}' violated by {amount:.1e}"
         if self.violations and broken:
             return f"{broken}, misses by {-worst.slack:.1e} on {self.violations} of {self.instances}"
         text = f"holds on {self.instances}"
         if self.violations:
             text = f"FAILS on {self.violations} of {self.instances}, by {-worst.slack:.1e}"
-        elif worst.slack != worst.slack:
-            text = f"undecided: no number on {at}"
+        elif self.undecided:
+            known = "no number" if worst.slack != worst.slack else f"{worst.size:.1e} +- {worst.error:.1e}"
+            text = f"undecided on {self.undecided} of {self.instances}: '{name}' on {at}, {known}"
         elif any(j.slack > j.error for _, j in self.worst.values()):
             slack = min(j.slack for _, j in self.worst.values() if j.slack > j.error)
             text += f", least slack {slack:.2g}"
@@ -59,6 +62,7 @@ class Measurement:
         return {
             "instances": self.instances,
             "violations": self.violations,
+            "undecided": self.undecided,
             "worst": {k: {"at": label, **asdict(j)} for k, (label, j) in self.worst.items()},
             "assumptions_violated": {k: {"at": label, "by": by} for k, (label, by) in self.assumptions.items()},
             "note": self.note,
@@ -76,21 +80,22 @@ def measure(claim: Claim, features: Features) -> Measurement:
     if claim.on_features is None:
         return Measurement(claim.id, 0, 0, note=claim.features_note)
     ops = Bounded()
-    instances = violations = 0
+    instances = violations = undecided = 0
     worst: dict[str, tuple[str, Judgement]] = {}
     broken: dict[str, tuple[str, float]] = {}
     for label, inputs in claim.on_features(FeaturesView(features)):
         values = bound_values(claim, inputs, ops)
         instances += 1
-        failed = False
+        said = set()
         for relation in claim.statement.relations:
             found = judge(relation, values, ops)
-            failed = failed or found.status == "violated"
+            said.add(found.status)
             if relation.name not in worst or rank(found) < rank(worst[relation.name][1]):
                 worst[relation.name] = (label, found)
-        violations += failed
+        violations += "violated" in said
+        undecided += "undecided" in said and "violated" not in said
         for name, found in judge_assumptions(claim, values, ops).items():
             if found.status == "violated" and (name not in broken or -found.slack > broken[name][1]):
                 broken[name] = (label, -found.slack)
     note = "" if instances else "no instance in these features satisfies its shape"
-    return Measurement(claim.id, instances, violations, worst, broken, note)
+    return Measurement(claim.id, instances, violations, worst, broken, note, undecided)

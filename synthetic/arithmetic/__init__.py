@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any, cast
 
 from ...kernels import first_use  # noqa: F401
-from .bounded import Ball, Bounded, U, at_least_matrix, ball, up
+from .bounded import NORMAL, Ball, Bounded, U, at_least_matrix, ball, up
 from .enclosures import Enclosure, lower_end, root, transcendental, upper_end
 from .exact import Exact
 from .plain import Plain
@@ -28,6 +28,6 @@ def arithmetic(name: str) -> Any:
 
 
 __all__ = [
-    "Ball", "Bounded", "Enclosure", "Exact", "Plain", "U", "arithmetic", "at_least_matrix", "ball", "lower_end", "root",
+    "NORMAL", "Ball", "Bounded", "Enclosure", "Exact", "Plain", "U", "arithmetic", "at_least_matrix", "ball", "lower_end", "root",
     "transcendental", "up", "upper_end",
 ]  # fmt: skip

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from .enclosures import Enclosure, larger, root, step, transcendental
+from .enclosures import DIGITS, Enclosure, larger, root, step, transcendental
 
 
 class Exact:
     """Rational arithmetic on numpy object arrays; one model at a time."""
 
     exact = True
+    half = 10.0 ** -(DIGITS // 2)  # what is known so far of the unit is known to half of an enclosure's digits
 
     def array(self, rows: Any) -> Any:
         """Nested lists of integers, fractions or strings such as '3/5'; a plain number becomes 1 x 1."""

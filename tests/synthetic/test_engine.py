@@ -213,7 +213,7 @@ def test_a_sweep_says_so_when_a_model_is_no_number() -> None:
     """Whatever the number of models that hold."""
     found = sweep(unknown_at_an_end(registry.get("C2")), 4000, seed=2, batch=500)
     judgement = found.worst["zero"]
-    assert judgement.status == "within error"
+    assert judgement.status == "undecided"
     assert math.isnan(judgement.slack)
     assert found.within == 4000
     assert sweep(registry.get("C2"), 4000, seed=2, batch=500).worst["zero"].status == "holds"
@@ -222,8 +222,8 @@ def test_a_sweep_says_so_when_a_model_is_no_number() -> None:
 @pytest.mark.parametrize("turned", [False, True])
 def test_what_is_undecided_in_one_batch_is_not_hidden_by_another(turned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     nan = float("nan")
-    judged = [Judgement("r", "holds", -1e-20, 1e-18, 0, 0), Judgement("r", "within error", nan, torch.inf, nan, nan),
-              Judgement("r", "within error", -1e-3, 1.0, 0, 0)]  # fmt: skip
+    judged = [Judgement("r", "holds", -1e-20, 1e-18, 0, 0), Judgement("r", "undecided", nan, torch.inf, nan, nan),
+              Judgement("r", "undecided", -1e-3, 1.0, 0, 0)]  # fmt: skip
     batches = [Batch(1, 1, (j,), 0, None) for j in (judged[::-1] if turned else judged)]
     monkeypatch.setattr(check, "one_batch", lambda claim, checked, light, seed, index, size, fixed: batches[index])
     assert math.isnan(sweep(registry.get("C2"), 3, batch=1).worst["r"].slack)

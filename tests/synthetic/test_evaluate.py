@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
 import sympy
 import torch
-from crossmodal.synthetic.arithmetic import Ball, arithmetic
+from crossmodal.synthetic.arithmetic import Ball, Enclosure, arithmetic
 from crossmodal.synthetic.evaluate import (
     Judgement,
     Status,
@@ -39,19 +40,22 @@ def batch(mid: list[float], err: list[float]) -> dict[str, Any]:
 CASES: list[tuple[Relation, list[float], list[float], Status, int]] = [
     (Relation("r", 0, "<=", x), [NAN, -1], [0, 0], "violated", 1),
     (Relation("r", 0, "<=", x), [1, -1, -2], [NAN, 0.5, 1.5], "violated", 1),  # the surest
-    (Relation("r", 0, "<=", x), [1, NAN, 2], [0, 0, 0], "within error", 1),
-    (Relation("r", 0, "<=", x), [1, 2, -1], [0, INF, 3], "within error", 1),  # whatever a radius without end covers
-    (Relation("r", 0, "<=", x), [1, 2], [0, 5], "within error", 1),
-    (Relation("r", 0, "<=", x), [3, 2, 1], [4, 3, 0], "within error", 1),
+    (Relation("r", 0, "<=", x), [1, NAN, 2], [0, 0, 0], "undecided", 1),
+    (Relation("r", 0, "<=", x), [1, 2, -1], [0, INF, 3], "undecided", 1),  # whatever a radius without end covers
+    (Relation("r", 0, "<=", x), [1, 2], [0, 5], "undecided", 1),
+    (Relation("r", 0, "<=", x), [3, 2, 1], [4, 3, 0], "undecided", 1),
+    (Relation("r", 0, "<=", x), [1, -1e-9], [0, 2e-9], "within error", 1),  # the sides meet
+    (Relation("r", 0, "<=", x), [1, -1e-9, 1e-9], [0, 2e-9, 2e-8], "undecided", 2),
     (Relation("r", 0, "<=", x), [2, 1, 0.5], [0, 0, 0.4], "holds", 2),
-    (Relation("r", 0, "<=", x), [INF, 1], [0, 0], "within error", 0),
+    (Relation("r", 0, "<=", x), [INF, 1], [0, 0], "undecided", 0),
     (Relation("r", 0, "<", x), [1, 0], [0, 0], "within error", 1),  # a radius is never quite 0
     (Relation("r", 0, "<", x), [1, -1], [0, 0], "violated", 1),
     (Relation("r", 0, "<", x), [1, 0.5], [0, 0.4], "holds", 1),
     (Relation("r", x, "==", 0), [1e-9, 0], [1e-8, 0], "holds", 0),
+    (Relation("r", x, "==", 0), [1e-9, 0], [2e-8, 0], "undecided", 0),  # 2^-26 = 1.49e-8
     (Relation("r", x, "==", 0), [1e-9, 0, 1e-12], [1e-8, 0, 1e-13], "violated", 2),
-    (Relation("r", x, "==", 0), [0, 0], [0, INF], "within error", 1),
-    (Relation("r", x, "==", 0), [0, NAN], [0, 0], "within error", 1),
+    (Relation("r", x, "==", 0), [0, 0], [0, INF], "undecided", 1),
+    (Relation("r", x, "==", 0), [0, NAN], [0, 0], "undecided", 1),
 ]
 
 
@@ -64,7 +68,7 @@ def test_a_strict_relation_whose_radius_just_reaches_zero_is_in_doubt() -> None:
             relation = Relation("r", 0, op, x)
             mid, err = slacks(relation, *sides(relation, values, bounded), bounded)
             ends[float(mid - err), op] = judge(relation, values, bounded).status
-    assert ends[0.0, "<"] == "within error"
+    assert ends[0.0, "<"] == "undecided"
     assert ends[0.0, "<="] == "holds"
     assert all((status == "holds") == (low > 0) for (low, op), status in ends.items() if op == "<")
 
@@ -79,7 +83,7 @@ def test_a_strict_relation_that_at_best_reaches_zero_is_violated() -> None:
             mid, err = slacks(relation, *sides(relation, values, bounded), bounded)
             ends[float(mid + err), op] = judge(relation, values, bounded).status
     assert ends[0.0, "<"] == "violated"
-    assert ends[0.0, "<="] == "within error"
+    assert ends[0.0, "<="] == "undecided"
 
 
 @pytest.mark.parametrize(("relation", "mid", "err", "status", "index"), CASES)
@@ -97,20 +101,50 @@ def test_the_worst_model_counts(
     assert min(map(rank, alone))[0] == rank(found)[0]  # the batch says what is said of its worst model
 
 
+# an equation between sides of that size, known up to that error (the difference up to twice of it)
+SIZES: list[tuple[Any, list[float], list[float], Status, float]] = [
+    (x, [100, 0], [5e-7, 0], "holds", 100),
+    (x, [0, 100], [0, 1e-6], "undecided", 100),
+    (x, [1, 1e-5], [0, 1e-9], "undecided", 1e-5),  # small sides are compared with themselves
+    (x**64, [1e-300], [0], "holds", 0),  # below the smallest normal number there are no digits to lose
+    (x, [INF, 1], [0, 0], "undecided", INF),
+]
+
+
+@pytest.mark.parametrize(("side", "mid", "err", "status", "size"), SIZES)
+def test_an_equation_is_compared_with_its_own_sides(
+    side: Any, mid: list[float], err: list[float], status: Status, size: float
+) -> None:
+    found = judge(Relation("r", side, "==", side), batch(mid, err), bounded)
+    assert found.status == status
+    assert found.size == size or status == "holds"
+
+
+@pytest.mark.parametrize(("width", "status"), [("1e-37", "holds"), ("1e-35", "undecided")])
+def test_an_exact_enclosure_counts_by_its_width(width: str, status: Status) -> None:
+    exact, half = arithmetic("exact"), Fraction(width) / 2
+    values = {"x": exact.array([[Enclosure(-half, half)]])}
+    assert judge(Relation("r", x, "==", 0), values, exact).status == status
+    assert judge(Relation("r", x, "<=", 0), values, exact).status == {"holds": "within error"}.get(status, status)
+    assert judge(Relation("r", 2 * x, "==", x), {"x": exact.array([[1000]])}, exact).status == "violated"
+    near = {"x": exact.array([[Enclosure(1000 - half, 1000 + half)]])}
+    assert judge(Relation("r", x, "==", 1000), near, exact).status == "holds"  # three digits more
+
+
 def test_only_admitted_models_count() -> None:
     values = batch([NAN, -1, 2, 3], [0, 0, 5, 0])
     for mask, status, index in (
         ([0, 0, 0, 1], "holds", 3),
-        ([0, 0, 1, 1], "within error", 2),
-        ([1, 0, 0, 1], "within error", 0),
+        ([0, 0, 1, 1], "undecided", 2),
+        ([1, 0, 0, 1], "undecided", 0),
     ):
         found = judge(Relation("r", 0, "<=", x), values, bounded, torch.tensor(mask, dtype=torch.bool))
         assert (found.status, found.index) == (status, index)
 
 
 def test_order_of_judgements() -> None:
-    """Violated, not a number, undecided, holding, each by slack; nothing that comes after replaces what is not a number."""
-    worst_first = [("violated", -2.0), ("violated", 0.0), ("within error", NAN), ("within error", -1.0), ("within error", 1.0), ("holds", -3.0), ("holds", 0.0)]  # fmt: skip
+    """Violated, not a number, undecided, within error, holding, each by slack; nothing that comes after replaces what is not a number."""
+    worst_first = [("violated", -2.0), ("violated", 0.0), ("undecided", NAN), ("undecided", -1.0), ("undecided", 1.0), ("within error", -4.0), ("holds", -3.0), ("holds", 0.0)]  # fmt: skip
     ranks = [rank(Judgement("r", status, slack, 0.0, 0.0, 0.0)) for status, slack in worst_first]  # type: ignore[arg-type]
     assert ranks == sorted(ranks)
     assert len(set(ranks)) == len(ranks)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy
+import torch
 from crossmodal.theory import registry
 from crossmodal.theory.claim import Claim
 from crossmodal.theory.language import Relation
@@ -21,6 +22,7 @@ from crossmodal.vlm_validation.generated import generated_features
 from crossmodal.vlm_validation.measure import measure
 from crossmodal.vlm_validation.view import FeaturesView
 
+JOINT = sympy.Symbol("J", real=True)
 LOOSE = Relation("loose", 0, "<=", sympy.Symbol("p", real=True))
 WHERE = {"a square": "square", "a huge one": "huge", "the usual": ""}
 
@@ -48,8 +50,8 @@ def test_an_instance_without_a_number_is_said(names: list[str], features: Featur
     assert at == "a huge one"
     assert math.isnan(judgement.slack)
     assert (found.instances, found.violations) == (len(names), 0)
-    assert found.summary == "undecided: no number on a huge one"
-    assert json.loads(json.dumps(found.to_json()))["worst"]["zero"]["status"] == "within error"
+    assert found.summary == f"undecided on 1 of {len(names)}: 'zero' on a huge one, no number"
+    assert json.loads(json.dumps(found.to_json()))["worst"]["zero"]["status"] == "undecided"
 
 
 @pytest.mark.parametrize("names", [["a huge one", "a square"], ["a square", "a huge one"]])
@@ -66,7 +68,10 @@ def test_what_another_relation_says_hides_it_neither(turned: bool, features: Fea
     claim = claim_on(["the usual", "a huge one"])
     relations = (*claim.statement.relations, LOOSE)
     statement = replace(claim.statement, relations=relations[::-1] if turned else relations)
-    assert measure(replace(claim, statement=statement), features).summary == "undecided: no number on a huge one"
+    assert (
+        measure(replace(claim, statement=statement), features).summary
+        == "undecided on 1 of 2: 'zero' on a huge one, no number"
+    )
 
 
 def test_what_holds_holds(features: Features) -> None:
@@ -74,6 +79,25 @@ def test_what_holds_holds(features: Features) -> None:
     assert measure(claim, features).summary == "holds on 2"
     loose = replace(claim, statement=replace(claim.statement, relations=(LOOSE,)))
     assert measure(loose, features).summary == "holds on 2, least slack 0.5"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"), [(1e-8, "holds on 2"), (2e-8, "undecided on 2 of 2: 'zero' on the usual, 1.0e+00 +- 2.0e-08")]
+)
+def test_an_equation_known_to_few_digits_is_not_said_to_hold(error: float, says: str, features: Features) -> None:
+    """Nor an inequality: its enclosure contains 0 because it is wide."""
+    claim = claim_on(["the usual", "the usual"])
+
+    def bind(inputs: Mapping[str, Any], ops: Any) -> Mapping[str, Any]:
+        wide = ops.wrap(torch.zeros(1, 1, dtype=torch.float64), torch.full((1, 1), error, dtype=torch.float64))
+        return {**claim.bind(inputs, ops), "J": wide}
+
+    for relation in (Relation("zero", JOINT, "==", 0), Relation("zero", JOINT, "<=", 0)):
+        one = replace(claim, bind=bind, statement=replace(claim.statement, relations=(relation,), assumptions=()))
+        found = measure(one, features)
+        assert found.summary == says
+        assert found.undecided == (2 if says.startswith("undecided") else 0)
+        assert found.violations == 0
 
 
 def test_the_rule_is_measured_in_both_directions() -> None:
