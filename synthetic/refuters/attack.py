@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import Any, Literal
 
@@ -18,6 +18,12 @@ from .solver import SOLVERS, Solver
 
 LENGTHS = (1, 2)  # of sums of any length
 GROWING = ((1, 1), (1, 2), (2, 1), (2, 2), (2, 3))  # size of every dimension, steps of a matrix recursion
+BLOCKS = (
+    ((2,), 2, 1),
+    ((1, 2), 2, 2),
+    ((2, 1), 2, 2),
+    ((2, 2), 3, 2),
+)  # the same with blocks of several rows: their rows first
 FIXED = ((1, 0), (2, 0))
 MOST_VECTORS = 8  # for an encoding by inner products: 2^8 - 1 minors
 FIRST_SHARE = 0.25  # seconds a case in the first round
@@ -204,9 +210,12 @@ def variants_of(claim: Claim) -> dict[str, list[Case]]:
 def sized(problem: Problem | MatrixProblem, whole: bool) -> list[Case]:
     """A problem at the sizes to be tried: small ones for a witness, the largest alone where none should exist."""
     if isinstance(problem, MatrixProblem):
-        grows = any(isinstance(r, BlockRecursion) for r in problem.statement.recursions.values())
-        whole_size = (2, 2) if grows else FIXED[-1]
-        return [(problem, k, n) for k, n in ((whole_size,) if whole else GROWING if grows else FIXED)]
+        grows = [r for r in problem.statement.recursions.values() if isinstance(r, BlockRecursion)]
+        several = BLOCKS if any(r.by != "1" for r in grows) else ()
+        if whole:
+            return [(problem, 2, 2 if grows else 0), *((replace(problem, heights=h), k, n) for h, k, n in several[1:2])]
+        plain: list[Case] = [(problem, k, n) for k, n in (GROWING if grows else FIXED)]
+        return plain + [(replace(problem, heights=h), k, n) for h, k, n in several]
     lengths = LENGTHS if problem.recursions else (0,)
     dimensions = [k for k in DIMENSIONS if k <= max(len(problem.vectors), 1)]
     if whole:

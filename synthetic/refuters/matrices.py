@@ -87,11 +87,13 @@ class MatrixProblem:
         statement: whose assumptions and recursions hold.
         relation: to be refuted.
         dropped: name of an assumption, or "".
+        heights: rows of the blocks that steps bring, in turn; the first of them for all, where all blocks are of one size.
     """
 
     statement: Any
     relation: Relation
     dropped: str = ""
+    heights: tuple[int, ...] = (1,)
 
     @property
     def goal_name(self) -> str:
@@ -251,7 +253,7 @@ class Model:
             expr = sympy.sympify(expr)
             outside |= {s for s in expr.atoms(MatrixSymbol) | expr.free_symbols if str(s) not in own}
         sizes = {s for m in r.grow for s in m.shape} | {s for f in r.fresh for s in getattr(f, "shape", ())}
-        by = 1
+        heights = self.problem.heights
         for symbol in sorted(
             outside - sizes - {s for m in outside if isinstance(m, MatrixSymbol) for s in m.shape}, key=str
         ):
@@ -261,6 +263,7 @@ class Model:
         for s, expr in r.start.items():
             state[str(s)] = self.of(expr, s, state)
         for step in range(self.steps):
+            by = 1 if r.by == "1" else heights[step % len(heights) if r.any_size else 0]
             if r.by != "1":
                 self.lengths[r.by] = by
             here = {**state, **{str(s): self.fresh(s, f"{s}#{label}{step}") for s in r.fresh}}

@@ -18,10 +18,10 @@ from crossmodal.synthetic.refuters.encoding import GRAM
 from crossmodal.synthetic.refuters.matrices import MatrixProblem, matrix_variants
 from crossmodal.theory import registry
 from crossmodal.theory.certify import derive
-from crossmodal.theory.claim import Assumption
+from crossmodal.theory.claim import Assumption, Statement
 from crossmodal.theory.errors import InputError
-from crossmodal.theory.language import Relation
-from sympy import MatrixSymbol
+from crossmodal.theory.language import BlockRecursion, Relation
+from sympy import MatrixSymbol, Symbol, ZeroMatrix
 
 pytest.importorskip("z3")
 pytest.importorskip("cvc5")
@@ -175,6 +175,29 @@ def test_a_false_matrix_claim_is_refuted(worker: Worker) -> None:
     false_claim = replace(claim, statement=replace(claim.statement, relations=(wrong,)), derive=None)
     found = attack(false_claim, 5.0, ("z3",), worker, itself(variants_of(false_claim)))
     assert [(a.goal, a.outcome, a.confirmed) for a in found] == [("residuals", "refuted", True)]
+
+
+def test_blocks_of_several_rows_are_tried(worker: Worker) -> None:
+    """That the new blocks commute is true as long as all of them have one row."""
+    t, k = Symbol("T", integer=True, positive=True), Symbol("k", integer=True, positive=True)
+    (p, q), m = (MatrixSymbol(name, k, k) for name in "pq"), MatrixSymbol("M", t, t)
+    grow = {m: [[m, ZeroMatrix(t, k)], [ZeroMatrix(k, t), p * q - q * p]]}
+    learning = BlockRecursion(dim="T", by="k", any_size=True, fresh=(p, q), grow=grow)
+    statement = Statement(
+        text="", relations=(Relation("r", m, "==", ZeroMatrix(t, t)),), recursions={"learning": learning}
+    )
+    false_claim = replace(registry.get("T3.5"), statement=statement, derive=None, tight=())
+    found = attack(false_claim, 5.0, ("z3",), worker, itself(variants_of(false_claim)))
+    assert [(a.outcome, a.confirmed) for a in found] == [("refuted", True)]
+    sizes = {(c[0].heights, *c[1:]) for c in variants("T3.5")["without orthonormal"] if isinstance(c[0], MatrixProblem)}
+    assert {((1,), 2, 2), ((2,), 2, 1), ((1, 2), 2, 2)} <= sizes
+    one_size = replace(statement, recursions={"learning": replace(learning, any_size=False)})
+    one_row = [
+        MatrixProblem(one_size, statement.relations[0], heights=(1, 2)),
+        MatrixProblem(statement, statement.relations[0]),
+    ]
+    for problem_ in one_row:  # blocks of one size are all as the first
+        assert attempt("X", "the claim", [(problem_, 2, 2)], refuters.Solver("z3"), 20.0).outcome == "not refuted"
 
 
 def test_scores_may_be_rational_where_vectors_are_not(worker: Worker) -> None:
