@@ -239,7 +239,7 @@ def widened(context: Context, recursion: Mapping[str, Any]) -> Context:
     if any(not sizes.isdisjoint(sides) for sides in context.matrices.values()):
         raise Rejected(f"a step brings its own {', '.join(sorted(sizes))}, but a letter that outlives it has that side")
     matrices = {n: (r, c) for n, (r, c) in fresh.get("matrices", {}).items()}
-    return context.extended(fresh.get("scalars", ()), fresh.get("vectors", ()), **matrices)
+    return context.extended(many(fresh.get("scalars", ())), many(fresh.get("vectors", ())), **matrices)
 
 
 def put_given(inside: Scope, recursion: Mapping[str, Any]) -> None:

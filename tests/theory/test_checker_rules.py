@@ -233,6 +233,8 @@ BAD = {
     "a refutation of the wrong goal": changed(ROOT, "steps", 0, "fact", to=poly(">=0", x="1", y="-1")),
     "a fact used with a relation it lacks": changed(ROOT, "hypotheses", 0, "fact", "is", to="=0"),
     "a size of a step that is a sign": changed(ANY_SIZE["counted"], "recursions", "rows", "fresh", "sizes", to=["k", "@"]),
+    "fresh symbols that say more than their names": changed(GIVEN, "recursions", "sum", "fresh", "scalars", to={"a": "in [0, 1]"}),
+    "fresh symbols in one word": changed(GIVEN, "recursions", "sum", "fresh", "scalars", to="a"),
     "sizes of the steps of a sum": changed(SUM, "recursions", "sum", "fresh", "sizes", to=["k"]),
     "a hypothesis that is not used": changed(AMGM, "hypotheses", to=[{"name": "h", "text": "", "fact": poly(">=0", x="1")}]),
     "a goal that is assumed": changed(ROOT, "goals", to=[{"name": "sign", "fact": poly(">=0", y="1")}]),
