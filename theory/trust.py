@@ -53,7 +53,8 @@ TAYLOR_OF_SOFTMAX = Fact(
 )
 WISHART = Fact(
     "Wishart",
-    "for n x P Gaussian features, n < P - 1, the row-space projector is orthogonally invariant, E[Q] = (n/P) I, "
-    "E[(v'Qv)^2] = n(n+2)/(P(P+2)) for a unit v, and the trace of the expected inverse Gram matrix is n/(P - n - 1)",
+    "for n x P Gaussian features, n < P - 1, the row-space projector is orthogonally invariant, so E[Q] = (n/P) I and, for symmetric A, "
+    "E[QAQ] is a combination of A and tr(A) I; E[(v'Qv)^2] = n(n+2)/(P(P+2)) for a unit v, and the trace of the expected inverse Gram "
+    "matrix is n/(P - n - 1)",
     "Muirhead, Aspects of Multivariate Statistical Theory, ch. 3",
 )

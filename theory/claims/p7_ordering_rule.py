@@ -64,8 +64,8 @@ CLAIM = Claim(
     inputs=(Input("A", "unit_rows", "4", "d"),),
     bind=bind,
     witness=Instance(
-        {"A": unit([0, 0, 1], [0, 1, 0], [0, 0, 1], ["1/3", "2/3", "2/3"])},
-        "scores 0, 2/3 and 1: every cheapest order forgets at least 8/81, another one 52/729",
+        {"A": unit([0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 1, 0], ["1/2", "1/2", "1/2", "1/2"])},
+        "scores 0, 1/2 and 1: every cheapest order forgets at least 1/4, another one 5/32",
     ),
     tight_note="refuted; T3.9 shows that no constant bounds the loss",
     necessity_note="refuted with all assumptions in force",

@@ -1,4 +1,4 @@
-"""T3.5: after any sequence of environments the residuals are a function of the contribution scores alone."""
+"""T3.5: after any sequence of environments the residuals are a function of the contribution scores and of the initial residuals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATEMENT = Statement(
     text="Environments with orthonormal feature rows, of any number each (rank one: unit fused directions a_t), are fitted one after the other "
     "by least-norm steps from initial error e_0.  With A their rows in order, L the strictly lower (block) part of the "
     "Gram matrix G = A A' of contribution scores, the residuals on all of them after the last are "
-    "r = -L' (I + L)^{-1} A e_0: forgetting depends on the features through G and A e_0 only.",
+    "r = -L' (I + L)^{-1} A e_0: forgetting depends on the features through G and the initial residuals A e_0 only.",
     relations=(
         Relation("gram", G, "==", eye_t + L + L.T),
         Relation("inverse", M * (eye_t + L), "==", eye_t),
@@ -88,7 +88,7 @@ def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
 
 CLAIM = Claim(
     id="T3.5",
-    title="Forgetting of any sequence from the scores alone",
+    title="Forgetting of any sequence from scores and initial residuals",
     family="forgetting and order",
     source="new; the sequence of projections is that of Evron et al., COLT 2022",
     paper="Forgetting and environment order are governed by the contributions.",

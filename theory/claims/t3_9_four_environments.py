@@ -54,7 +54,7 @@ STATEMENT = Statement(
     text="Environments 2 and 3 share a direction with score eps in (0, 1/2] to 4 and none to 1; 1 and 4 have score delta > 0.  The least cumulative "
     "contribution is eps, attained by the orders 2,1,3,4 and 4,2,1,3 (and with 2, 3 exchanged or reversed) only.  Each of them forgets at "
     "least eps^2 - eps^4, while 2,4,1,3 forgets at most 2 eps^4 once delta <= eps^2.  So the paper's rule is false for T = 4, and "
-    "F(rule)/F(best) exceeds (1 - eps^2)/(2 eps^2): no constant bounds it.  A condition under which the rule holds: two disjoint pairs "
+    "F(rule)/F(best) is at least (1 - eps^2)/(2 eps^2): no constant bounds it.  A condition under which the rule holds: two disjoint pairs "
     "have score beta, all other scores are alpha, and 0 <= beta <= alpha; then 1,2,3,4, which goes through both pairs, is cheapest and forgets least "
     "(all orders are one of the three below, up to the symmetries of these scores).  If instead beta > alpha > 0, the cheapest order is 1,3,2,4, and "
     "1,3,4,2 forgets less exactly if 4 beta < 1 + 2 alpha^2 + beta^2, so for all small scores of this kind.",
@@ -287,8 +287,9 @@ CLAIM = Claim(
     },
     on_features=on_features,
     notes=(
-        "The simplest counterexample found has scores 0, 2/3 and 1 only: directions e_3, e_3, e_2, (1, 2, 2)/3; the rule forgets 8/81 or "
-        "4/27, the best order 52/729 (a search over all nonnegative rational directions with denominators 1, 3, 5, 7 in three dimensions).",
+        "The simplest counterexample found has scores 0, 1/2 and 1 only: directions e_3, e_3, e_2, (1, 1, 1, 1)/2; the rule forgets 1/4 or 3/8, the "
+        "best order 5/32.  In three dimensions: e_3, e_3, e_2, (1, 2, 2)/3, where the rule forgets 8/81 or 4/27, the best order 52/729 (a search over "
+        "all nonnegative rational directions with denominators 1, 3, 5, 7).",
         "It does not need equal or orthogonal environments: for directions e_3, (0, 3, 4)/5, (3, 4, 0)/5, (2, 1, 2)/3 the rule, whose order is unique up "
         "to reversal, forgets at least 4260608/10546875 and the best order 97791296/791015625, 3.27 times less.",
         "The rule holds for T = 3 (T3.8), and its regret is never more than the quartic term of T3.7.",
