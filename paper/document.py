@@ -26,7 +26,7 @@ from ..theory.claim import Claim
 from ..theory.errors import not_installed
 from . import verdicts
 from .build import Built
-from .mathml import fact_latex, prose, readable, to_mathml
+from .mathml import fact_latex, marked, prose, readable, shortened, to_mathml
 from .results import provenance, quoted
 from .tabular import BuiltTable
 
@@ -139,11 +139,13 @@ def environment(*, html_page: bool) -> Any:
         raise not_installed("jinja2", "paper") from None
     loader = jinja2.FileSystemLoader(TEMPLATES)
     strict = jinja2.StrictUndefined
-    shared = {"recursions_of": recursions_of, "relations_of": relations_of}
+    shared = {"recursions_of": recursions_of, "relations_of": relations_of, "shortened": shortened}
     if html_page:
         out = jinja2.Environment(loader=loader, autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True)
         page_filters: dict[str, Callable[[Any], Any]] = {
+            "alt": alt,
             "block": lambda latex: Markup(to_mathml(latex, display=True)),
+            "inline": lambda latex: Markup(to_mathml(latex)),
             "caption": lambda built: Markup(caption_html(built)),
             "image": image,
             "prose": lambda text: Markup(prose(text)),
@@ -156,13 +158,25 @@ def environment(*, html_page: bool) -> Any:
         variable_start_string="<<", variable_end_string=">>", comment_start_string="<#", comment_end_string="#>",
     )  # fmt: skip
     out.globals |= shared
-    out.filters |= {"tex": tex, "caption": lambda built: tex(built.caption, formulas=True), "readable": readable}
+    filters: dict[str, Callable[[Any], Any]] = {
+        "tex": tex,
+        "caption": lambda built: tex(built.caption, formulas=True),
+        "prose": prose_tex,
+        "readable": readable,
+        "widths": widths,
+    }
+    out.filters |= filters
     return out
 
 
 def image(built: Built) -> str:
     """A figure as a URI that holds the whole picture."""
     return "data:image/svg+xml;base64," + base64.b64encode(built.images["svg"]).decode()
+
+
+def alt(caption: str) -> str:
+    """What a figure shows, for those who do not see it: the caption's first sentence, its formulas in plain characters."""
+    return re.split(r"\.(?=\s)", caption)[0].replace("$", "").replace("\\", "").strip()
 
 
 def caption_html(built: Built | BuiltTable) -> str:
@@ -185,16 +199,55 @@ def caption_html(built: Built | BuiltTable) -> str:
 # -- LaTeX -----------------------------------------------------------------------------------------------------
 
 _TEX = {
-    "\\": r"\textbackslash{}", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "^": r"\^{}", "~": r"\~{}", "{": r"\{",
-    "}": r"\}", "$": r"\$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"\(\pm\)", "λ": r"\(\lambda\)",
-    "μ": r"\(\mu\)", "≤": r"\(\le\)", "…": r"\ldots{}",
+    "\\": r"\textbackslash{}", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+    "{": r"\{", "}": r"\}", "$": r"\$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}", "…": r"\ldots{}", "’": "'", "–": r"\textendash{}", "‘": "`", "“": "``", "”": "''", "\u2009": r"\,",
+    **{sign: rf"\ensuremath{{\{name}}}" for sign, name in {
+        "±": "pm", "×": "times", "·": "cdot", "≤": "le", "≥": "ge", "≠": "ne", "→": "to", "⇔": "Leftrightarrow", "⊗": "otimes",
+        "⟨": "langle", "⟩": "rangle", "√": "surd", "∞": "infty", "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta",
+        "ε": "epsilon", "η": "eta", "θ": "theta", "λ": "lambda", "μ": "mu", "ν": "nu", "π": "pi", "ρ": "rho", "σ": "sigma",
+        "τ": "tau", "φ": "phi", "Δ": "Delta", "Σ": "Sigma", "‖": "Vert", "′": "prime",
+    }.items()},
+    "−": r"\ensuremath{-}", "²": r"\textsuperscript{2}", "³": r"\textsuperscript{3}",
 }  # fmt: skip
+# What the T1 encoding sets by itself; anything else (a name in another script) is written as its number, for no engine to fail on.
+_LETTERS = set("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖØÙÚÛÜÝÞßàáâãäåæçèéêëìíîïðñòóôõöøùúûüýþÿĂăĄąĆćČčĎďĐđĘęĚěĞğŁłŃńŇňŐőŒœŔŕŘřŚśŞşŠšŤťŮůŰűŸŹźŻżŽž")
 
 
 def tex(text: str, formulas: bool = False) -> str:
     """Plain text for LaTeX; with `formulas`, what stands between dollar signs stays."""
     pieces = re.split(r"(\$[^$]*\$)", text) if formulas else [text]
-    return "".join(p if formulas and p.startswith("$") else "".join(_TEX.get(c, c) for c in p) for p in pieces)
+    # Two hyphens of an option would be set as a dash.
+    plain = ("".join(map(_character, p)).replace("--", "-{}-") for p in pieces)
+    return "".join(p if formulas and p.startswith("$") else q for p, q in zip(pieces, plain, strict=True))
+
+
+def _character(c: str) -> str:
+    return _TEX.get(c) or (c if c.isascii() or c in _LETTERS else f"[U+{ord(c):04X}]")
+
+
+def prose_tex(text: str) -> str:
+    """A sentence with formulas in plain characters (``c^2 <= 1/4``) for LaTeX."""
+    command = {"sup": "textsuperscript", "sub": "textsubscript", "code": "texttt"}
+    parts = []
+    for kind, part in marked(text):
+        inside = prose_tex(part) if kind in ("sup", "sub") else tex(part)
+        parts.append(inside if kind == "plain" else rf"\{command[kind]}{{{inside}}}")
+    return re.sub(r"(\\textsubscript\{[^{}]*\})(?=\\textsubscript)", r"\1\\,", "".join(parts))
+
+
+PAGE, COLUMN = 125, 1.6  # characters of \\scriptsize on a line, and those that the space between two columns takes
+
+
+def widths(table: BuiltTable) -> str:
+    """Columns of a table for LaTeX as shares of the page: room for the longest word of each, the rest by the longest cells."""
+    columns = list(zip(table.columns, *table.printed, strict=True))
+    words = [max(len(w) for text in column for w in text.split() or [""]) + 0.5 for column in columns]
+    more = [max(map(len, column[1:])) - word for column, word in zip(columns, words, strict=True)]
+    more = [max(0.0, m) for m in more]
+    spare = max(0.0, PAGE - COLUMN * len(columns) - sum(words))
+    shares = [COLUMN + w + spare * m / (sum(more) or 1) for w, m in zip(words, more, strict=True)]
+    return "".join(rf"L{{{s / sum(shares):.4f}}}" for s in shares)
 
 
 def paper_tex(figures: Sequence[Built], features: Any, seed: int, tables: Sequence[BuiltTable] = ()) -> str:

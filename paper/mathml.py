@@ -8,22 +8,43 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..theory.errors import not_installed
+from ..theory.language import Inner, Relation, Vector
 
 _COMMAND = re.compile(r"\\(?:operatorname|mathrm|text|begin|end)\{[^}]*\}|\\[A-Za-z]+")
+_NAME_ENDS = re.compile(r"(?:^|[^\\A-Za-z])[A-Za-z]{2,}(?:[_^]\{[^{}]*\})*$")
+_NAME_BEGINS = re.compile(r"[A-Za-z]{2,}")
+_RELATION = re.compile(r"\\(?:le|ge|ne|preceq|succeq|leftarrow)$")
+_ENDS_FACTOR = re.compile(r"(?<!\\langle)(?<!matrix\})(?<=[A-Za-z0-9)}])$")
+_BEGINS_FACTOR = re.compile(r"[A-Za-z0-9]|\\(?!(?:le|ge|ne|preceq|succeq|leftarrow|rangle|right|end|text|\\)(?![A-Za-z]))")
 
 
 def readable(latex: str) -> str:
-    """Names of several letters upright, subscripts of several words spaced."""
+    """Names of several letters upright and apart from the next factor, subscripts of several words spaced."""
     latex = latex.replace(r"\mathbb{I}", r"\mathrm{I}")  # few fonts on phones have the double-struck letter
+    latex = re.sub(r"_\{[^{}]*\}", lambda m: m.group().replace(" ", r"\,"), latex)
+    latex = re.sub(r"\\text\{[^{}]*\}", lambda m: m.group().replace(" ", "~"), latex)
+    pieces = latex.split(" ")
+    for k, (left, right) in enumerate(zip(pieces[:-1], pieces[1:], strict=True)):
+        # Con n is a product: without a space it would read as one name.
+        named = _NAME_ENDS.search(left) or _NAME_BEGINS.match(right)
+        if named and _ENDS_FACTOR.search(left) and not _RELATION.search(left) and _BEGINS_FACTOR.match(right):
+            pieces[k] += r"\,"
+    latex = " ".join(pieces)
     parts, end = [], 0
     for command in _COMMAND.finditer(latex):
-        parts += [_words(latex[end : command.start()]), command.group()]
+        parts += [_words(latex[end : command.start()]), command.group().replace("~", " ")]
         end = command.end()
     return "".join([*parts, _words(latex[end:])])
 
 
 def _words(text: str) -> str:
-    return re.sub(r"[A-Za-z]{2,}(?: [A-Za-z]{2,})*", lambda m: r"\mathrm{" + m.group().replace(" ", r"\,") + "}", text)
+    return re.sub(r"[A-Za-z]{2,}", lambda m: r"\mathrm{" + m.group() + "}", text)
+
+
+# A minus that opens a row or follows an opening, a comma or a relation is a sign: browsers would space it as a difference.
+_BEFORE_SIGN = "|".join(f"&#x{ord(c):05X};" for c in "([⟨,=<≤≥⪯⪰←")
+_SIGN_FOLLOWS = re.compile(rf"(<m(?:row|td)[^>]*>|<m([io])[^>]*>(?:{_BEFORE_SIGN})</m\2>)<mo>(?=&#x02212;)")
+_LETTERS = re.compile(r'<mrow>((?:<mi mathvariant="normal">[A-Za-z]</mi>){2,})</mrow>')
 
 
 def to_mathml(latex: str, display: bool = False) -> str:
@@ -36,25 +57,92 @@ def to_mathml(latex: str, display: bool = False) -> str:
         from latex2mathml.converter import convert
     except ImportError:
         raise not_installed("latex2mathml", "paper") from None
-    return str(convert(readable(latex), display="block" if display else "inline"))
+    text = str(convert(readable(latex), display="block" if display else "inline"))
+    text = _LETTERS.sub(lambda m: f"<mi>{re.sub('<[^>]*>', '', m[1])}</mi>", text)
+    return _SIGN_FOLLOWS.sub(r'\1<mo form="prefix">', text)
 
 
 # -- formulas in running text ----------------------------------------------------------------------------------
 
 _GREEK = {
     "alpha": "α", "beta": "β", "delta": "δ", "eta": "η", "lambda": "λ", "mu": "μ", "nu": "ν", "pi": "π", "rho": "ρ", "sigma": "σ",
-    "tau": "τ", "theta": "θ", "epsilon": "ε",
+    "tau": "τ", "theta": "θ", "epsilon": "ε", "Sigma": "Σ", "Delta": "Δ",
 }  # fmt: skip
+_PROSE = re.compile(
+    r"`(?P<code>[^`]+)`"
+    r"|\^(?:\{(?P<sup>[^}]*)\}|(?P<sup1>\*|-?\w[^\W_]*))"
+    r"|(?<=[\w>'}*])_(?:\{(?P<sub>[^}]*)\}|(?P<sub1>[^\W_]+))"
+)
+_SIGNS = (
+    (re.compile(r"<=>"), "⇔"),
+    (re.compile(r"<="), "≤"),
+    (re.compile(r">="), "≥"),
+    (re.compile(r"!="), "≠"),
+    (re.compile(r"->"), "→"),
+    (re.compile(r"<(?=\S)([^<>]*,[^<>]*)(?<=\S)>"), r"⟨\1⟩"),
+    (re.compile(r"\bsqrt\("), "√("),
+    (re.compile(r"(?<=\w)@(?=\w)"), "⊗"),
+    (re.compile(r"(?<= )-(?= )|(?<![\w)\]}'|-])-(?=[\w(|√])"), "−"),
+    (re.compile(r"(?<![A-Za-z])(" + "|".join(_GREEK) + r")(?![A-Za-z])"), lambda m: _GREEK[m[1]]),
+)
+
+
+def marked(text: str) -> list[tuple[str, str]]:
+    """A sentence with formulas in plain characters (``e_0``, ``c^2 <= 1/4``) as (kind, text): plain, sup, sub or code."""
+    for before, after in _SIGNS:
+        text = before.sub(after, text)
+    out, end = [], 0
+    for found in _PROSE.finditer(text):
+        out += [("plain", text[end : found.start()]), (str(found.lastgroup).rstrip("1"), str(found[found.lastgroup or 0]))]
+        end = found.end()
+    return [(kind, part) for kind, part in (*out, ("plain", text[end:])) if part]
 
 
 def prose(text: str) -> str:
-    """A sentence with formulas in plain characters (``e_0``, ``c^2 <= 1/4``) as HTML."""
-    text = html.escape(text, quote=False)
-    for plain, sign in (("&lt;=", "≤"), ("&gt;=", "≥"), ("-&gt;", "→")):
-        text = text.replace(plain, sign)
-    text = re.sub(r"\^(?:\{([^}]*)\}|(\*|-?\w[^\W_]*))", lambda m: f"<sup>{m[1] or m[2]}</sup>", text)
-    text = re.sub(r"(?<=[\w>])_(?:\{([^}]*)\}|([^\W_]+))", lambda m: f"<sub>{m[1] or m[2]}</sub>", text)
-    return re.sub(r"(?<![A-Za-z])(" + "|".join(_GREEK) + r")(?![A-Za-z])", lambda m: _GREEK[m[1]], text)
+    """A sentence with formulas in plain characters as HTML."""
+    parts = []
+    for kind, part in marked(text):
+        escaped = html.escape(part, quote=False) if kind in ("plain", "code") else prose(part)
+        parts.append(escaped if kind == "plain" else f"<{kind}>{escaped}</{kind}>")
+    return "".join(parts).replace("</sub><sub>", "</sub>\u2009<sub>")
+
+
+# -- formulas too long to read ---------------------------------------------------------------------------------
+
+LONGEST = 400  # characters of LaTeX; beyond, vectors inside inner products get names
+
+
+def shortened(relation: Relation) -> tuple[str, tuple[str, ...]]:
+    """LaTeX of a relation, and of the abbreviations in it where it would be too long to read, in order of use."""
+    if len(relation.latex) <= LONGEST:
+        return relation.latex, ()
+    short, names = abbreviated(relation.rhs)
+    formula = Relation(relation.name, relation.lhs, relation.op, short).latex
+    return formula, tuple(Relation("", name, "==", value).latex for name, value in names.items())
+
+
+def abbreviated(expression: Any) -> tuple[Any, dict[Any, Any]]:
+    """The expression with every sum inside an inner product named x_1, x_2, ..., and the names in order of use."""
+    import sympy
+
+    names: dict[Any, Any] = {}
+
+    def walk(e: Any) -> Any:
+        if not e.args:
+            return e
+        args = [walk(a) for a in e.args]
+        return e.func(*(named(a) if isinstance(e, Inner) and isinstance(a, sympy.Add) else a for a in args))
+
+    def named(total: Any) -> Any:
+        for name, value in names.items():  # what was named before may be a part of it, or all
+            if set(value.args) <= set(sympy.Add.make_args(total)):
+                total = total - value + name
+        if isinstance(total, sympy.Add):
+            names[new := Vector(f"x_{len(names) + 1}", real=True)] = total
+            return new
+        return total
+
+    return walk(expression), names
 
 
 # -- facts of a certificate ------------------------------------------------------------------------------------
