@@ -26,7 +26,7 @@ from ..theory.claim import Claim
 from ..theory.errors import not_installed
 from . import verdicts
 from .build import Built
-from .mathml import fact_latex, marked, prose, readable, shortened, to_mathml
+from .mathml import GREEK, fact_latex, marked, prose, readable, shortened, to_mathml
 from .results import provenance, quoted
 from .tabular import BuiltTable
 
@@ -95,8 +95,15 @@ def proof(claim_id: str) -> tuple[tuple[Step, ...], tuple[tuple[str, tuple[str, 
         facts = step.get("facts") or [step.get("fact", {})]
         found = tuple(text for fact in facts if (text := fact_latex(fact)))
         steps.append(Step(step["name"], step["by"]["rule"], step["text"], found))
-    rest = tuple((title, tuple(body)) for title, body in sections(claim, certificate) if title != "proof")
+    rest = tuple((t, tuple(named(t, line) for line in body)) for t, body in sections(claim, certificate) if t != "proof")
     return tuple(steps), rest
+
+
+def named(title: str, line: str) -> str:
+    """A line of a section with the names of relations and assumptions marked as such, so that two_levels is no subscript."""
+    if title == "assumptions used":
+        return re.sub(r"\b(?!none\b)\w+", r"`\g<0>`", line)
+    return re.sub(r"^[a-z]\w*(?=: )", r"`\g<0>`", line) if title == "fails without" else line
 
 
 # -- the page --------------------------------------------------------------------------------------------------
@@ -201,12 +208,10 @@ def caption_html(built: Built | BuiltTable) -> str:
 _TEX = {
     "\\": r"\textbackslash{}", "_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
     "{": r"\{", "}": r"\}", "$": r"\$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
-    "`": r"\textasciigrave{}", "…": r"\ldots{}", "’": "'", "–": r"\textendash{}", "‘": "`", "“": "``", "”": "''", "\u2009": r"\,",
+    "`": r"\textasciigrave{}", "…": r"\ldots{}", "’": "'", "–": r"\textendash{}", "\u2009": r"\,",
     **{sign: rf"\ensuremath{{\{name}}}" for sign, name in {
         "±": "pm", "×": "times", "·": "cdot", "≤": "le", "≥": "ge", "≠": "ne", "→": "to", "⇔": "Leftrightarrow", "⊗": "otimes",
-        "⟨": "langle", "⟩": "rangle", "√": "surd", "∞": "infty", "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta",
-        "ε": "epsilon", "η": "eta", "θ": "theta", "λ": "lambda", "μ": "mu", "ν": "nu", "π": "pi", "ρ": "rho", "σ": "sigma",
-        "τ": "tau", "φ": "phi", "Δ": "Delta", "Σ": "Sigma", "‖": "Vert", "′": "prime",
+        "⟨": "langle", "⟩": "rangle", "√": "surd", "∞": "infty", "‖": "Vert", **{sign: name for name, sign in GREEK.items()},
     }.items()},
     "−": r"\ensuremath{-}", "²": r"\textsuperscript{2}", "³": r"\textsuperscript{3}",
 }  # fmt: skip
@@ -242,7 +247,7 @@ PAGE, COLUMN = 125, 1.6  # characters of \\scriptsize on a line, and those that 
 def widths(table: BuiltTable) -> str:
     """Columns of a table for LaTeX as shares of the page: room for the longest word of each, the rest by the longest cells."""
     columns = list(zip(table.columns, *table.printed, strict=True))
-    words = [max(len(w) for text in column for w in text.split() or [""]) + 0.5 for column in columns]
+    words = [max(len(w) for text in column for w in text.split() or [""]) + 0.7 for column in columns]
     more = [max(map(len, column[1:])) - word for column, word in zip(columns, words, strict=True)]
     more = [max(0.0, m) for m in more]
     spare = max(0.0, PAGE - COLUMN * len(columns) - sum(words))

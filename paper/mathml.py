@@ -20,6 +20,7 @@ _BEGINS_FACTOR = re.compile(r"[A-Za-z0-9]|\\(?!(?:le|ge|ne|preceq|succeq|leftarr
 
 def readable(latex: str) -> str:
     """Names of several letters upright and apart from the next factor, subscripts of several words spaced."""
+    latex = latex.replace(" + - ", " - ")  # as sympy prints some sums of matrices
     latex = latex.replace(r"\mathbb{I}", r"\mathrm{I}")  # few fonts on phones have the double-struck letter
     latex = re.sub(r"_\{[^{}]*\}", lambda m: m.group().replace(" ", r"\,"), latex)
     latex = re.sub(r"\\text\{[^{}]*\}", lambda m: m.group().replace(" ", "~"), latex)
@@ -64,14 +65,15 @@ def to_mathml(latex: str, display: bool = False) -> str:
 
 # -- formulas in running text ----------------------------------------------------------------------------------
 
-_GREEK = {
-    "alpha": "α", "beta": "β", "delta": "δ", "eta": "η", "lambda": "λ", "mu": "μ", "nu": "ν", "pi": "π", "rho": "ρ", "sigma": "σ",
-    "tau": "τ", "theta": "θ", "epsilon": "ε", "Sigma": "Σ", "Delta": "Δ",
+GREEK = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "zeta": "ζ", "eta": "η", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "pi": "π", "rho": "ρ", "sigma": "σ",
+    "tau": "τ", "theta": "θ", "epsilon": "ε", "phi": "φ", "psi": "ψ", "omega": "ω",
+    "Delta": "Δ", "Lambda": "Λ", "Sigma": "Σ",
 }  # fmt: skip
 _PROSE = re.compile(
-    r"`(?P<code>[^`]+)`"
-    r"|\^(?:\{(?P<sup>[^}]*)\}|(?P<sup1>\*|-?\w[^\W_]*))"
-    r"|(?<=[\w>'}*])_(?:\{(?P<sub>[^}]*)\}|(?P<sub1>[^\W_]+))"
+    r"`(?P<code>[^`]+)`|'(?P<code1>[a-z]+_\w+)'"
+    r"|\^(?:\{(?P<sup>[^}]*)\}|\((?P<sup2>[^()]*)\)|(?P<sup1>\*|−?\w[^\W_]*))"
+    r"|(?<=[\w>'}*|)])_(?:\{(?P<sub>[^}]*)\}|(?P<sub1>[^\W_]+))"
 )
 _SIGNS = (
     (re.compile(r"<=>"), "⇔"),
@@ -81,9 +83,9 @@ _SIGNS = (
     (re.compile(r"->"), "→"),
     (re.compile(r"<(?=\S)([^<>]*,[^<>]*)(?<=\S)>"), r"⟨\1⟩"),
     (re.compile(r"\bsqrt\("), "√("),
-    (re.compile(r"(?<=\w)@(?=\w)"), "⊗"),
-    (re.compile(r"(?<= )-(?= )|(?<![\w)\]}'|-])-(?=[\w(|√])"), "−"),
-    (re.compile(r"(?<![A-Za-z])(" + "|".join(_GREEK) + r")(?![A-Za-z])"), lambda m: _GREEK[m[1]]),
+    (re.compile(r"(?<=[A-Za-z])@(?=[A-Za-z])"), "⊗"),
+    (re.compile(r"(?<= )-(?= )|(?<![\w)\]}'|-])-(?=[\w(|√⟨])"), "−"),
+    (re.compile(r"(?<![A-Za-z])(d?)(" + "|".join(GREEK) + r")(?![A-Za-z])"), lambda m: m[1] + GREEK[m[2]]),
 )
 
 
@@ -93,7 +95,7 @@ def marked(text: str) -> list[tuple[str, str]]:
         text = before.sub(after, text)
     out, end = [], 0
     for found in _PROSE.finditer(text):
-        out += [("plain", text[end : found.start()]), (str(found.lastgroup).rstrip("1"), str(found[found.lastgroup or 0]))]
+        out += [("plain", text[end : found.start()]), (str(found.lastgroup).rstrip("12"), str(found[found.lastgroup or 0]))]
         end = found.end()
     return [(kind, part) for kind, part in (*out, ("plain", text[end:])) if part]
 
