@@ -58,8 +58,10 @@ def to_mathml(latex: str, display: bool = False) -> str:
         from latex2mathml.converter import convert
     except ImportError:
         raise not_installed("latex2mathml", "paper") from None
-    text = str(convert(readable(latex), display="block" if display else "inline"))
+    latex = re.sub(r"\\mathrm\{([A-Za-z])\}", r"\\text{\1}", readable(latex))  # a single letter would come out italic
+    text = str(convert(latex, display="block" if display else "inline"))
     text = _LETTERS.sub(lambda m: f"<mi>{re.sub('<[^>]*>', '', m[1])}</mi>", text)
+    text = re.sub(r"<mi>(&#x0(?:2AAF|2AB0);)</mi>", r"<mo>\1</mo>", text)  # the order of matrices is a relation
     return _SIGN_FOLLOWS.sub(r'\1<mo form="prefix">', text)
 
 

@@ -16,6 +16,7 @@ BLUE, ORANGE, GREEN, RED, SKY, PURPLE, YELLOW, BLACK = (
 GREY = "#767676"
 MAP = "cividis"
 VERDICTS = {"PROVED": GREEN, "REFUTED": PURPLE, "UNDECIDED": ORANGE}
+WORDS = {"PROVED": "#00674b", "REFUTED": "#99447a", "UNDECIDED": "#8a5a00"}  # the same, dark enough to be read as text
 
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same glyphs, and so the same bytes, everywhere

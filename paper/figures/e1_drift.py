@@ -91,5 +91,5 @@ def draw(data: Data) -> Any:
     right.set_xticks(np.arange(1, data["epochs"] + 1))
     right.set_xlabel("epoch")
     right.set_ylabel("R² of CE")
-    right.legend(loc="center right", fontsize=6.5)
+    right.legend(loc="center right", fontsize=6.5, handlelength=3.2)  # long enough for the dashes to show
     return figure

@@ -8,10 +8,11 @@ import numpy as np
 
 from .. import style
 from .. import verdicts as dashboard
+from ..mathml import marked
 from ..results import Data, provenance
 
 COLUMNS = ("certificate", "mutants", "exact models", "tight", "assumptions", "features", "witness")
-LEFT = -10.6  # where titles begin, in columns
+LEFT, RIGHT = -11.3, 8.6  # where titles begin and verdicts end, in columns
 PASSED, EMPTY, FAILED = 1, 0, -1
 CAPTION = (
     "Every claim and what it withstood: {proved} PROVED, {refuted} REFUTED, {undecided} UNDECIDED of {count}.  Filled: passed; "
@@ -57,6 +58,12 @@ def cells(row: Any) -> list[int]:
     ]
 
 
+def title(text: str) -> str:
+    """With its scripts raised and lowered (``p^2``)."""
+    signs = {"sup": "^", "sub": "_"}
+    return "".join(f"${signs[kind]}{{{part}}}$" if kind in signs else part for kind, part in marked(text))
+
+
 def draw(data: Data) -> Any:
     n = len(data["claims"])
     line = 0.155
@@ -81,12 +88,10 @@ def draw(data: Data) -> Any:
     for k in y:
         verdict = data["verdicts"][k]
         axes.text(LEFT + 0.05, k, data["claims"][k], va="center", weight="bold")
-        axes.text(LEFT + 1.15, k, data["titles"][k], va="center", fontsize=7)
-        axes.text(
-            len(COLUMNS) - 0.4, k, verdict, va="center", color=style.VERDICTS[verdict], weight="bold", fontsize=7.5
-        )
-    axes.hlines(y + 0.5, LEFT, len(COLUMNS) + 1.3, color="black", linewidth=0.15)
-    axes.set_xlim(LEFT, len(COLUMNS) + 1.3)
+        axes.text(LEFT + 1.35, k, title(data["titles"][k]), va="center", fontsize=7)
+        axes.text(len(COLUMNS) - 0.5, k, verdict, va="center", color=style.WORDS[verdict], weight="bold", fontsize=7)
+    axes.hlines(y + 0.5, LEFT, RIGHT, color="black", linewidth=0.15)
+    axes.set_xlim(LEFT, RIGHT)
     axes.set_ylim(n - 0.5, -0.5)
     axes.set_yticks([])
     axes.set_xticks(range(len(COLUMNS)), data["columns"], rotation=30, ha="left", rotation_mode="anchor")
