@@ -16,7 +16,7 @@ verify: $(VENV)/.core      ## install what is needed, then derive, certify, chec
 test: $(VENV)/.test        ## install what tests need, then run every test
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal  # two processes of one thread each
 
-paper: $(VENV)/.paper      ## draw every figure and write the document into paper/build/
+paper: $(VENV)/.paper      ## draw every figure and write the document into paper/build/ (a PDF too, where LaTeX is)
 	@$(BIN)/crossmodal paper
 
 bench: $(VENV)/.test       ## speed and memory of the kernels beside their peers

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -95,7 +96,9 @@ def proof(claim_id: str) -> tuple[tuple[Step, ...], tuple[tuple[str, tuple[str, 
         facts = step.get("facts") or [step.get("fact", {})]
         found = tuple(text for fact in facts if (text := fact_latex(fact)))
         steps.append(Step(step["name"], step["by"]["rule"], step["text"], found))
-    rest = tuple((t, tuple(named(t, line) for line in body)) for t, body in sections(claim, certificate) if t != "proof")
+    rest = tuple(
+        (t, tuple(named(t, line) for line in body)) for t, body in sections(claim, certificate) if t != "proof"
+    )
     return tuple(steps), rest
 
 
@@ -183,7 +186,7 @@ def image(built: Built) -> str:
 
 def alt(caption: str) -> str:
     """What a figure shows, for those who do not see it: the caption's first sentence, its formulas in plain characters."""
-    return re.split(r"\.(?=\s)", caption)[0].replace("$", "").replace("\\", "").strip()
+    return re.sub(r"[${}\\]", "", re.split(r"\.(?=\s)", caption)[0]).strip()
 
 
 def caption_html(built: Built | BuiltTable) -> str:
@@ -215,8 +218,13 @@ _TEX = {
     }.items()},
     "−": r"\ensuremath{-}", "²": r"\textsuperscript{2}", "³": r"\textsuperscript{3}",
 }  # fmt: skip
-# What the T1 encoding sets by itself; anything else (a name in another script) is written as its number, for no engine to fail on.
-_LETTERS = set("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖØÙÚÛÜÝÞßàáâãäåæçèéêëìíîïðñòóôõöøùúûüýþÿĂăĄąĆćČčĎďĐđĘęĚěĞğŁłŃńŇňŐőŒœŔŕŘřŚśŞşŠšŤťŮůŰűŸŹźŻżŽž")
+_LETTER = {
+    "ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "dj", "Đ": "DJ", "ð": "dh",
+    "Ð": "DH", "þ": "th", "Þ": "TH", "ı": "i",
+}  # fmt: skip
+_ACCENT = dict(
+    zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327\u0328", "`'^~=u.\"rHvck", strict=True)
+)
 
 
 def tex(text: str, formulas: bool = False) -> str:
@@ -228,7 +236,15 @@ def tex(text: str, formulas: bool = False) -> str:
 
 
 def _character(c: str) -> str:
-    return _TEX.get(c) or (c if c.isascii() or c in _LETTERS else f"[U+{ord(c):04X}]")
+    """In ASCII, for every engine; what LaTeX has no command for (a name in another script) as its number."""
+    letter, *accent = list(unicodedata.normalize("NFD", c))
+    if c in _TEX or c.isascii():
+        return _TEX.get(c, c)
+    if c in _LETTER:
+        return rf"\{_LETTER[c]}{{}}"
+    if letter.isascii() and len(accent) == 1 and accent[0] in _ACCENT:
+        return rf"\{_ACCENT[accent[0]]}{{{letter}}}"
+    return f"[U+{ord(c):04X}]"
 
 
 def prose_tex(text: str) -> str:
@@ -261,25 +277,29 @@ def paper_tex(figures: Sequence[Built], features: Any, seed: int, tables: Sequen
 
 
 def typeset(source: Path) -> tuple[Path | None, str]:
-    """PDF of a LaTeX file by latexmk or tectonic: (path, "") or (None, why not).
+    """PDF of a LaTeX file by latexmk, tectonic or pdflatex, whichever is found first: (path, "") or (None, why not).
 
     The date inside is fixed, so that the same source gives the same bytes.
     """
-    pdf = source.with_suffix(".pdf")
-    if shutil.which("latexmk"):
-        command = ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-quiet", source.name]
-    elif shutil.which("tectonic"):
-        command = ["tectonic", "--chatter", "minimal", source.name]
-    else:
-        return None, f"no PDF of the document: install latexmk or tectonic, then run it on {source}"
+    options = ["-interaction=nonstopmode", "-halt-on-error"]
+    # pdflatex alone runs until the numbers of pages stand: references, the widths of tables, the last page.
+    engines = {
+        "latexmk": (["-pdf", *options, "-quiet"], 1),
+        "tectonic": (["--chatter", "minimal"], 1),
+        "pdflatex": (options, 4),
+    }
+    engine = next(filter(shutil.which, engines), None)
+    if engine is None:
+        return None, f"no PDF of the document: install latexmk, tectonic or pdflatex, then run it on {source}"
+    arguments, runs = engines[engine]
     clock = {"SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1"}
-    done = subprocess.run(command, cwd=source.parent, env={**os.environ, **clock}, capture_output=True, text=True)
-    for suffix in (".aux", ".fdb_latexmk", ".fls", ".log", ".out", ".toc"):
-        if done.returncode == 0:
-            source.with_suffix(suffix).unlink(missing_ok=True)
-    if done.returncode != 0:
-        return (
-            None,
-            f"no PDF of the document: {command[0]} failed on {source}; {source.with_suffix('.log').name} says why",
+    for _ in range(runs):
+        done = subprocess.run(
+            [engine, *arguments, source.name], cwd=source.parent, env={**os.environ, **clock}, capture_output=True
         )
-    return pdf, ""
+        if done.returncode != 0:
+            why = source.with_suffix(".log").name
+            return None, f"no PDF of the document: {engine} failed on {source}; {why} says why"
+    for suffix in (".aux", ".fdb_latexmk", ".fls", ".log", ".out", ".toc"):
+        source.with_suffix(suffix).unlink(missing_ok=True)
+    return source.with_suffix(".pdf"), ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from ..theory.errors import not_installed
@@ -15,7 +16,9 @@ _NAME_ENDS = re.compile(r"(?:^|[^\\A-Za-z])[A-Za-z]{2,}(?:[_^]\{[^{}]*\})*$")
 _NAME_BEGINS = re.compile(r"[A-Za-z]{2,}")
 _RELATION = re.compile(r"\\(?:le|ge|ne|preceq|succeq|leftarrow)$")
 _ENDS_FACTOR = re.compile(r"(?<!\\langle)(?<!matrix\})(?<=[A-Za-z0-9)}])$")
-_BEGINS_FACTOR = re.compile(r"[A-Za-z0-9]|\\(?!(?:le|ge|ne|preceq|succeq|leftarrow|rangle|right|end|text|\\)(?![A-Za-z]))")
+_BEGINS_FACTOR = re.compile(
+    r"[A-Za-z0-9]|\\(?!(?:le|ge|ne|preceq|succeq|leftarrow|rangle|right|end|text|\\)(?![A-Za-z]))"
+)
 
 
 def readable(latex: str) -> str:
@@ -25,7 +28,7 @@ def readable(latex: str) -> str:
     latex = re.sub(r"_\{[^{}]*\}", lambda m: m.group().replace(" ", r"\,"), latex)
     latex = re.sub(r"\\text\{[^{}]*\}", lambda m: m.group().replace(" ", "~"), latex)
     pieces = latex.split(" ")
-    for k, (left, right) in enumerate(zip(pieces[:-1], pieces[1:], strict=True)):
+    for k, (left, right) in enumerate(pairwise(pieces)):
         # Con n is a product: without a space it would read as one name.
         named = _NAME_ENDS.search(left) or _NAME_BEGINS.match(right)
         if named and _ENDS_FACTOR.search(left) and not _RELATION.search(left) and _BEGINS_FACTOR.match(right):
@@ -97,7 +100,10 @@ def marked(text: str) -> list[tuple[str, str]]:
         text = before.sub(after, text)
     out, end = [], 0
     for found in _PROSE.finditer(text):
-        out += [("plain", text[end : found.start()]), (str(found.lastgroup).rstrip("12"), str(found[found.lastgroup or 0]))]
+        out += [
+            ("plain", text[end : found.start()]),
+            (str(found.lastgroup).rstrip("12"), str(found[found.lastgroup or 0])),
+        ]
         end = found.end()
     return [(kind, part) for kind, part in (*out, ("plain", text[end:])) if part]
 

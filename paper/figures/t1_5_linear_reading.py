@@ -119,13 +119,20 @@ def draw(data: Data) -> Any:
     lines = right.contour(tau, data["deviation"], data["grid"], levels=LEVELS, colors="white", linewidths=0.7)
     low = data["spread"].min() / 2.5  # labels of the lines stand in one row, below the crosses and their numbers
     at = [line[np.argmin(np.abs(np.log(line[:, 1] / low)))] for (line, *_) in filter(len, lines.allsegs)]
-    edge = [withStroke(linewidth=1.6, foreground="#00224e")]  # the map's dark end, to be read on its light one and on lines
+    edge = [
+        withStroke(linewidth=1.6, foreground="#00224e")
+    ]  # the map's dark end, to be read on its light one and on lines
     numbers = right.clabel(lines, fmt=lambda level: f"{level:g}", fontsize=7, manual=[tuple(place) for place in at])
     for number in numbers:
         number.set_path_effects(edge)
     for mark, deltas in zip(data["mark"], data["mark_delta"], strict=True):
         right.plot(
-            np.full(len(deltas), mark), data["spread"], "x", color=style.ORANGE, markersize=4, markeredgewidth=1.1,
+            np.full(len(deltas), mark),
+            data["spread"],
+            "x",
+            color=style.ORANGE,
+            markersize=4,
+            markeredgewidth=1.1,
             path_effects=edge,
         )
         right.annotate(f"{np.mean(deltas):.2g}", (mark, data["spread"].min()), xytext=(0, -4), textcoords="offset points", path_effects=edge,
