@@ -71,8 +71,8 @@ def to_mathml(latex: str, display: bool = False) -> str:
 # -- formulas in running text ----------------------------------------------------------------------------------
 
 GREEK = {
-    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "zeta": "ζ", "eta": "η", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν", "pi": "π", "rho": "ρ", "sigma": "σ",
-    "tau": "τ", "theta": "θ", "epsilon": "ε", "phi": "φ", "psi": "ψ", "omega": "ω",
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ", "eta": "η", "theta": "θ", "kappa": "κ",
+    "lambda": "λ", "mu": "μ", "nu": "ν", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ", "phi": "φ", "psi": "ψ", "omega": "ω",
     "Delta": "Δ", "Lambda": "Λ", "Sigma": "Σ",
 }  # fmt: skip
 _PROSE = re.compile(
