@@ -188,6 +188,7 @@ def test_prose() -> None:
     )
     assert prose("a <b> & beta") == "a &lt;b&gt; &amp; β"
     assert prose("|Con'_IT|, |L|_F^2, <u - mu, v>") == ("|Con'<sub>IT</sub>|, |L|<sub>F</sub><sup>2</sup>, ⟨u − μ, v⟩")
+    assert prose("a >= b != c <=> sqrt(d) -> mu@nu") == "a ≥ b ≠ c ⇔ √(d) → μ⊗ν"
     assert prose("`two_levels` of cross-entropy") == "<code>two_levels</code> of cross-entropy"
     assert prose_tex("-mu^T_t <= 5% of `two_levels`") == (
         r"\ensuremath{-}\ensuremath{\mu}\textsuperscript{T}\textsubscript{t} \ensuremath{\le} 5\% of \texttt{two\_levels}"
