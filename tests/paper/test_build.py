@@ -50,6 +50,28 @@ def test_same_seed_same_bytes(tmp_path: Path, name: str) -> None:
         assert a.read_bytes() == b.read_bytes(), a.name
 
 
+def test_the_last_bits_of_a_layout_change_nothing() -> None:
+    """Constrained layout's differ from process to process; clip paths are named by a hash of corners."""
+    import matplotlib
+    from crossmodal.paper import style
+    from matplotlib.figure import Figure
+
+    def drawn(shift: float) -> bytes:
+        figure = Figure()
+        for k in range(2):
+            figure.add_axes((0.1 + 0.4 * k + shift, 0.1, 0.3, 0.8)).plot([0, 1], [k, 1])
+        return build.render(figure, "svg")
+
+    with matplotlib.rc_context():
+        style.apply()
+        svg, near, far = map(drawn, (0.0, 2e-14, 0.01))
+    assert near == svg
+    assert far != svg
+    names = re.findall(rb'clipPath id="(\w+)"', svg)
+    assert len(names) == len(set(names)) == 2
+    assert set(re.findall(rb"url\(#(\w+)\)", svg)) == set(names)
+
+
 def test_another_seed_another_figure(features: Any) -> None:
     one, two = (build.module("t3_4_two_environments").compute(features, seed) for seed in (0, 1))
     assert one.content_hash() != two.content_hash()
