@@ -119,9 +119,7 @@ def run(
         level: probability with which a true constant is rejected.
     """
     if samples < 2:
-        raise InputError(
-            f"{counted(samples, 'sample')}", expected="at least 2", fix="`plan` says how many a power needs"
-        )
+        raise InputError(counted(samples, "sample"), expected="at least 2", fix="`plan` says how many a power needs")
     mean, spread = replicates(study, samples, factor, seed, progress)
     if study.indicator:
         mean = round(mean * samples) / samples

@@ -16,7 +16,7 @@ LEFT, RIGHT = -11.3, 8.6  # where titles begin and verdicts end, in columns
 PASSED, EMPTY, FAILED = 1, 0, -1
 CAPTION = (
     "Every claim and what it withstood: {proved} PROVED, {refuted} REFUTED, {undecided} UNDECIDED of {count}.  Filled: passed; "
-    "ring: does not apply (an identity has no slack to be tight in; a claim that no features enter is not measured); cross: "
+    "ring: does not apply (an identity has no slack to be tight in; a claim that no features enter is not measured) or is undecided; cross: "
     "failed.  certificate: the checker accepts what was derived now and it equals what is stored.  mutants: {killed} of "
     "{tried} altered certificates rejected.  exact models: no violation on {models} models in rationals.  tight: a bound one "
     "percent smaller fails.  assumptions: each one dropped has an exact counterexample.  features: no violation beyond its "
@@ -45,6 +45,7 @@ def cells(row: Any) -> list[int]:
         return (PASSED if passed else FAILED) if applies else EMPTY
 
     measured, refuted = row.measurement, row.registered == "REFUTED"
+    decided = measured["violations"] or not measured["undecided"]
     return [
         mark(row.registered == "PROVED", row.certificate == "accepted" or row.verdict == "PROVED"),
         mark(row.mutants[0], row.mutants[0] == row.mutants[1]),
@@ -52,7 +53,8 @@ def cells(row: Any) -> list[int]:
         mark(row.tight, all(holds and fails for _, _, holds, fails in row.tight)),
         mark(row.necessity, all(all(both) for both in row.necessity.values())),
         mark(
-            measured["instances"] and not refuted, not measured["violations"] or bool(measured["assumptions_violated"])
+            measured["instances"] and decided and not refuted,
+            not measured["violations"] or bool(measured["assumptions_violated"]),
         ),
         mark(refuted, row.witness is not None),
     ]

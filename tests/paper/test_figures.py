@@ -171,6 +171,10 @@ def test_a_failure_is_shown_as_one(compute: Any, features: Any) -> None:
     for name, wrong in broken.items():
         assert fine[column[name]] != verdicts.FAILED, name
         assert verdicts.cells(wrong)[column[name]] == verdicts.FAILED
+    # what rounding leaves open has not passed; a failure beside it stays one
+    for violations, expected in ((0, verdicts.EMPTY), (1, verdicts.FAILED)):
+        open_ = {"instances": 3, "violations": violations, "undecided": 1, "assumptions_violated": {}}
+        assert verdicts.cells(replace(row, measurement=open_))[column["features"]] == expected
 
 
 def test_no_bound_is_exceeded_and_instances_attain_it(compute: Any) -> None:
