@@ -14,7 +14,7 @@ from crossmodal.vlm_validation.orders import train_orders
 from crossmodal.vlm_validation.training import loop
 from crossmodal.vlm_validation.training.data import Choice, Environments, load_environments
 from crossmodal.vlm_validation.training.loop import Measurement, Trainer, run_order
-from crossmodal.vlm_validation.training.protocol import Protocol, config_hash, generator_of
+from crossmodal.vlm_validation.training.protocol import WIDEST, Protocol, config_hash, generator_of
 
 pytest.importorskip(
     "transformers", reason="the extra 'vlm' is not installed, so the shipped dual encoder was not trained"
@@ -154,6 +154,9 @@ def test_lora_begins_at_the_checkpoint_and_leaves_it_alone(environments: Environ
     state = lora.stage(lora.start(), (0,))
     assert all(torch.equal(p, before[name]) for name, p in lora._model.named_parameters() if name in before)
     assert set(state) == {"head", *(f"encoder/{n}" for n, _ in lora._model.named_parameters() if "lora_" in n)}
+    ends = tuple(f"{name}.base_layer.weight" for name in loop.LORA_TARGETS)
+    updated = [p for n, p in lora._model.named_parameters() if n.endswith(ends)]
+    assert max(min(p.shape) for p in updated) == WIDEST  # a higher rank is of use to neither encoder
     assert not any("logit_scale" in name for name in Trainer(environments, FULL, 0).start())
 
 

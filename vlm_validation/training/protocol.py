@@ -29,7 +29,7 @@ VERSION = 1  # of the training itself: raise it with any change that alters what
 MODES = ("frozen", "full", "lora")
 OPTIMISERS = ("sgd", "adamw")
 RESETS = ("environment", "never")
-WIDEST = 96  # of the shipped encoders' projections; an update of higher rank is none of low rank
+WIDEST = 96  # of the shipped image encoder's projections, the wider one; no update has a higher rank
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Protocol:
                 )  # fmt: skip
         if self.rank > WIDEST:
             raise InputError(
-                f"protocol: rank = {self.rank}", expected=f"at most {WIDEST}, the width of what is updated",
+                f"protocol: rank = {self.rank}", expected=f"at most {WIDEST}, the width of the wider encoder",
                 causes=("the rank of a larger model",), fix=f"rank = {Protocol.rank}, the default",
             )  # fmt: skip
         for name in ("weight", "tau", "head_rate", "encoder_rate"):
