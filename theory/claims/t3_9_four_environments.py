@@ -290,8 +290,8 @@ CLAIM = Claim(
         "The simplest counterexample found has scores 0, 1/2 and 1 only: directions e_3, e_3, e_2, (1, 1, 1, 1)/2; the rule forgets 1/4 or 3/8, the "
         "best order 5/32.  In three dimensions: e_3, e_3, e_2, (1, 2, 2)/3, where the rule forgets 8/81 or 4/27, the best order 52/729 (a search over "
         "all nonnegative rational directions with denominators 1, 3, 5, 7).",
-        "It does not need equal or orthogonal environments: for directions e_3, (0, 3, 4)/5, (3, 4, 0)/5, (2, 1, 2)/3 the rule, whose order is unique up "
-        "to reversal, forgets at least 4260608/10546875 and the best order 97791296/791015625, 3.27 times less.",
+        "It does not need equal or orthogonal environments: for directions e_3, (0, 3, 4)/5, (4, 8, 1)/9, (2, 1, 2)/3 the rule, whose order is unique up "
+        "to reversal, forgets at least 237202516/597871125 and the best order 4963804/36905625, 2.95 times less.",
         "The rule holds for T = 3 (T3.8), and its regret is never more than the quartic term of T3.7.",
     ),
 )  # fmt: skip

@@ -1,0 +1,135 @@
+"""The examples that notes give in numbers, computed again from their directions and by projections alone."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from itertools import pairwise, permutations
+
+import pytest
+from crossmodal.synthetic.arithmetic import arithmetic
+from crossmodal.synthetic.evaluate import bound_values
+from crossmodal.theory import registry
+
+Rows = list[list[Fraction]]
+FRACTION = r"\d+/\d+"
+
+
+def dot(x: list[Fraction], y: list[Fraction]) -> Fraction:
+    return sum((a * b for a, b in zip(x, y, strict=True)), Fraction(0))
+
+
+def forgets(rows: Rows) -> Fraction:
+    """d times the expected total forgetting, for an isotropic target: each environment projects all initial errors."""
+    size = len(rows[0])
+    errors = [[Fraction(int(i == j)) for j in range(size)] for i in range(size)]
+    for a in rows:
+        along = [dot(a, e) for e in errors]
+        errors = [[x - share * y for x, y in zip(e, a, strict=True)] for e, share in zip(errors, along, strict=True)]
+    return sum((dot(a, e) ** 2 for a in rows for e in errors), Fraction(0))
+
+
+def cost(rows: Rows) -> Fraction:
+    """What the paper's rule adds up: the score of every environment and the one before it."""
+    return sum((dot(a, b) for a, b in pairwise(rows)), Fraction(0))
+
+
+def directions(note: str) -> Rows:
+    """``e_3, (0, 3, 4)/5`` as vectors: at least as many entries as the longest has."""
+    found = re.findall(r"e_(\d)|\((-?[\d/]+(?:, -?[\d/]+)+)\)(?:/(\d+))?", note)
+    size = max(len(entries.split(", ")) if entries else int(axis) for axis, entries, _ in found)
+    rows = []
+    for axis, entries, over in found:
+        if axis:
+            rows.append([Fraction(int(k + 1 == int(axis))) for k in range(size)])
+        else:
+            rows.append([Fraction(x) / int(over or 1) for x in entries.split(", ")])
+    assert all(dot(a, a) == 1 for a in rows)
+    return rows
+
+
+def of_the_rule(rows: Rows) -> list[Fraction]:
+    """What the cheapest orders forget, the least first."""
+    orders = list(permutations(rows))
+    least = min(map(cost, orders))
+    return sorted({forgets(o) for o in orders if cost(o) == least})
+
+
+def note(claim_id: str, words: str) -> str:
+    (found,) = (n for n in registry.get(claim_id).notes if words in n)
+    return found
+
+
+EXAMPLES = {
+    "four dimensions": note("T3.9", "simplest counterexample").partition("In three dimensions")[0],
+    "three dimensions": note("T3.9", "simplest counterexample").partition("In three dimensions")[2],
+    "all different": note("T3.9", "does not need"),
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_rule_and_the_best_order_forget_what_is_said(example: str) -> None:
+    text = EXAMPLES[example]
+    rows = directions(text)
+    assert len(rows) == 4
+    *rule, best = (Fraction(x) for x in re.findall(FRACTION, text.partition("the rule")[2]))
+    found = of_the_rule(rows)
+    assert (rule if "at least" not in text else rule[:1]) == (found if "at least" not in text else found[:1])
+    assert best == min(forgets(o) for o in permutations(rows)) < found[0]
+    for times in re.findall(r"([\d.]+) times less", text):
+        assert times == f"{float(found[0] / best):.2f}"
+
+
+def test_scores_of_the_simplest_counterexample() -> None:
+    rows = directions(EXAMPLES["four dimensions"])
+    assert {dot(a, b) for k, a in enumerate(rows) for b in rows[:k]} == {0, Fraction(1, 2), 1}
+
+
+def test_the_example_of_different_environments_is_as_it_is_called() -> None:
+    rows = directions(EXAMPLES["all different"])
+    assert all(0 < dot(a, b) < 1 for k, a in enumerate(rows) for b in rows[:k])
+    orders = list(permutations(rows))
+    cheapest = [o for o in orders if cost(o) == min(map(cost, orders))]
+    assert len(cheapest) == 2
+    assert cheapest[0] == cheapest[1][::-1]
+
+
+def test_a_factor_beyond_the_published_one() -> None:
+    text = note("P8", "factor above")
+    rows = directions(text)
+    worst, best = (Fraction(x) for x in re.findall(FRACTION, text.partition("forget")[2]))
+    found = [forgets(o) for o in permutations(rows)]
+    assert (worst, best) == (max(found), min(found))
+    assert re.findall(r"([\d.]+) times less", text) == [f"{float(worst / best):.1f}"]
+
+
+def test_either_cross_modal_score_turns_the_direction() -> None:
+    """u_s = e_1, v_s = e_2, p = q = 1: what a note says of K and of both scores, and that the other two scores are 0."""
+    text = note("P2", "direction is the sign")
+    axis = {
+        f"{sign}e_{k + 1}": [Fraction(int(f"{sign}1")) * int(i == k) for i in range(2)]
+        for sign in ("", "-")
+        for k in (0, 1)
+    }
+    u_s, v_s = (axis[name] for name in re.findall(r"[uv]_s = (e_\d)", text))
+    cases = re.findall(r"(-?\d) for u_t = (-?e_\d), v_t = (-?e_\d) \(scores (-?\d), (-?\d)\)", text)
+    for k, u_t, v_t, image_text, text_image in cases:
+        assert dot(u_s, axis[u_t]) == dot(v_s, axis[v_t]) == 0
+        scores = dot(u_s, axis[v_t]), dot(v_s, axis[u_t])
+        assert scores == (int(image_text), int(text_image))
+        fused = [[a + b for a, b in zip(*z, strict=True)] for z in ((u_s, v_s), (axis[u_t], axis[v_t]))]
+        assert dot(*fused) == int(k) == sum(scores)
+    # one step changes one score and the sign of K changes with it, first from the left and then from the right
+    assert [case[0] for case in cases] == ["2", "0", "-2"]
+    assert [case[3:] for case in cases] == [("1", "1"), ("-1", "1"), ("-1", "-1")]
+
+
+def test_equal_environments_may_forget_differently() -> None:
+    """The instance that P6's note speaks of: no cross-modal difference, and yet two numbers."""
+    claim = registry.get("P6")
+    exact = arithmetic("exact")
+    values = bound_values(claim, claim.necessity["within"].values, exact)
+    found = [values[name].item() for name in ("F_s", "F_t")]
+    (stated,) = re.findall(r"forgetting (\d) against (\d/\d)", note("P6", "equal environments"))
+    assert found == [Fraction(x) for x in stated]
+    assert [len(claim.necessity["within"].values[name]) for name in "UV"] == [1, 1]  # one pair can be paired in one way
