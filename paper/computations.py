@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from ..vlm_validation.training.protocol import Protocol
 from .experiment import Experiment
 
 SCENES = {"unseen": "", "training": "_training"}  # what the names of values end in
+CELLS = Path("build") / "cells"  # of sweeps that take hours: what was finished before a crash is found again there
 
 
 def lambda_sweep(experiment: Experiment) -> dict[str, Any]:
@@ -93,14 +94,16 @@ def training_features(environments: Environments) -> Features:
     return trainer.features(trainer.start(), trained=True)
 
 
-def all_order_runs(experiment: Experiment, title: str) -> dict[str, OrderRuns]:
-    """Every order of the environments, as cells of a sweep that share their prefixes; by the scenes judged on."""
+def all_order_runs(experiment: Experiment, title: str, folder: Path) -> dict[str, OrderRuns]:
+    """Every order of the environments, as cells of a sweep that share their prefixes; by the scenes judged on.
+
+    Cells that `folder` holds already are not trained again.
+    """
     sweep = Sweep(experiment.choice, (experiment.protocols[title],), experiment.seeds, keep_weights=False)
     orders = all_orders(experiment.choice.environments)
-    with tempfile.TemporaryDirectory() as folder:
-        run_sweep(sweep, Path(folder))
-        store = Store(Path(folder))
-        records = {(cell.seed, cell.prefix): store.read(cell) for cell in sweep.cells()}
+    run_sweep(sweep, folder, workers=os.cpu_count() or 1)
+    store = Store(folder)
+    records = {(cell.seed, cell.prefix): store.read(cell) for cell in sweep.cells()}
 
     def matrices(scenes: str, kind: str) -> np.ndarray:
         def row(seed: int, order: np.ndarray, k: int) -> np.ndarray:
@@ -127,13 +130,13 @@ def steps_of(choice: Choice, protocol: Protocol) -> tuple[int, float]:
 
 
 def adaptive_orders(experiment: Experiment) -> dict[str, Any]:
-    """E3: every order trained, every predictor judged by it."""
+    """E3: every order trained, every predictor judged by it; run again, it goes on from the cells in `CELLS`."""
     features = training_features(load_environments(experiment.choice))
     values: dict[str, dict[str, Any]] = {
         name + end: {} for name in ("forgetting", "bwt_accuracy", "predictors", "summary") for end in SCENES.values()
     }
     for title in experiment.protocols:
-        for scenes, runs in all_order_runs(experiment, title).items():
+        for scenes, runs in all_order_runs(experiment, title, CELLS).items():
             forgetting, end = runs.forgetting(), SCENES[scenes]
             values["forgetting" + end][title] = forgetting
             values["bwt_accuracy" + end][title] = [

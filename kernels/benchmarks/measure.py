@@ -175,14 +175,16 @@ def _version(name: str) -> str:
 
 
 def processor() -> str:
-    """The name of the processor, on which figures depend as much as on the code."""
+    """Name of the processor, on which figures depend as much as on the code, and vectors torch uses: one name may be of several kinds."""
+    name = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+                name = line.split(":", 1)[1].strip()
+                break
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def largest_error(found: Tensor, expected: Tensor) -> float:

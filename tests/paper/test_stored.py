@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -108,17 +109,28 @@ def test_other_scenes_of_the_similarity_sweep_make_it_stale(monkeypatch: pytest.
     similarity_sweep.scenes_hash.cache_clear()
 
 
-def test_stages_of_all_orders_are_those_of_one_seed() -> None:
+def test_stages_of_all_orders_are_those_of_one_seed_and_trained_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("transformers", reason="the extra 'vlm' is not installed, so nothing was trained")
     from crossmodal.paper.computations import all_order_runs
+    from crossmodal.vlm_validation.training.loop import Trainer
 
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     small = replace(
         experiments()["e3_adaptive"], choice=Choice(environments=2, train=6, judged=6), seeds=(0, 1),
         protocols={"frozen": Protocol(epochs=1)},
     )  # fmt: skip
-    for runs in all_order_runs(small, "frozen").values():
+    first = all_order_runs(small, "frozen", tmp_path)
+    for runs in first.values():
         assert runs.loss.shape == (2, 2, 3, 2)
         assert runs.stages == 2 + 2
+    trained, stage = [], Trainer.stage
+    monkeypatch.setattr(Trainer, "stage", lambda self, *given: trained.append(given) or stage(self, *given))
+    min(tmp_path.glob("*.json")).unlink()  # as if killed before that cell was written
+    for scenes, runs in all_order_runs(small, "frozen", tmp_path).items():
+        assert (runs.loss == first[scenes].loss).all()
+    assert len(trained) <= 2  # a cell, from the start of its order; there are 10 of them
 
 
 def test_predictors_know_the_steps_that_are_made() -> None:
