@@ -260,20 +260,16 @@ def judge(relation: Relation, values: Mapping[str, Any], ops: Any, among: torch.
     # below the smallest normal number, roundings are as large as they are, whatever the sides
     compared = known & (err <= ops.half * size.clamp_min(NORMAL))
     surely = compared if relation.op == "==" else known & ((mid - err > 0) if relation.op == "<" else (mid - err >= 0))
-    undecided, near = among & ~surely & ~compared, among & ~surely & compared
-    if bool(violated.any()):
-        status: Status = "violated"
-        k = int(torch.where(violated, high, torch.inf).argmin())
-    else:
-        status, of_these = (
-            ("undecided", undecided)
-            if bool(undecided.any())
-            else ("within error", near)
-            if bool(near.any())
-            else ("holds", among)
-        )
-        # not a number decides nothing, and nothing is worse among what is undecided
-        k = int(torch.where(of_these, torch.where(known, mid, -torch.inf), torch.inf).argmin())
+    outcomes: dict[Status, torch.Tensor] = {
+        "violated": violated,
+        "undecided": among & ~surely & ~compared,
+        "within error": among & ~surely & compared,
+        "holds": among,
+    }
+    status = next((name for name, where in outcomes.items() if bool(where.any())), "holds")
+    # not a number decides nothing, and nothing is worse among what is undecided
+    worse = high if status == "violated" else torch.where(known, mid, -torch.inf)
+    k = int(torch.where(outcomes[status], worse, torch.inf).argmin())
     slack, error = (float(mid[k]), float(err[k])) if bool(known[k]) else (float("nan"), float("inf"))
     return Judgement(relation.name, status, slack, error, scalar(lhs, k), scalar(rhs, k), k, float(size[k]))
 
