@@ -20,7 +20,7 @@ r_s, r_t, y_s, y_t = matrix("r_s", "C", 1), matrix("r_t", "C", 1), matrix("y_s",
 
 STATEMENT = Statement(
     text="For fused features z = p u + q v, <z, z'> averages over s x t to K(s,t) = p^2 Con_II + p q (Con_IT + Con_TI) + q^2 Con_TT.  For "
-    "concatenated features z = [p u ; q v] it is p^2 Con_II + q^2 Con_TT, for images alone Con_II: the cross-modal scores cannot matter there. "
+    "concatenated features z = [p u ; q v] it is p^2 Con_II + q^2 Con_TT, for images alone Con_II: the cross-modal scores do not occur in it. "
     "An image-only head W whose columns are the class texts brings them back through the mean residuals r = W'u - y of the squared "
     "loss: <r_s, r_t> = mu_s' W W' mu_t - Con_IT(s,t) - Con_TI(s,t) + <y_s, y_t>, where the text of a sample is that of its class.",
     relations=(
@@ -119,8 +119,8 @@ CLAIM = Claim(
     necessity_note="nothing is assumed but what the symbols mean; unit length is not used",
     on_features=on_features,
     notes=(
-        "So whether both cross-modal scores are needed is decided by the fusion: yes for a sum of the modalities, no for concatenation or "
-        "images alone, and yes again for a head that starts from the class texts.",
+        "So whether the kernel needs the cross-modal scores is decided by the fusion: it needs their sum where the modalities are added (p q not "
+        "zero), and neither of them for concatenation or images alone.  Residuals need their sum again where the head starts from the class texts.",
         "`text_head` is for the squared loss, where residuals are linear; for cross-entropy the same texts enter through the softmax, and the "
         "identity is not claimed.",
         "The residual form holds for labels of any kind (soft labels too) and for any head W, not only at initialisation, as long as "

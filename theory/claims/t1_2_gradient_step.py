@@ -29,8 +29,9 @@ pi, log_old, log_new, move, label = vectors("pi log_old log_new move label")
 
 STATEMENT = Statement(
     text="One step W_new = W - eta G_t changes the squared loss L_s = E_s|W'z - y|^2 / 2 by exactly -eta <g_s, G_t> + eta^2/2 E_s|G_t' z|^2. "
-    "For softmax cross-entropy and a sample z the remainder lies between 0 and eta^2/4 |z|^2 |G_t|^2, because the Hessian of the "
-    "logits satisfies 0 <= diag(pi) - pi pi' <= I/2 for any number of classes; means over a sample inherit both bounds.  So B_s <= max|z|^2 / 2.  "
+    "For softmax cross-entropy and a sample z the remainder lies between 0 and eta^2/4 |z|^2 |G_t|^2, because the Hessian in the "
+    "logits satisfies 0 <= diag(pi) - pi pi' <= I/2 for any number of classes; means over a sample inherit both bounds.  So the largest "
+    "eigenvalue B_s of the loss Hessian in W is at most max|z|^2 / 2.  "
     "That remainder is the divergence sum_c pi_c (log pi_c - log pi'_c) of the predictions after the step from those before, whatever the "
     "label and for steps of any length.",
     relations=(
@@ -170,7 +171,8 @@ CLAIM = Claim(
         "pi_c pi_d (e_c + e_d)(e_c + e_d)' over pairs.",
         "The softmax part is stated for one sample.  A mean over a sample of numbers in [0, b] lies in [0, b], so E_s inherits it with "
         "max |z|^2, and more sharply the remainder is at most eta^2/4 E_s|G_t' z|^2.",
-        "The constant 1/2 is best possible (two equally likely classes); it is approached as the step shrinks and not attained.",
+        "The constant 1/2 is best possible: two equally likely classes attain it in the Hessian, along (1, -1).  In the bound of the remainder it is "
+        "approached as the step shrinks and not attained, unless both sides are zero.",
         "The step's direction is any matrix G_t, not only a gradient.",
         "`divergence` cites nothing: it is an identity in the logits, and so exact where the bounds, of second order in the step, are loose.",
     ),

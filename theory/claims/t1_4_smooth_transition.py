@@ -21,8 +21,8 @@ ALPHA = -eta * rho * (p_**2 * c_i + q_**2 * c_t)
 
 STATEMENT = Statement(
     text="Under Environment Smooth Transition with parameter e (|Con_II(s,t) - c_I| <= e, |Con_TT(s,t) - c_T| <= e) one gradient step of size "
-    "eta on t changes the loss of s by beta (Con_IT + Con_TI) + alpha + R with beta = -eta p q rho, alpha = -eta rho (p^2 c_I + q^2 c_T), "
-    "rho = <rbar_s, rbar_t>, and |R| <= eta |rho| (p^2 + q^2) e + eta |D| + eta^2/2 B |g_t|^2: D is the part of the gradients' inner product "
+    "eta on t changes the loss of s by beta (Con_IT + Con_TI) + alpha with beta = -eta p q rho, alpha = -eta rho (p^2 c_I + q^2 c_T), "
+    "rho = <rbar_s, rbar_t>, up to eta |rho| (p^2 + q^2) e + eta |D| + eta^2/2 B |g_t|^2: D is the part of the gradients' inner product "
     "that the means do not explain (T1.3), B bounds the curvature of L_s (T1.2).",
     relations=(
         Relation(
@@ -148,9 +148,9 @@ CLAIM = Claim(
     necessity={"smooth": Instance(constant(-1, 1, 1, 0), "the claimed parameter 0 is below the deviation 1", "linear")},
     on_features=on_features,
     notes=(
-        "The remainder is a sum of three: how far the uni-modal scores are from their reference values, how far features and residuals are "
-        "from uncorrelated, and the curvature.  The drift is linear in the cross-modal scores only as far as these are small.",
-        "Cross-modal scores enter with the same coefficient beta1 = beta2, which vanishes for p q = 0 (images alone) and for rho = 0.",
+        "The remainder's bound is a sum of three: how far the uni-modal scores are from their reference values, how far features and residuals "
+        "are from uncorrelated, and the curvature.  The drift is shown to be linear in the cross-modal scores only as far as these are small.",
+        "Cross-modal scores enter with the same coefficient beta1 = beta2, which vanishes for p q = 0 (one modality alone) and for rho = 0.",
         "Checked on the squared loss with B = E_s|z|^2; for softmax cross-entropy T1.2 gives B = max|z|^2 / 2 and the same relation.",
     ),
 )  # fmt: skip

@@ -21,7 +21,8 @@ STATEMENT = Statement(
     text="One direction of the CLIP loss over N pairs with inverse temperature tau: L - log N = tau (Cbar - CLV) + mean of delta_i, where Cbar is "
     "the mean score of all pairs, CLV that of matched ones, and delta_i = log mean_j exp(tau (x_ij - mean_j x_ij)) for row i of the scores. "
     "Row by row 0 <= delta_i <= min(tau^2 R_i^2 / 8, tau b_i, log(1 + V_i / b_i^2 (e^{tau b_i} - 1 - tau b_i))), with R_i the range, V_i the variance "
-    "and b_i = max - mean of the row.  Between two environments the loss is linear in the scores up to the difference of the two deltas.",
+    "and b_i = max - mean of the row (the last for b_i > 0).  Between two environments with equally many pairs the loss is linear in Cbar and CLV up to "
+    "the difference of the two mean deltas.",
     relations=(
         Relation("loss", loss - log_n, "==", tau * (cbar - clv) + delta_bar),
         Relation("convex", 0, "<=", delta),
@@ -174,8 +175,10 @@ CLAIM = Claim(
     necessity_note="nothing is assumed but the definition of the loss: any features, any inverse temperature tau >= 0",
     on_features=on_features,
     notes=(
-        "Certified: Popoviciu's inequality for weights of any number, Hoeffding's lemma and the maximum from it and Taylor's theorem, Bennett's bound from "
-        "the parabola, and the mean over rows.  Trusted: Taylor's theorem and the derivatives of log sum exp.",
+        "Certified: Popoviciu's inequality for weights of any number, Hoeffding's lemma from it and Taylor's theorem, the maximum from Taylor's theorem, "
+        "Bennett's bound from the parabola, and the mean over rows.  Trusted: Taylor's theorem, the derivatives of log sum exp, and that "
+        "(e^t - 1 - t) / t^2 rises with t.",
+        "Cbar is Con_IT of the environment with itself: the loss of an environment sees no score between two environments.",
         "`bennett` is stated for M = e^delta and multiplied by b^2, so that constant rows (b = 0) are included; taking logarithms gives the form in the text.",
         "At CLIP's own temperature the linear reading is not justified: on 497 pairs of COCO val2017 (CLIP ViT-B/16, image to text) the mean delta is 0.0011 at tau = 1, 0.116 at 10 and "
         "10.3 at 100.",

@@ -98,6 +98,6 @@ CLAIM = Claim(
         "below": Instance(numbers(0, 1, 1, 0, "2", "3"), "both weights above lambda* = 1", "reversal"),
         "above": Instance(numbers(0, 1, 1, 0, "0", "1/2"), "both weights below lambda* = 1", "reversal"),
     },
-    features_note="a statement about four losses and a weight: nothing of it depends on features; losses of trained models are measured with T1.4 and T1.5",
+    features_note="a statement about four losses and a weight: nothing of it depends on features; T1.4 measures the drift of one step, T1.5 the CLIP loss",
     notes=("`linear` needs only that D_CLIP is not 0; with D_CLIP = 0 the weight has no influence at all.",),
 )  # fmt: skip

@@ -14,16 +14,16 @@ S, S_new = matrix("S", "N", "N"), matrix("S_new", "N", "N")
 n, mean, variance, total, squares, change = scalars("n mean var T_1 T_2 change")
 
 STATEMENT = Statement(
-    text="If training moves the head but not the encoder, every score <u_i, v_j> stays what it was, and with it the CLIP loss, a function of the "
-    "scores alone.  So its drift is zero for every seed: mean zero and variance zero over seeds.",
+    text="If training moves the head but not the encoder, every score <u_i, v_j> stays what it was, and with it the CLIP loss, at a given "
+    "temperature a function of the scores alone.  So its drift is zero for every seed: mean zero and variance zero over seeds.",
     relations=(
         Relation("scores", S_new, "==", S),
         Relation("mean", mean, "==", 0),
         Relation("variance", variance, "==", 0),
     ),
     assumptions=(
-        Assumption("frozen", "features are the same before and after training", (Relation("", U_new, "==", U), Relation("", V_new, "==", V)),
-                   each=("unchanged",)),
+        Assumption("frozen", "features are the same before and after training, and so is the temperature of the CLIP loss", (
+            Relation("", U_new, "==", U), Relation("", V_new, "==", V)), each=("unchanged",)),
         Assumption("before", "S holds all scores before training", (Relation("", S, "==", U * V.T),), True),
         Assumption("after", "S_new holds all scores after it", (Relation("", S_new, "==", U_new * V_new.T),), True),
         Assumption("count", "there is at least one seed", (Relation("", 1, "<=", n),), True),
@@ -143,7 +143,7 @@ CLAIM = Claim(
     on_features=on_features,
     notes=(
         "Certified: the scores stay, and drifts that are zero in every seed have mean and variance zero.  That the CLIP loss is a function of the "
-        "scores is its definition; it enters as what is given about a seed.",
+        "scores and of its temperature is its definition; it enters as what is given about a seed.",
         "Zero drift cannot reverse the sign of another drift within one environment; a reversal (T1.6) compares CLIP losses of two environments, whose "
         "features differ although the encoder is frozen.",
     ),
