@@ -20,8 +20,8 @@ a = Inner(g, h)
 STATEMENT = Statement(
     text="Over masks with entries in [0, 1] (binary ones among them) that keep at most k blocks, sum m_i <g_i, h_i> <= sum max(<g_i, h_i> - tau, 0) "
     "+ tau k for every tau >= 0.  With tau = 0 the bound is the sum of the positive products, attained by keeping exactly the blocks with "
-    "positive product; with tau the k-th largest product, where that is not negative, it is attained by keeping the k largest: a mask that keeps "
-    "what is above tau and nothing below, M_best blocks in all, has sum max(<g_i, h_i> - tau, 0) + tau M_best, and no mask does better with M_best blocks, nor, "
+    "positive product, if k allows it; with tau the k-th largest product, where that is not negative, it is attained by keeping the k largest: a mask that "
+    "keeps what is above tau and nothing below, M_best blocks in all, has sum max(<g_i, h_i> - tau, 0) + tau M_best, and no mask does better with M_best blocks, nor, "
     "for tau = 0, with any number.",
     relations=(
         Relation("bound", kept, "<=", upper + price * budget),

@@ -14,10 +14,10 @@ from ..proof import Proof, square
 a_1, a_2, n_1, n_2 = scalars("a_1 a_2 n_1 n_2")
 
 STATEMENT = Statement(
-    text="With a_m = <g_m, h_m> and n_m = |g_m|^2, keeping both blocks has at least the masked cosine of keeping the first alone, "
-    "a_1/sqrt(n_1) <= (a_1 + a_2)/sqrt(n_1 + n_2), if a_1 + a_2 >= 0 and (a_1 + a_2)^2 n_1 >= a_1^2 (n_1 + n_2); for a_1 > 0 the condition is "
-    "exact, and if a_1 + a_2 < 0 <= a_1 the first block alone is better.  For with A = a_1 sqrt(n_1 + n_2) and B = (a_1 + a_2) sqrt(n_1) the "
-    "condition is B^2 - A^2 = (B - A)(B + A) >= 0: where B + A > 0, it has the sign of B - A.",
+    text="With a_m = <g_m, h_m> and n_m = |g_m|^2, n_1 > 0, keeping both blocks has at least the masked cosine of keeping the first alone, "
+    "a_1/sqrt(n_1) <= (a_1 + a_2)/sqrt(n_1 + n_2), if a_1 + a_2 >= 0 and (a_1 + a_2)^2 n_1 >= a_1^2 (n_1 + n_2); for a_1 > 0 only "
+    "then, and if a_1 + a_2 < 0 <= a_1 the first block alone is better.  For with A = a_1 sqrt(n_1 + n_2) and B = (a_1 + a_2) sqrt(n_1) the "
+    "second condition is B^2 - A^2 = (B - A)(B + A) >= 0: where B + A > 0, it has the sign of B - A.",
     relations=(
         Relation("both", a_1 * sqrt(n_1 + n_2), "<=", (a_1 + a_2) * sqrt(n_1)),
         Relation(
@@ -87,6 +87,7 @@ CLAIM = Claim(
     features_note="a statement about gradients of two losses",
     notes=(
         "Stated without division: sqrt(n_1) and sqrt(n_1 + n_2) are not negative.",
-        "Against the second block alone the same holds with 1 and 2 exchanged: keeping both is best exactly if both conditions hold.",
+        "Against the second block alone the same holds with 1 and 2 exchanged: with n_1, n_2 > 0 keeping both is best exactly if "
+        "a_1 + a_2 >= 0 and (a_1 + a_2)^2 n_m >= a_m^2 (n_1 + n_2) for both m, whatever the signs of a_1 and a_2.",
     ),
 )

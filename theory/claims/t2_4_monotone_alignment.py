@@ -15,7 +15,7 @@ tau, top, gap_1, gap_2, d_1, d_2 = scalars("tau delta_max G_1 G_2 delta_1 delta_
 STATEMENT = Statement(
     text="For any functions A, B and any minimisers w_1, w_2 of A + lambda_1 B and A + lambda_2 B, lambda_1 < lambda_2 gives B(w_2) <= B(w_1), and "
     "A(w_1) <= A(w_2) if lambda_1 >= 0.  If B = tau (Cbar - CLV) + delta with 0 <= delta <= delta_max (T1.5), the alignment gap CLV - Cbar falls "
-    "by at most delta_max / tau.",
+    "by at most delta_max / tau (tau > 0).",
     relations=(
         Relation("contrastive", b_2, "<=", b_1),
         Relation("task", a_1, "<=", a_2),

@@ -75,6 +75,7 @@ CLAIM = Claim(
     },
     features_note="a statement about a minimiser",
     notes=(
-        "That the path exists is assumed; where H is positive definite it does, by the implicit function theorem, which is not used here.",
+        "That the path exists is assumed.  Where H is positive definite there is one of local minimisers, nearby, by the implicit function theorem, "
+        "which is not used here; a global minimiser may jump as lambda moves (T2.4 holds across the jump).",
     ),
 )
