@@ -68,7 +68,9 @@ CLAIM = Claim(
     notes=(
         "With the labels of t exchanged in the witness, every score is the same and the slope is +1: no function of the scores, linear or not, gives the "
         "drift, nor its sign.",
-        "Exact condition: the linear form holds up to the remainder of T1.4: eta |rho| (p^2 + q^2) e (smoothness), eta |D| (covariance of features and "
+        "Cross-entropy is no different: with the same features, a zero head and the sign of the label as class, the slope is -1/2, and 1/2 with the labels "
+        "of t exchanged.",
+        "What is true: the linear form holds up to the remainder of T1.4: eta |rho| (p^2 + q^2) e (smoothness), eta |D| (covariance of features and "
         "residuals, which the witness exploits; T1.3), eta^2/2 B |g|^2 (curvature).  It is exact where the three vanish.",
         "For the CLIP part T1.5 bounds the remainder, which is not small at CLIP's own temperature.",
     ),

@@ -77,7 +77,8 @@ CLAIM = Claim(
     on_features=on_features,
     notes=(
         "The exact statement of what a head can see is T1.1; only the sum of the two terms matters for additive fusion, not each.",
-        "The direction is the sign of K, and either term can turn it: u_s = e_1, v_s = e_2, p = q = 1 and Con_II = Con_TT = 0 throughout, K is 2 for "
-        "u_t = e_2, v_t = e_1 (scores 1, 1), 0 for u_t = e_2, v_t = -e_1 (scores -1, 1), -2 for u_t = -e_2, v_t = -e_1 (scores -1, -1).",
+        "To first order, and up to covariances (T1.3), the direction is the sign of -rho K, and either term can turn that of K: u_s = e_1, v_s = e_2, "
+        "p = q = 1 and Con_II = Con_TT = 0 throughout, K is 2 for u_t = e_2, v_t = e_1 (scores 1, 1), 0 for u_t = e_2, "
+        "v_t = -e_1 (scores -1, 1), -2 for u_t = -e_2, v_t = -e_1 (scores -1, -1).",
     ),
 )  # fmt: skip

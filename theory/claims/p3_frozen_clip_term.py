@@ -13,15 +13,15 @@ d_ce, d_clip, weight, drift = scalars("D_CE D_CLIP lambda D")
 n, total, squares, change = scalars("n T_1 T_2 change")
 
 STATEMENT = Statement(
-    text="With a frozen encoder the difference D_CLIP of the CLIP losses of two environments is a function of the features alone, the same in every "
-    "seed of the head: its variance over any number n of seeds is zero, n sum x^2 - (sum x)^2 = 0.  It can still reverse the sign of the drift: as soon as "
-    "lambda |D_CLIP| exceeds a positive D_CE, D = D_CE + lambda D_CLIP and D_CE have opposite signs.",
+    text="With a frozen encoder the difference D_CLIP of the CLIP losses of two environments is a function of the features and the temperature "
+    "alone, the same in every seed of the head: its variance over any number n of seeds is zero, n sum x^2 - (sum x)^2 = 0.  It can still reverse the "
+    "sign of the drift: where the CLIP loss falls, as soon as lambda |D_CLIP| exceeds a positive D_CE, D = D_CE + lambda D_CLIP and D_CE have opposite signs.",
     relations=(
         Relation("no_variance", n * squares - total**2, "==", 0),
         Relation("reversed", drift * d_ce, "<", 0),
     ),
     assumptions=(
-        Assumption("frozen", "the seeds share the encoder, hence the features of both environments and the CLIP term", each=("same",)),
+        Assumption("frozen", "the seeds share the encoder and the temperature, hence the features of both environments and the CLIP term", each=("same",)),
         Assumption("rising", "the cross-entropy rises", (Relation("", 0, "<", d_ce),)),
         Assumption("heavy", "the CLIP loss falls, and lambda times its fall exceeds D_CE", (Relation("", d_ce, "<", -weight * d_clip),)),
         Assumption("total", "D = D_CE + lambda D_CLIP", (Relation("", drift, "==", d_ce + weight * d_clip),), True),
@@ -110,6 +110,6 @@ CLAIM = Claim(
         "rising": Instance({**MODEL, "rise": [["-1/10"]]}, "both fall", "reversed"),
         "heavy": Instance({**MODEL, "lambda": [["1/10"]]}, "lambda too small", "reversed"),
     },
-    features_note="a statement about losses of several trainings; see T1.6 and T1.7, which are measured",
+    features_note="a statement about losses of several trainings; see T1.7, which is measured",
     notes=("Exact counterparts: T1.6 (where the sign turns) and T1.7 (scores, and so the CLIP loss, stay when only the head is trained).",),
 )  # fmt: skip

@@ -59,6 +59,6 @@ CLAIM = Claim(
     necessity_note="refuted with all assumptions in force",
     features_note="a statement about minimisers of two trainings; see T2.4",
     verdict="REFUTED",
-    notes=("What holds: B, the contrastive loss itself, is monotone in lambda for any minimisers (T2.4); CLV is, where Cbar does not fall "
-           "faster than B.  With a frozen encoder nothing moves (T2.6): that half is proved there.",),
+    notes=("What holds: B, this or the contrastive loss itself, is monotone in lambda for any minimisers (T2.4); with this B, CLV does not fall "
+           "where Cbar does not fall faster than B.  With a frozen encoder nothing moves (T2.6): that half is proved there.",),
 )  # fmt: skip

@@ -17,9 +17,9 @@ move, own, mixed = vectors("D own mixed")
 
 STATEMENT = Statement(
     text="If an environment was learnt to its minimum, F_s <= Lambda/2 |D|^2 with D the later movement of the head and Lambda a bound of its own "
-    "Hessian.  Two environments whose within-modality curvatures along their movements agree differ by at most kappa/2 |D|^2 in forgetting, kappa a "
-    "bound of the difference of their cross-modal parts p q (S_IT + S_TI): so the cross-modal contributions alone bound the difference exactly "
-    "where nothing else differs (the same images and texts, paired differently, and the same movement).",
+    "Hessian.  Two environments so learnt whose within-modality curvatures along their movements agree differ by at most kappa/2 |D|^2 in forgetting, kappa a "
+    "bound of the difference of their cross-modal parts p q (S_IT + S_TI): so the cross-modal contributions alone bound the difference "
+    "where nothing else differs (for example, the same images and texts, paired differently, and the same movement).",
     relations=(
         Relation("bound", f_s, "<=", lip * norm2(move) / 2),
         Relation("difference", Abs(f_s - f_t), "<=", kappa * norm2(move) / 2),
@@ -132,6 +132,7 @@ CLAIM = Claim(
         "As it stands the second half is false: the instance for 'within' has two equal environments, no cross-modal difference at all, and forgetting "
         "2 against 1/2.  T3.3 has the general bound, with the displacements and the whole Hessians.",
         "Without the minimum the first-order term stays (T3.1); curvature by modality is T3.2.",
-        "For a quadratic loss nothing is cited: the expansion is exact. Taylor's theorem is needed for other smooth losses.",
+        "For the squared loss nothing is cited: the expansion is exact.  Taylor's theorem is needed for other smooth losses of one output, whose second "
+        "derivative, somewhere on the way, then weighs the moments S.",
     ),
 )  # fmt: skip
