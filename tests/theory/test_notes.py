@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from itertools import pairwise, permutations
+from itertools import pairwise, permutations, product
 
 import pytest
 from crossmodal.synthetic.arithmetic import arithmetic
@@ -133,3 +133,74 @@ def test_equal_environments_may_forget_differently() -> None:
     (stated,) = re.findall(r"forgetting (\d) against (\d/\d)", note("P6", "equal environments"))
     assert found == [Fraction(x) for x in stated]
     assert [len(claim.necessity["within"].values[name]) for name in "UV"] == [1, 1]  # one pair can be paired in one way
+
+
+def test_labels_alone_turn_the_drift() -> None:
+    """P1's witness: slopes at a zero head for squared loss and cross-entropy, and those with the labels of t exchanged."""
+    claim = registry.get("P1")
+    assert claim.witness is not None
+    given = {k: [[Fraction(x) for x in row] for row in v] for k, v in claim.witness.values.items()}
+
+    def slope(swap: int, residuals: dict[int, list[Fraction]]) -> Fraction:
+        gradient = {}
+        for k, sign in (("s", 1), ("t", swap)):
+            pairs = zip(given[f"U_{k}"], given[f"V_{k}"], strict=True)
+            fused = [[(a + b) / 2 for a, b in zip(u, v, strict=True)] for u, v in pairs]
+            rows = [residuals[sign * int(y)] for (y,) in given[f"y_{k}"]]
+            assert not any(map(sum, zip(*rows, strict=True)))  # no mean residual, so nothing is predicted
+            gradient[k] = [dot(z, r) / len(fused) for z in zip(*fused, strict=True) for r in zip(*rows, strict=True)]
+        return -dot(gradient["s"], gradient["t"])
+
+    half = Fraction(1, 2)
+    squared, entropy = {1: [Fraction(-1)], -1: [Fraction(1)]}, {1: [-half, half], -1: [half, -half]}
+    (kept,) = re.findall(r"the slope is (-?\d) and", claim.witness.note)
+    (turned,) = re.findall(r"the slope is \+(\d)", note("P1", "labels of t exchanged in the witness"))
+    assert [slope(1, squared), slope(-1, squared)] == [int(kept), int(turned)]
+    found = re.findall(r"-?\d/\d", note("P1", "Cross-entropy is"))
+    assert [slope(1, entropy), slope(-1, entropy)] == [Fraction(x) for x in found]
+
+
+def test_when_a_scaled_mask_keeps_as_much_as_the_best() -> None:
+    """P4: no product negative, every positive one with the largest score; the best scale is the largest."""
+    assert "no product is negative and every positive one has the largest score" in note("P4", "What holds")
+    for size in (1, 2, 3):
+        for products, scores in product(product((-1, 0, 2), repeat=size), product((1, 2, 3), repeat=size)):
+            best = sum(max(a, 0) for a in products)
+            kept = Fraction(sum(c * a for c, a in zip(scores, products, strict=True)), max(scores))  # s = 1/max
+            said = min(products) >= 0 and all(c == max(scores) for c, a in zip(scores, products, strict=True) if a > 0)
+            assert (kept >= best) == said  # for a smaller scale the sum is nearer to 0, and best is not negative
+
+
+def test_both_blocks_are_best_exactly_where_it_is_said() -> None:
+    """T2.2, over small numbers of either sign: cosines are compared by their signed squares."""
+    text = note("T2.2", "second block alone")
+    assert all(words in text for words in ("n_1, n_2 > 0", "a_1 + a_2 >= 0 and", "whatever the signs"))
+
+    def cosine(a: int, n: int) -> Fraction:
+        return Fraction(a * abs(a), n)
+
+    for a_1, a_2, n_1, n_2 in product(range(-4, 5), range(-4, 5), (1, 2, 4, 9), (1, 2, 4, 9)):
+        a, n = a_1 + a_2, n_1 + n_2
+        alone = {1: cosine(a_1, n_1) <= cosine(a, n), 2: cosine(a_2, n_2) <= cosine(a, n)}
+        condition = {1: a**2 * n_1 >= a_1**2 * n, 2: a**2 * n_2 >= a_2**2 * n}
+        assert all(alone.values()) == (a >= 0 and all(condition.values()))
+        if a_1 > 0:
+            assert alone[1] == (a >= 0 and condition[1])
+
+
+def test_the_hessian_of_softmax_is_a_sum_of_squares_below_a_half() -> None:
+    """T1.2: I/2 - diag(pi) + pi pi' is the sum that the note gives, and two equally likely classes attain the half."""
+    text = note("T1.2", "any number of classes")
+    assert "(1 - 2 pi_c)^2 e_c e_c' / 2 and of pi_c pi_d (e_c + e_d)(e_c + e_d)' over pairs" in text
+    for weights in ([1], [1, 1], [0, 1], [3, 1, 2], [5, 0, 1, 1]):
+        pi = [Fraction(w, sum(weights)) for w in weights]
+        size = range(len(pi))
+        left = [[(Fraction(1, 2) - pi[c]) * (c == d) + pi[c] * pi[d] for d in size] for c in size]
+        right = [[(1 - 2 * pi[c]) ** 2 / 2 * (c == d) + pi[c] * pi[d] * (c != d) for d in size] for c in size]
+        for c in size:
+            right[c][c] += sum((pi[c] * pi[d] for d in size if d != c), Fraction(0))
+        assert left == right
+    half = Fraction(1, 2)
+    hessian = [[half * (c == d) - half * half for d in range(2)] for c in range(2)]
+    assert [sum(row[d] * x for d, x in enumerate((1, -1))) for row in hessian] == [half, -half]  # along (1, -1)
+    assert "along (1, -1)" in note("T1.2", "best possible")
