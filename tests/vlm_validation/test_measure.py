@@ -146,3 +146,23 @@ def test_a_mean_without_a_direction_is_said() -> None:
     rows = np.array([[1.0, 0.0], [-1.0, 0.0], [0.6, 0.8], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])
     features = Features(image=rows, text=rows, environment=np.repeat([0, 1, 2], 2), label=np.arange(6))
     assert "no number" in measure(registry.get("T3.7"), features).summary
+
+
+def numbers(value: Any) -> bytes:
+    return np.asarray(value.mid if hasattr(value, "mid") else value).tobytes()
+
+
+@pytest.mark.parametrize("claim_id", [c.id for c in registry.all_claims() if c.on_features is not None])
+def test_what_is_measured_on_features_is_taken_from_them(claim_id: str) -> None:
+    """Mutant: an instance written by hand, which would hold on anybody's features."""
+    seen = []
+    for seed in (0, 1):
+        view = FeaturesView(generated_features(seed=seed))
+        seen.append(
+            [
+                {numbers(v) for v in inputs.values()}
+                for _, inputs in registry.get(claim_id).on_features(view)  # type: ignore[misc]
+            ]
+        )
+    for one, other in zip(*seen, strict=False):
+        assert one != other

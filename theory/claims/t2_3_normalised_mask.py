@@ -32,12 +32,13 @@ def derive(p: Proof) -> None:
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
-    score = x["root"] * x["root"]  # a positive score, with its root at hand
-    return {"P": x["P"] if "P" in x else x["p"] * ops.reciprocal(x["root"]), "p": x["p"], "Con": score}
+    root = x["root"] if "root" in x else ops.sqrt(ops.total_square(x["u"]))  # exact models have a root at hand
+    return {"P": x["P"] if "P" in x else x["p"] * ops.reciprocal(root), "p": x["p"], "Con": root * root}
 
 
 def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    yield "a score of 1/4", {"p": [["1/2"]], "root": [["1/2"]]}
+    for t in view.environments:  # a score that is positive whatever the features
+        yield f"Con_II of {view.name(t)} with itself", {"p": [["1/2"]], "u": view.mean(view.image(t))}
 
 
 CLAIM = Claim(
