@@ -18,7 +18,7 @@ MCDIARMID = Fact(
 SPECTRAL = Fact(
     "spectral",
     "a real symmetric matrix has an orthonormal eigenbasis; so |R|^2 is the largest eigenvalue of R R', and the "
-    "eigenvalues of Q1 Q2 Q1 are squared cosines of principal angles",
+    "eigenvalues of Q1 Q2 Q1 are the squared cosines of the principal angles, and zeros",
     "Horn and Johnson, Matrix Analysis, 4.1 and 7.3",
 )
 TAYLOR = Fact(

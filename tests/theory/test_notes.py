@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from itertools import pairwise, permutations, product
+from itertools import combinations_with_replacement, pairwise, permutations, product
 
+import numpy as np
 import pytest
 from crossmodal.synthetic.arithmetic import arithmetic
 from crossmodal.synthetic.evaluate import bound_values
@@ -61,8 +62,8 @@ def note(claim_id: str, words: str) -> str:
 
 
 EXAMPLES = {
-    "four dimensions": note("T3.9", "simplest counterexample").partition("In three dimensions")[0],
-    "three dimensions": note("T3.9", "simplest counterexample").partition("In three dimensions")[2],
+    "four dimensions": note("T3.9", "simplest counterexample").partition("With rational")[0],
+    "three dimensions": note("T3.9", "simplest counterexample").partition("With rational")[2],
     "all different": note("T3.9", "does not need"),
 }
 
@@ -83,6 +84,140 @@ def test_the_rule_and_the_best_order_forget_what_is_said(example: str) -> None:
 def test_scores_of_the_simplest_counterexample() -> None:
     rows = directions(EXAMPLES["four dimensions"])
     assert {dot(a, b) for k, a in enumerate(rows) for b in rows[:k]} == {0, Fraction(1, 2), 1}
+
+
+def test_smaller_denominators_make_no_counterexample_in_three_dimensions() -> None:
+    """Nor axes alone; with three axes and thirds, the entries of the last direction may come in any order."""
+    *axes, last = directions(EXAMPLES["three dimensions"])
+    for other in permutations(last):
+        rows = [*axes, list(other)]
+        assert of_the_rule(rows)[0] > min(forgets(o) for o in permutations(rows))
+    for rows in combinations_with_replacement(directions("e_1, e_2, e_3"), 4):
+        assert of_the_rule(list(rows))[0] == min(forgets(o) for o in permutations(rows))
+
+
+def test_a_cheapest_order_of_four_forgets_little_where_delta_is_large() -> None:
+    """Why T3.9 says delta <= eps^2 of both of its bounds: at eps = 5/13, delta = 12/13 the order 4, 3, 1, 2 forgets nothing."""
+    text = registry.get("T3.9").statement.text
+    assert "Once delta <= eps^2, each of them forgets at least eps^2 - eps^4, while" in text
+    eps, zero = Fraction(5, 13), Fraction(0)
+    first, second = [Fraction(1), zero], [zero, Fraction(1)]
+    rows = [[Fraction(12, 13), eps], second, first, second]
+    assert cost(rows) == eps == min(map(cost, permutations(rows)))
+    assert forgets(rows) == 0 < eps**2 - eps**4
+
+
+def test_of_a_cheapest_order_of_three_and_its_reverse_one_is_best() -> None:
+    """And only one, in general: what P7, P8, P10 and T3.9 say of T3.8."""
+    kinds = ((1, 0, 0, 1), (1, 2, 2, 3), (0, 3, 4, 5))
+    of = sorted({tuple(Fraction(x, over) for x in p) for *entries, over in kinds for p in permutations(entries)})
+    worse = 0
+    for rows in combinations_with_replacement([list(x) for x in of], 3):
+        found = {o: forgets([rows[k] for k in o]) for o in permutations(range(3))}
+        costs = {o: cost([rows[k] for k in o]) for o in found}
+        for o in found:
+            if costs[o] == min(costs.values()):
+                assert min(found[o], found[o[::-1]]) == min(found.values())
+                worse += found[o] > min(found.values())
+    assert worse
+
+
+def test_the_remainder_of_the_quartic_expansion_is_within_its_bound() -> None:
+    """T3.7: with l the bound of the Frobenius norm; and why it is for environments of one direction each."""
+    text = note("T3.7", "one direction each")
+    assert "|L|_F <= c sqrt(T (T - 1) / 2)" in text
+    assert "at most |L'L|^2 (1/(1 - l)^2 - 1) for l < 1" in text
+    rng, checked = np.random.default_rng(0), 0
+    for size in (1, 2, 3, 4, 5):
+        for _ in range(20):
+            a = rng.normal(size=(size, 40))
+            a /= np.linalg.norm(a, axis=1, keepdims=True)
+            lower = np.tril(a @ a.T, -1)
+            bound = float(np.abs(lower).max()) * np.sqrt(size * (size - 1) / 2)
+            assert np.linalg.norm(lower) <= bound + 1e-12
+            if bound < 1:
+                error = np.eye(40)
+                for row in a:
+                    error = error - np.outer(row, row @ error)
+                plain = np.sum((lower.T @ lower) ** 2)
+                remainder = np.sum((a @ error) ** 2) - np.sum(lower**2) + plain
+                assert abs(remainder) <= plain * (1 / (1 - bound) ** 2 - 1) + 1e-12
+                checked += 1
+    assert checked > 50
+    first, second = np.eye(2), np.array([[3, 4], [-4, 3]]) / 5  # two environments of two directions each: c = 4/5
+    assert np.linalg.norm(second @ first.T, 2) > 4 / 5 * np.sqrt(2 * 1 / 2)
+
+
+def test_what_gradient_steps_forget() -> None:
+    """T3.6: the squared residuals at the end less those just after each environment's own step."""
+    assert "|r|^2 - (1 - eta)^2 |s|^2" in note("T3.6", "leaves a residual")
+    rows = directions("e_1, (3, 4, 0)/5, (2, 1, 2)/3, (0, 3, 4)/5")
+    start, eta = [Fraction(1), Fraction(-2), Fraction(3)], Fraction(1, 3)
+    error, before, after = start, [], []
+    for a in rows:
+        before.append(dot(a, error))
+        error = [x - eta * before[-1] * y for x, y in zip(error, a, strict=True)]
+        after.append(dot(a, error))
+    for k, a in enumerate(rows):  # s solves (I + eta L) s = A e_0
+        assert before[k] + eta * sum(dot(a, b) * s for b, s in zip(rows[:k], before, strict=False)) == dot(a, start)
+    residuals = [dot(a, error) for a in rows]
+    forgotten = sum(r**2 - x**2 for r, x in zip(residuals, after, strict=True))
+    assert forgotten == sum(r**2 for r in residuals) - (1 - eta) ** 2 * sum(s**2 for s in before)
+
+
+def test_prototypes_lose_a_second_order_part_under_cross_entropy() -> None:
+    """T3.11: half the deviations, a quarter of F and half of its bound."""
+    assert "F itself is second order" in note("T3.11", "first order")
+    rng = np.random.default_rng(0)
+    member = np.eye(3)[np.arange(12) % 3]
+    weights = rng.random((12, 1))
+    weights /= weights.sum()
+    means, deviations, head = rng.normal(size=(3, 4)), rng.normal(size=(12, 4)), rng.normal(size=(4, 5))
+    deviations -= member @ (member.T @ (weights * deviations) / (member.T @ weights))
+
+    def softmax(logits: np.ndarray) -> np.ndarray:
+        exps = np.exp(logits)
+        return exps / exps.sum(axis=1, keepdims=True)
+
+    def push(share: float) -> tuple[float, float]:
+        z = member @ means + share * deviations
+        f = (weights * z).T @ (softmax(z @ head) - member @ softmax(means @ head))
+        scatter = np.sum(weights * (share * deviations @ head) ** 2)
+        return float(np.linalg.norm(f)), float(np.sqrt(np.sum(weights * z**2) * scatter) / 2)
+
+    (large, above), (small, below) = push(1e-2), push(5e-3)
+    assert small < large < above
+    assert large / small == pytest.approx(4, rel=0.05)
+    assert above / below == pytest.approx(2, rel=0.05)
+
+
+def test_two_environments_forget_the_same_in_either_order_on_average() -> None:
+    """P11: for an isotropic target, not for every target: of one along the first direction nothing is forgotten if it comes first."""
+    assert "not for every target" in note("P11", "either order")
+    rows = directions("(1, 0), (3/5, 4/5)")
+    assert forgets(rows) == forgets(rows[::-1])
+    found = []
+    for order in (rows, rows[::-1]):
+        error = rows[0]
+        for a in order:
+            along = dot(a, error)
+            error = [x - along * y for x, y in zip(error, a, strict=True)]
+        found.append(sum(dot(a, error) ** 2 for a in order))
+    assert found[0] == 0 < found[1]
+
+
+def test_a_lower_score_improves_the_bound_from_scores_alone() -> None:
+    """P9 of D2's bound, D^2 / (D^2 + 2 Con_TT(t,t) - Con_IT(t,t)^2 - Con_IT(s,t)^2), wherever such scores exist."""
+    assert "the one of D2 always" in note("P9", "What holds in general")
+    grid = [Fraction(k, 8) for k in range(-8, 9)]
+    checked = 0
+    for own, inside in product(grid, grid):
+        outside = [x for x in grid if x < inside and x**2 <= own]  # ascending
+        if inside**2 <= own:
+            bounds = [(inside - x) ** 2 / ((inside - x) ** 2 + 2 * own - inside**2 - x**2) for x in outside]
+            assert bounds == sorted(bounds, reverse=True)
+            checked += len(bounds) > 1
+    assert checked > 20
 
 
 def test_the_example_of_different_environments_is_as_it_is_called() -> None:

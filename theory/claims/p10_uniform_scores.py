@@ -90,8 +90,9 @@ CLAIM = Claim(
     necessity={"uniform": Instance({"A": unit([1, 0], [0, 1], [1, 0]), "e": [["1/10"]]}, "scores 0 and 1, e = 1/10")},
     on_features=on_features,
     notes=(
-        "Only equal scores leave no information: for three environments the rule picks the best order however close the scores are (T3.8).  What "
-        "vanishes with e is the spread of the costs (here) and of forgetting (T3.7), so that noise of size e hides both.",
+        "Only equal scores leave no information: for three environments whose scores are not negative the rule picks the best order, up to reversal, however "
+        "close they are (T3.8).  What vanishes with e is the spread of the costs (here) and of forgetting (O3, and it is continuous in the scores), so that "
+        "noise of size e hides both.",
         "Forgetting itself depends on the order only through the quartic term of T3.7, and not at all for equal scores (O3).",
     ),
 )  # fmt: skip

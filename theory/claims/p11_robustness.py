@@ -1,4 +1,4 @@
-"""P11: the paper's summary: robust to task order and similarity.  Exactly so for two environments only; T3.7 says how nearly."""
+"""P11: the paper's summary: robust to task order and similarity.  Exactly so for two environments, on average; T3.7 says how nearly."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ CLAIM = Claim(
     necessity_note="refuted with the assumption in force",
     features_note="see T3.7, measured over orders",
     verdict="REFUTED",
-    notes=("What holds: the order-free part of forgetting is quadratic in the scores and all order dependence is one quartic term (T3.7); two "
-           "environments forget the same in either order, between 0 and 1/4 depending on their similarity (T3.4); swapping neighbours moves "
+    notes=("What holds: for an isotropic target the order-free part of forgetting is quadratic in the scores and all order dependence is one quartic "
+           "term (T3.7); two environments forget the same in either order, for an isotropic target and for the worst one (not for every target), the worst "
+           "between 0 and 1/4 depending on their similarity (T3.4); swapping neighbours moves "
            "the head by a commutator (O1).  Generalisation is G1 and G2.",),
 )  # fmt: skip

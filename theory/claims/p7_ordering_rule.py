@@ -1,4 +1,4 @@
-"""P7: the paper: the order with the least cumulative contribution forgets least.  True for T = 3, false for T = 4."""
+"""P7: the paper: the order with the least cumulative contribution forgets least.  True for T = 3, up to reversal, false for T = 4."""
 
 from __future__ import annotations
 
@@ -67,11 +67,12 @@ CLAIM = Claim(
         {"A": unit([0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 1, 0], ["1/2", "1/2", "1/2", "1/2"])},
         "scores 0, 1/2 and 1: every cheapest order forgets at least 1/4, another one 5/32",
     ),
-    tight_note="refuted; T3.9 shows that no constant bounds the loss",
+    tight_note="refuted; T3.9 shows that no constant bounds the factor between its order and the best one",
     necessity_note="refuted with all assumptions in force",
     on_features=on_features,
     verdict="REFUTED",
-    notes=("PROVED for three environments (T3.8); REFUTED for four, by this witness and by the family of T3.9.  On features the column shows "
+    notes=("PROVED for three environments up to reversal: of a cheapest order and its reverse, which costs as much, one forgets least (T3.8), the other may "
+           "not.  REFUTED for four, by this witness and by the family of T3.9.  On features the column shows "
            f"whether the rule happens to be right for the mean directions of your environments, of the first {MOST} where there are more.",
            "A condition under which it holds for four: two disjoint pairs of score beta, all other scores alpha >= beta (T3.9)."),
 )  # fmt: skip

@@ -67,14 +67,14 @@ CLAIM = Claim(
     statement=STATEMENT,
     inputs=(Input("A", "unit_rows", "3", "d"),),
     bind=bind,
-    tight_note="the rule is at the best end for three environments with nonnegative scores (T3.8) and anywhere in the range for four (T3.9)",
+    tight_note="up to reversal, the rule is at the best end for three environments with nonnegative scores (T3.8); for four it need not be near it (T3.9)",
     necessity_note="nothing to drop",
     on_features=on_features,
     verdict="UNDECIDED",
     notes=(
         "The relations are what formulas can say ('bounded' is proved in T3.7); the claim itself is about data, so it is not decided here.",
         "A factor above 1.74 is possible: directions (1, 0), (1, 0), (3/5, 4/5) forget 288/625 in one order and 1296/15625, 5.6 times less, in another; T3.9 shows that no "
-        "constant bounds the factor.  That the rule finds the better end is not a theorem: P7.",
+        "constant bounds the factor.  That the rule finds the better end is no theorem from four environments on: P7.",
         "Whether the published factor is a gain of the rule or the range over all orders has to be measured on trained heads, order by order.",
     ),
 )  # fmt: skip

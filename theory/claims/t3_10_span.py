@@ -1,4 +1,4 @@
-"""T3.10: a linear head trained by gradient descent depends on the class prototypes through their scores only."""
+"""T3.10: a linear head trained by gradient descent depends on the class prototypes through their scores and the initial logits only."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ STATEMENT = Statement(
     text="On environments compressed to class prototypes a gradient step moves the head by -X'D R: R the residuals, any function of the logits "
     "X W (squared loss, cross-entropy), D the step size times the class frequencies of that step's environment.  So after any number of steps "
     "on any environments in any order W = W_0 + X'B and the logits are X W_0 + G B with G = X X'.  Two models with the same prototype scores G, "
-    "the same initial logits and the same residual function have the same logits after every step, hence the same forgetting for every order.  "
+    "the same initial logits, the same residual function and the same D have the same logits after every step, hence the same forgetting for every order.  "
     "Compression, squared loss, one class at a time: a step on all samples (head J) and one on the prototypes (head U) differ by "
-    "eta N'N U, the within-class scatter of the head, and by the contraction of J - U; with a stable step size the heads drift apart by at most "
-    "the sum of these, |J - U| <= sum of eta |N'N U| over the steps.",
+    "eta N'N U, the within-class scatter of the head, and by the contraction of J - U; with a stable step size heads from a common start "
+    "drift apart by at most the sum of these, |J - U| <= sum of eta |N'N U| over the steps.",
     relations=(
         Relation("span", W, "==", W0 + X.T * B),
         Relation("logits", X * W, "==", X * W0 + G * B),
@@ -254,6 +254,6 @@ CLAIM = Claim(
         "the difference vanishes where the logits agree.  No property of softmax is used, so cross-entropy is included without any trusted fact.",
         "'drift' sums 'one_step': n_E follows |J - U|, and the slack of each step is not negative by 'one_step'.",
         "With |U| <= M and s the largest eigenvalue of the within-class covariance, a step adds at most (step size) s M.",
-        "The compression bound is for the squared loss; T3.11 has the one for cross-entropy, first order in the deviations instead of second.",
+        "The compression bound is for the squared loss; the one for cross-entropy (T3.11) is first order in the deviations instead of second.",
     ),
 )  # fmt: skip

@@ -39,8 +39,8 @@ STATEMENT = Statement(
     "one on the prototypes differ by eta F with F = sum of omega_i z_i (r_i - q_k(i))', r_i and q_k the residuals at the sample and at its prototype: "
     "the deviations sum to zero in every class, so the prototypes' own residuals drop out.  The softmax moves at most half as far as the logits, "
     "|r_i - q_k| <= |U'n_i| / 2, so |F|^2 <= (sum of omega |z|^2) (sum of omega |U'n|^2) / 4: the compression error of a step is governed by the "
-    "within-class scatter of the logits, tr(U' Sigma_w U), for any number of classes, any labels and any head, zero or text initialised.  With a stable "
-    "step size the heads J (samples) and U (prototypes) satisfy |J_1 - U_1| <= |J - U| + eta/2 sqrt(E|z|^2 E|U'n|^2) after it.",
+    "within-class scatter of the logits, tr(U' Sigma_w U), for any number of classes, any target of each and any head, zero or text initialised.  With a stable "
+    "step size the heads J (samples) and U (prototypes) satisfy |J_1 - U_1| <= |J - U| + eta/2 sqrt(E|z|^2 E|U'n|^2) after it, E the sums above.",
     relations=(
         Relation("gradient", Z.T * A * R - C.T * P.T * A * P * Q, "==", Z.T * A * (S - P * S1)),
         Relation("softmax", 4 * moved, "<=", shift),
@@ -282,10 +282,11 @@ CLAIM = Claim(
     },
     on_features=on_features,
     notes=(
-        "First order in the within-class deviation, where the squared loss (T3.10) is second order: the residual of a sample is not linear in its feature.  "
-        "With |z| <= 1 and s the largest eigenvalue of the within-class covariance a step adds at most (step size) |U| sqrt(s) / 2.",
+        "The bound is first order in the within-class deviation, where that of the squared loss (T3.10) is second order.  F itself is second order here too: what "
+        "is linear in the deviations sums to zero in every class.  "
+        "With |z| <= 1, weights that sum to 1 and s the largest eigenvalue of the within-class covariance a step adds at most (step size) |U| sqrt(s) / 2.",
         "Steps add up as in T3.10 'drift': from a common start |J - U| is at most the sum of the bounds of the steps made.",
-        "The constant 1/2 is best possible (two equally likely classes, small logits); it is approached and not attained.",
+        "The constant 1/2 is best possible (two equally likely classes, small logits); it is approached and, where the logits differ, not attained.",
         "'stable' follows from the curvature bound of T1.2 for step sizes up to 4 / max|z|^2; it is assumed here, and measured.",
     ),
 )  # fmt: skip

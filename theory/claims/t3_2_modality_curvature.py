@@ -37,7 +37,7 @@ STATEMENT = Statement(
         Assumption("ratio", "t = b/a and v = 1/t are not negative", (Relation("", 0, "<=", t), Relation("", 0, "<=", v)), True),
         Assumption("inverse", "t v = 1", (Relation("", t * v * eye, "==", eye), Relation("", t * v, "==", 1)), True),
         Assumption("share", "h = 1/n is not negative", (Relation("", 0, "<=", h),), True),
-        Assumption("length", "for `lengths`, a and b are bounds of the features' lengths (1 for unit features), hence of the eigenvalues above", (),
+        Assumption("length", "for `lengths`, a and b are bounds of the features' lengths (1 for unit features), hence their squares of the eigenvalues above", (),
                    True, ("image_length", "text_length")),
         Assumption("hessian", "H = E[z z']", (Relation("", H, "==", h * Z.T * Z),), True),
         Assumption("fused", "z = p u + q v", (Relation("", Z, "==", p_ * U + q_ * V),), True),

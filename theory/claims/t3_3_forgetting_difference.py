@@ -33,7 +33,7 @@ STATEMENT = Statement(
         Assumption("sign", "lambda is not negative", (Relation("", 0, "<=", lam),), True),
     ),
     symbols={"D_s": "w_T - w_s", "D_t": "w_T - w_t", "HsDs": "H_s D_s", "HtDs": "H_t D_s", "HtDt": "H_t D_t",
-             "kappa": "norm of H_s - H_t", "lambda": "norm of H_t"},
+             "kappa": "bound of the norm of H_s - H_t", "lambda": "bound of the norm of H_t"},
 )  # fmt: skip
 
 

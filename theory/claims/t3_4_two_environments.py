@@ -17,10 +17,11 @@ R, C = matrix("R", "d", "d"), matrix("C", "d", "d")
 eye = Identity(Q1.shape[0])
 
 STATEMENT = Statement(
-    text="A least-norm learner sees environment 1, then environment 2.  What it forgets of 1 is |R e|^2 with R = Q1 (I - Q2)"
-    " (I - Q1), where Q_i projects on the features of i, and R R' = C - C^2 with C = Q1 Q2 Q1, whose eigenvalues on the"
-    " features of 1 are the squared cosines c_i^2 of the principal angles.  So the worst forgetting is max c_i^2 (1 - c_i^2)"
-    " <= 1/4: zero for orthogonal and for identical environments, largest in between, at c^2 = 1/2.",
+    text="Two environments with orthonormal feature rows share a solution w*.  A least-norm learner sees 1, then 2, from initial"
+    " error e = w_0 - w*.  What it forgets of 1 is |R e|^2 with R = Q1 (I - Q2) (I - Q1), where Q_i projects on the features of"
+    " i, and R R' = C - C^2 with C = Q1 Q2 Q1, whose eigenvalues on the features of 1 are the squared cosines c_i^2 of the"
+    " principal angles, and zeros.  So the worst forgetting for |e| = 1 is max c_i^2 (1 - c_i^2) <= 1/4: zero for orthogonal and"
+    " for identical environments, largest in between, at c^2 = 1/2.",
     relations=(
         Relation("spectrum", R * R.T, "==", C - C * C),
         Relation("quarter", R * R.T, "loewner<=", Rational(1, 4) * eye),
@@ -71,7 +72,7 @@ CLAIM = Claim(
     id="T3.4",
     title="Two environments forget most at intermediate similarity",
     family="forgetting and order",
-    source="Evron et al., How catastrophic can catastrophic forgetting be in linear regression?, COLT 2022, Theorem 3",
+    source="Evron et al., How catastrophic can catastrophic forgetting be in linear regression?, COLT 2022, on two tasks",
     paper="Forgetting depends on the similarity of the environments.",
     statement=STATEMENT,
     inputs=(Input("Q1", "projector", "d"), Input("Q2", "projector", "d")),

@@ -108,7 +108,7 @@ def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
 
 CLAIM = Claim(
     id="T3.6",
-    title="Forgetting of any sequence of gradient steps",
+    title="Residuals of any sequence of gradient steps",
     family="forgetting and order",
     source="new; the case eta = 1 is T3.5",
     paper="Forgetting and environment order are governed by the contributions.",
@@ -119,4 +119,8 @@ CLAIM = Claim(
     tight_note="an identity: both sides agree on every instance",
     necessity={"orthonormal": Instance({"A": unit([2, 0], [1, 0]), "e_0": [[1], [0]], "eta": [[1]]}, "a direction of length 2", "gram")},
     on_features=on_features,
+    notes=(
+        "A step leaves a residual on its own environment, (1 - eta) times that before it, s = (I + eta L)^{-1} A e_0: what is forgotten in all is "
+        "|r|^2 - (1 - eta)^2 |s|^2, which for eta = 1 is |r|^2.",
+    ),
 )  # fmt: skip

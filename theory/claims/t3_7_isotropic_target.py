@@ -144,7 +144,7 @@ CLAIM = Claim(
     notes=(
         f"Of features, the first {MEASURED} orders are measured, which are all of four environments.",
         "The sum of squared scores does not depend on the order because each unordered pair of environments occurs once in L.",
-        "With c the largest |score| and T environments, l <= c sqrt(T (T - 1) / 2), so the remainder of "
-        "|L|^2 - |L'L|^2 is at most |L'L|^2 (1/(1 - l)^2 - 1) = O(c^5).",
+        "With c the largest |score| and T environments of one direction each, |L|_F <= c sqrt(T (T - 1) / 2), which l may be; the remainder of "
+        "|L|^2 - |L'L|^2 is at most |L'L|^2 (1/(1 - l)^2 - 1) for l < 1, so O(c^5) for any one T.",
     ),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import combinations, combinations_with_replacement, pairwise, permutations
 from typing import Any
 
@@ -52,12 +52,12 @@ DEARER = tuple(o for o in classes() if o not in RULE and o[::-1] not in RULE and
 
 STATEMENT = Statement(
     text="Environments 2 and 3 share a direction with score eps in (0, 1/2] to 4 and none to 1; 1 and 4 have score delta > 0.  The least cumulative "
-    "contribution is eps, attained by the orders 2,1,3,4 and 4,2,1,3 (and with 2, 3 exchanged or reversed) only.  Each of them forgets at "
-    "least eps^2 - eps^4, while 2,4,1,3 forgets at most 2 eps^4 once delta <= eps^2.  So the paper's rule is false for T = 4, and "
+    "contribution is eps, attained by the orders 2,1,3,4 and 4,2,1,3 (and with 2, 3 exchanged or reversed) only.  Once delta <= eps^2, each "
+    "of them forgets at least eps^2 - eps^4, while 2,4,1,3 forgets at most 2 eps^4.  So the paper's rule is false for T = 4, and "
     "F(rule)/F(best) is at least (1 - eps^2)/(2 eps^2): no constant bounds it.  A condition under which the rule holds: two disjoint pairs "
     "have score beta, all other scores are alpha, and 0 <= beta <= alpha; then 1,2,3,4, which goes through both pairs, is cheapest and forgets least "
-    "(all orders are one of the three below, up to the symmetries of these scores).  If instead beta > alpha > 0, the cheapest order is 1,3,2,4, and "
-    "1,3,4,2 forgets less exactly if 4 beta < 1 + 2 alpha^2 + beta^2, so for all small scores of this kind.",
+    "(all orders are one of the three below, up to the symmetries of these scores).  If instead beta > alpha > 0, the cheapest of the three is 1,3,2,4, and "
+    "1,3,4,2 forgets less exactly if 4 beta < 1 + 2 alpha^2 + beta^2, so whenever beta <= 1/4.",
     relations=(
         *(Relation("dearer_" + "".join(map(str, o)), eps, "<", cost(o)) for o in DEARER),
         Relation("rule_pays", eps**2 - eps**4, "<=", Min(*(F[o] for o in RULE))),
@@ -145,7 +145,7 @@ def two_levels(p: Proof) -> None:
                terms=[square(facts=["room"], coef="1/4"), square(facts=["room", "low"], coef="1/4"), square(facts=["room", "positive"], coef="1/2")],
                text="alpha^2 <= (1 + beta)^2 / 4")  # fmt: skip
     rest = alpha**2 * (alpha**2 - beta**2)
-    factors = {  # H(order) - H(1,2,3,4) = alpha^2 (alpha^2 - beta^2) times this factor; its Bernstein coefficients in beta are positive
+    factors = {  # H(order) - H(1,2,3,4) = alpha^2 (alpha^2 - beta^2) times this factor: `terms` and a sum of Bernstein polynomials in beta
         (1, 3, 2, 4): (
             8 - 9 * alpha**2 - 2 * alpha**4 + 12 * alpha**2 * beta - 3 * alpha**2 * beta**2 - 4 * beta - 5 * beta**2 + 4 * beta**3 - beta**4,
             [square(facts=["below", "gap"], coef=6), square(facts=["below", "below", "gap"], coef=3), square((1 + beta) / 2, facts=["gap"], coef=2),
@@ -164,7 +164,7 @@ def two_levels(p: Proof) -> None:
             f"factor.{k}",
             factor,
             terms=[*terms, *more],
-            text="put the bound of alpha; what is left is positive on [0, 1]",
+            text="put the bound of alpha; what is left is not negative on [0, 1]",
         )
         p.ideal(f"difference.{k}", H[o] - H[LEVEL_ORDERS[0]] - rest * factor, using=[str(H[o]), str(H[LEVEL_ORDERS[0]]), *gram],
                 eliminate=[H[o], H[LEVEL_ORDERS[0]], *products], text="multiply out the projections")  # fmt: skip
@@ -247,10 +247,6 @@ def family(s: Any, ops: Any) -> Any:
     return columns[0] @ e1 + columns[1] @ e2 + columns[2] @ last
 
 
-def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    yield "the family at eps about 1/10 (it is about directions, not about data)", {"s": [["1/20"]]}
-
-
 def two_levels_by_hand(x: int, y: int, z: int, sign: int) -> list[list[Any]]:
     """Directions in thirds with alpha = x^2/9 and beta = (x^2 + sign y^2)/9."""
     rows = []
@@ -285,13 +281,15 @@ CLAIM = Claim(
         "two_levels": Instance({"s": [["1/10"]], "W": unit([1, 0], [1, 0], [1, 0], ["3/5", "4/5"])},
                                "three equal environments and one with score 3/5", "rule_holds"),
     },
-    on_features=on_features,
+    features_note="a statement about directions made for it; P7 measures the rule on the environments of these features",
     notes=(
         "The simplest counterexample found has scores 0, 1/2 and 1 only: directions e_3, e_3, e_2, (1, 1, 1, 1)/2; the rule forgets 1/4 or 3/8, the "
-        "best order 5/32.  In three dimensions: e_3, e_3, e_2, (1, 2, 2)/3, where the rule forgets 8/81 or 4/27, the best order 52/729 (a search over "
-        "all nonnegative rational directions with denominators 1, 3, 5, 7).",
+        "best order 5/32.  With rational coordinates in three dimensions: e_3, e_3, e_2, (1, 2, 2)/3, where the rule forgets 8/81 or 4/27, the best order "
+        "52/729; any order of the entries of the last does, and no smaller denominators do (a search over all nonnegative rational directions with "
+        "denominators 1, 3, 5, 7).",
         "It does not need equal or orthogonal environments: for directions e_3, (0, 3, 4)/5, (4, 8, 1)/9, (2, 1, 2)/3 the rule, whose order is unique up "
         "to reversal, forgets at least 237202516/597871125 and the best order 4963804/36905625, 2.95 times less.",
-        "The rule holds for T = 3 (T3.8), and its regret is never more than the quartic term of T3.7.",
+        "The rule holds for T = 3, scores that are not negative and up to reversal (T3.8).  What it forgets more than the best order is never more than the "
+        "quartic term of the best order (T3.7): the factor has no bound, the difference has one.",
     ),
 )  # fmt: skip
