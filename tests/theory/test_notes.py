@@ -109,10 +109,8 @@ def test_a_cheapest_order_of_four_forgets_little_where_delta_is_large() -> None:
 
 def test_of_a_cheapest_order_of_three_and_its_reverse_one_is_best() -> None:
     """And only one, in general: what P7, P8, P10 and T3.9 say of T3.8."""
-    kinds = ((1, 0, 0, 1), (1, 2, 2, 3), (0, 3, 4, 5))
-    of = sorted({tuple(Fraction(x, over) for x in p) for *entries, over in kinds for p in permutations(entries)})
-    worse = 0
-    for rows in combinations_with_replacement([list(x) for x in of], 3):
+    of, worse = directions("e_1, e_2, e_3, (1, 2, 2)/3, (2, 1, 2)/3, (2, 2, 1)/3, (2, 3, 6)/7"), 0
+    for rows in combinations_with_replacement(of, 3):
         found = {o: forgets([rows[k] for k in o]) for o in permutations(range(3))}
         costs = {o: cost([rows[k] for k in o]) for o in found}
         for o in found:
