@@ -223,6 +223,7 @@ def test_mutants_do_mutate() -> None:
         ("T2.1", {"bound", "attained", "optimal"}),  # the best mask, not only a bound of all
         ("T2.2", {"both", "exact"}),  # the condition is necessary too
         ("T2.5", {"rate", "inverse", "falls"}),  # -g' H^{-1} g, not only the curvature along the path
+        ("T3.4", {"spectrum", "quarter", "either_order"}),  # as much on average if 2 comes first
         ("T3.8", {"swap_last", "best_321", "cheapest"}),  # the rule chooses the order that is proved best
         ("O3", {"above", "below", "of_norm", "no_spread"}),  # small scores, equal scores
         ("G1", {"step", "average", "closed", "forgetting"}),

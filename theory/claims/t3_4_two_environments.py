@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sympy import Identity, Rational
+from sympy import Identity, Rational, Trace
 
 from ..claim import Assumption, Claim, Statement
 from ..language import Input, Instance, Relation, matrix, unit
@@ -13,7 +13,7 @@ from ..proof import Proof
 from ..trust import SPECTRAL
 
 Q1, Q2 = matrix("Q1", "d", "d"), matrix("Q2", "d", "d")
-R, C = matrix("R", "d", "d"), matrix("C", "d", "d")
+R, R2, C = matrix("R", "d", "d"), matrix("R_2", "d", "d"), matrix("C", "d", "d")
 eye = Identity(Q1.shape[0])
 
 STATEMENT = Statement(
@@ -21,19 +21,23 @@ STATEMENT = Statement(
     " error e = w_0 - w*.  What it forgets of 1 is |R e|^2 with R = Q1 (I - Q2) (I - Q1), where Q_i projects on the features of"
     " i, and R R' = C - C^2 with C = Q1 Q2 Q1, whose eigenvalues on the features of 1 are the squared cosines c_i^2 of the"
     " principal angles, and zeros.  So the worst forgetting for |e| = 1 is max c_i^2 (1 - c_i^2) <= 1/4: zero for orthogonal and"
-    " for identical environments, largest in between, at c^2 = 1/2.",
+    " for identical environments, largest in between, at c^2 = 1/2.  In either order as much is forgotten on average: |R|_F^2 ="
+    " |R_2|_F^2, R_2 what is forgotten of 2 if 2 is seen first, and for an isotropic e that is d times the expected forgetting.",
     relations=(
         Relation("spectrum", R * R.T, "==", C - C * C),
         Relation("quarter", R * R.T, "loewner<=", Rational(1, 4) * eye),
+        Relation("either_order", Trace(R * R.T), "==", Trace(R2 * R2.T)),
     ),
     assumptions=(
         Assumption("projector_1", "Q1 is an orthogonal projector (environment 1 is fitted exactly)", (Relation("", Q1 * Q1, "==", Q1),)),
         Assumption("projector_2", "Q2 is an orthogonal projector (environment 2 is fitted exactly)", (Relation("", Q2 * Q2, "==", Q2),)),
         Assumption("residual", "R maps the initial error to the residual on environment 1 after both", (
             Relation("", R, "==", Q1 * (eye - Q2) * (eye - Q1)),), True),
+        Assumption("reversed", "R_2 maps it to the residual on environment 2 after 2, then 1", (Relation("", R2, "==", Q2 * (eye - Q1) * (eye - Q2)),), True),
         Assumption("overlap", "C = Q1 Q2 Q1", (Relation("", C, "==", Q1 * Q2 * Q1),), True),
     ),
-    symbols={"Q1": "projector on the features of environment 1", "Q2": "of environment 2", "R": "initial error -> residual", "C": "overlap"},
+    symbols={"Q1": "projector on the features of environment 1", "Q2": "of environment 2", "R": "initial error -> residual",
+             "R_2": "the same in the other order", "C": "overlap"},
     symmetric=("Q1", "Q2"),
 )  # fmt: skip
 
@@ -41,6 +45,8 @@ STATEMENT = Statement(
 def derive(p: Proof) -> None:
     p.free("shorter", Relation("", R, "==", Q1 * Q2 * Q1 - Q1 * Q2), using=[("residual", "R"), ("projector_1", "Q1 Q1")],
            text="the learner has no error left on environment 1, so only Q1 Q2 and Q1 Q2 Q1 survive")  # fmt: skip
+    p.free("shorter_2", Relation("", R2, "==", Q2 * Q1 * Q2 - Q2 * Q1), using=[("reversed", "R_2"), ("projector_2", "Q2 Q2")],
+           text="the same with 1 and 2 exchanged")  # fmt: skip
     reduce = [("shorter", "R"), ("overlap", "C"), ("projector_1", "Q1 Q1"), ("projector_2", "Q2 Q2")]
     p.free("spectrum", using=reduce, text="multiply out and use Q^2 = Q")
     p.psd(
@@ -49,14 +55,19 @@ def derive(p: Proof) -> None:
         using=[("spectrum", "R R'"), *reduce[1:]],
         text="I/4 - C + C^2 = (Q1/2 - C)^2 + (I - Q1)^2/4",
     )
+    p.free("either_order", using=[("shorter", "R"), ("shorter_2", "R_2"), ("projector_1", "Q1 Q1"), ("projector_2", "Q2 Q2")],
+           text="both are tr Q1 Q2 - tr Q1 Q2 Q1 Q2")  # fmt: skip
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     q1, q2 = x["Q1"], x["Q2"]
-    error = ops.eye(q1)  # every initial error at once
-    for q in (q1, q2):
-        error = error - q @ error  # the least-norm step removes the error on the environment's features
-    return {"Q1": q1, "Q2": q2, "R": q1 @ error, "C": q1 @ q2 @ q1}
+    residual = {}
+    for name, order in (("R", (q1, q2)), ("R_2", (q2, q1))):
+        error = ops.eye(q1)  # every initial error at once
+        for q in order:
+            error = error - q @ error  # the least-norm step removes the error on the environment's features
+        residual[name] = order[0] @ error
+    return {"Q1": q1, "Q2": q2, **residual, "C": q1 @ q2 @ q1}
 
 
 def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
