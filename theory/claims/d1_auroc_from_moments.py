@@ -18,7 +18,7 @@ a, b, one, won, tilt = vectors("X_in X_out one won tilt")
 y = a - b  # difference of the two scores
 
 MOMENTS = (
-    Assumption("order", "in-distribution scores are higher on average", (Relation("", 0, "<=", gap),)),
+    Assumption("order", "in-distribution scores are at least as high on average", (Relation("", 0, "<=", gap),)),
     Assumption("gap", "D = m_in - m_out", (Relation("", gap, "==", m_in - m_out),), True),
     Assumption("constant", "one is the constant 1", (Relation("", norm2(one), "==", 1),), True),
     Assumption("means", "m_in and m_out are the means", (Relation("", Inner(a, one), "==", m_in), Relation("", Inner(b, one), "==", m_out)), True),
@@ -35,8 +35,9 @@ STATEMENT = Statement(
     text="Let an in- and an out-of-distribution score be independent, with means m_in >= m_out and D = m_in - m_out.  Then "
     "AUROC >= P(in > out) >= D^2 / (D^2 + V_in + V_out).  If the difference of the scores is sub-Gaussian with variance proxy S (scores in "
     "intervals of lengths R_in, R_out are, with S = (R_in^2 + R_out^2)/4), then 1 - AUROC <= exp(-D^2 / (2 S)), and no other "
-    "exponent t in exp(-t D + t^2 S/2) gives more.  If the tilted distribution puts at most H/2 of its mass where in <= out, then "
-    "1 - AUROC <= H/2; for Gaussian scores, S = V_in + V_out, it is centred there, so H = exp(-D^2 / (2 S)): the bound is halved.",
+    "exponent t in exp(-t D + t^2 S/2) gives more.  If the distribution tilted by exp(-D (in - out)/S), not normalised, puts a mass of H/2 at most "
+    "where in <= out, then 1 - AUROC <= H/2; for Gaussian scores, S = V_in + V_out, it is centred at in = out and has mass exp(-D^2 / (2 S)) in all, which "
+    "is then H: the bound is halved.",
     relations=(
         Relation("cantelli", gap**2, "<=", auroc * (gap**2 + v_in + v_out)),
         Relation("sub_gaussian", 1 - auroc, "<=", bound),
@@ -47,7 +48,7 @@ STATEMENT = Statement(
         *MOMENTS,
         Assumption("tails", "E exp(-D Y/S) <= exp(-D^2/(2 S)) for the difference Y: sub-Gaussian with proxy S", (
             Relation("", Inner(tilt, one), "<=", bound),)),
-        Assumption("centred", "the tilted distribution has at most H/2 of its mass where in <= out (Gaussian scores: exactly half of E)", (
+        Assumption("centred", "the tilted distribution, not normalised, has a mass of H/2 at most where in <= out (Gaussian scores: exactly half of E)", (
             Relation("", 2 * Inner(tilt, one - won), "<=", tilted_mass),)),
         Assumption("proxy", "a variance proxy is positive", (Relation("", 0, "<", proxy),), True),
         Assumption("tilt_positive", "tilt = exp(-D Y/S) is positive where in > out", (Relation("", 0, "<=", Inner(tilt, won)),), True),
@@ -57,7 +58,7 @@ STATEMENT = Statement(
     symbols={
         "AUROC": "probability that an in-score exceeds an out-score", "D": "gap of the means", "V_in": "variance of the in-score",
         "V_out": "of the out-score", "X_in": "in-score, an element of L2", "X_out": "out-score",
-        "won": "1 where in > out, else 0", "tilt": "exp(-D Y/S), Y = in - out", "S": "variance proxy of Y", "E": "exp(-D^2/(2 S))", "H": "twice the tilted mass where in <= out; E for Gaussian scores",
+        "won": "1 where in > out, else 0", "tilt": "exp(-D Y/S), Y = in - out", "S": "variance proxy of Y", "E": "exp(-D^2/(2 S))", "H": "a bound of twice the tilted mass where in <= out; E for Gaussian scores",
         "t": "any other exponent", "one": "the constant 1", "m_in": "mean in-score", "m_out": "mean out-score",
     },
 )  # fmt: skip
@@ -153,7 +154,7 @@ CLAIM = Claim(
         Instance({"X_in": [[0], [2]], "X_out": [[0]], "scale": [["100/101"]], "t": [[1]]}, "t = D/S", "exponent"),
     ),
     necessity={
-        "centred": Instance({"X_in": [[0], [1]], "X_out": [[0]], "scale": [[1]], "t": [[1]], "H": [["1/2"]]}, "H below the tilted mass", "gaussian"),
+        "centred": Instance({"X_in": [[0], [1]], "X_out": [[0]], "scale": [[1]], "t": [[1]], "H": [["1/2"]]}, "H below twice the tilted mass", "gaussian"),
         "order": Instance({"X_in": [[0]], "X_out": [[1]], "scale": [[1]], "t": [[1]]}, "the out-score is always higher", "cantelli"),
         "tails": Instance({"X_in": [[0], [1]], "X_out": [[0]], "scale": [["1/10"]], "t": [[1]]}, "a proxy far below the variance", "sub_gaussian"),
     },

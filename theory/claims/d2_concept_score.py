@@ -129,9 +129,10 @@ CLAIM = Claim(
     },
     on_features=on_features,
     notes=(
-        "D1 is proved again inside this certificate, so nothing is assumed of the scores but independence and order.",
+        "`cantelli` of D1 is proved again inside this certificate, so nothing is assumed of the scores but independence and order.",
         "New beside the gap: variances are bounded by scores too, so a lower bound of AUROC needs contribution scores alone; with measured "
-        "variances (D1) it is sharper.",
-        "D grows as Con_IT(s,t) falls, at fixed Con_IT(t,t); the bound as a whole is increasing in D only while the variances do not grow with it.",
+        "variances (D1) it is never weaker.",
+        "D grows as Con_IT(s,t) falls, at fixed Con_IT(t,t), and so does the bound as a whole while D >= 0 and Con_TT(t,t) is fixed too, even where the bound of "
+        "V_out grows with D: as Con_IT(s,t) falls from 1/4 to 0, with Con_IT(t,t) = 1/2 and Con_TT(t,t) = 1, from 1/28 to 1/8.",
     ),
 )  # fmt: skip
