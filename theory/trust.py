@@ -12,7 +12,7 @@ L2 = Fact(
 MCDIARMID = Fact(
     "McDiarmid",
     "a function of independent variables that moves by at most c_i when variable i alone changes satisfies "
-    "P(|f - E f| >= e) <= 2 exp(-2 e^2 / sum c_i^2)",
+    "P(|f - E f| >= e) <= 2 exp(-2 e^2 / sum c_i^2) for e >= 0",
     "McDiarmid, On the method of bounded differences, 1989, Lemma 1.2",
 )
 SPECTRAL = Fact(
@@ -53,7 +53,7 @@ TAYLOR_OF_SOFTMAX = Fact(
 )
 WISHART = Fact(
     "Wishart",
-    "for n x P Gaussian features, n < P - 1, the row-space projector is orthogonally invariant, so E[Q] = (n/P) I and, for symmetric A, "
+    "for n x P independent standard Gaussian features, n < P - 1, the row-space projector is orthogonally invariant, so E[Q] = (n/P) I and, for symmetric A, "
     "E[QAQ] is a combination of A and tr(A) I; E[(v'Qv)^2] = n(n+2)/(P(P+2)) for a unit v, and the trace of the expected inverse Gram "
     "matrix is n/(P - n - 1)",
     "Muirhead, Aspects of Multivariate Statistical Theory, ch. 3",

@@ -15,7 +15,7 @@ m, size, x, y, alpha, beta, leak, d_i, outside = scalars("m P x y alpha beta lea
 STATEMENT = Statement(
     text="For an orthogonally invariant random projector Q of rank m in R^P and a symmetric A, E[QAQ] = (x + y) A + y tr(A) I with "
     "y = m(P - m)/(P(P - 1)(P + 2)) and x = (m - y P (P + 1))/P.  With A the projector on the d_I coordinates of one modality, an error e in the "
-    "other modality alone leaks y d_I |e|^2 into it.",
+    "other modality alone leaks into it an error of expected squared length y d_I |e|^2.",
     relations=(
         Relation("identity_part", beta, "==", y),
         Relation("matrix_part", alpha, "==", x + y),
@@ -101,7 +101,7 @@ CLAIM = Claim(
     tight_note="identities",
     necessity={
         "sizes": Instance({"m": [[1]], "P": [[1]], "d_I": [[1]], "e2": [[1]], "P_one": [[0]]}, "P = 1: y is not determined", "identity_part"),
-        "trace": Instance({"m": [[1]], "P": [[2]], "d_I": [[1]], "e2": [[1]], "first": [[1]]}, "a projector that is not isotropic", "identity_part"),
+        "trace": Instance({"m": [[1]], "P": [[2]], "d_I": [[1]], "e2": [[1]], "first": [[1]]}, "the trace of a projector of rank 2", "identity_part"),
         "rank_one": Instance({"m": [[1]], "P": [[2]], "d_I": [[1]], "e2": [[1]], "second": [["1/2"]]}, "another fourth moment", "identity_part"),
     },
     features_note="a statement about Gaussian features in expectation",

@@ -17,7 +17,7 @@ eye = Identity(P.shape[0])
 
 STATEMENT = Statement(
     text="Learning s then t instead of t then s moves the error by X e with X = (I - Q)(I - P) - (I - P)(I - Q) = QP - PQ, the commutator of the two "
-    "projectors, and X'X = D^2 - D^4 with D = P - Q, whose eigenvalues are sines of principal angles up to sign, 0 or 1: so |X| = max c_i sqrt(1 - c_i^2) <= 1/2.",
+    "projectors, and X'X = D^2 - D^4 with D = P - Q, whose eigenvalues are, up to sign, sines of principal angles, 0 or 1: so |X| = max c_i sqrt(1 - c_i^2) <= 1/2.",
     relations=(
         Relation("commutator", X, "==", Q * P - P * Q),
         Relation("spectrum", X.T * X, "==", D * D - D * D * D * D),

@@ -18,7 +18,7 @@ eye = Identity(P.shape[0])
 STATEMENT = Statement(
     text="If two neighbouring environments are orthogonal (P Q = 0), swapping them changes nothing, whatever was learnt before (Z) and after (Y); any "
     "order comes from any other by such swaps, so pairwise orthogonal environments of any number have no order dependence.  Learning an "
-    "orthogonal environment leaves no residual on an earlier one, and neither does learning the same environment again.",
+    "orthogonal environment leaves no residual on the one learnt just before it, and neither does learning the same environment again.",
     relations=(
         Relation("swap", Y * (eye - P) * (eye - Q) * Z, "==", Y * (eye - Q) * (eye - P) * Z),
         Relation("keep", P * (eye - Q) * (eye - P), "==", 0 * P),

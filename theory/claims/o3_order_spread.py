@@ -20,8 +20,8 @@ L, eye = matrix("L", "T", "T"), identity("T")
 
 STATEMENT = Statement(
     text="(1 - l)^2 |F_1 - F_2| <= b for two orders of the same rank-one environments, b a bound of |L'L|_F^2 for both and l <= 1 one of the spectral "
-    "norms of L (T3.7).  |L'L|_F^2 <= lambda^2 |L|_F^2 for any bound lambda of the spectral norm: so b = l^2 |L|_F^2 will do, and two orders differ "
-    "by at most (l / (1 - l))^2 times |L|_F^2, the term of forgetting that all orders share.  Equal scores, c between any two environments, give "
+    "norms of L (T3.7).  |L'L|_F^2 <= lambda^2 |L|_F^2 for any bound lambda of the spectral norm: so b = l^2 |L|_F^2 will do, and for l < 1 two orders "
+    "differ by at most (l / (1 - l))^2 times |L|_F^2, the term of forgetting that all orders share.  Equal scores, c between any two environments, give "
     "L = c N for every order, N the strictly lower matrix of ones, hence no spread at all: X X' is the same, with what is forgotten at every place on its "
     "diagonal.",
     relations=(
@@ -160,7 +160,7 @@ CLAIM = Claim(
     inputs=(Input("A", "unit_rows", "T", "d"), Input("t", "real")),
     bind=bind,
     derive=derive,
-    tight_note="b is the larger quartic term, the spread the difference of the two: `above` and `below` are not tight unless one of them vanishes",
+    tight_note="b bounds both quartic terms, the spread is their difference: `above` and `below` are tight only where L = 0, for no quartic term vanishes elsewhere",
     tight=(
         Instance({"A": TWO, "t": [["1/2"]], "lambda": [["3/5"]]}, "two environments: lambda is the norm", "of_norm"),
     ),

@@ -22,7 +22,7 @@ S_u, S_v = matrix("Sigma_u", "d", "d"), matrix("Sigma_v", "d", "d")
 STATEMENT = Statement(
     text="The mean of all pairwise inner products of two samples (the V-statistic) equals the inner product of the "
     "sample means, and their variance is nu' Sigma_u nu + mu' Sigma_v mu + <Sigma_u, Sigma_v>: an image, a text and "
-    "an interaction part.  So a score costs O(N d) and its variance O(N d^2), never O(N^2 d).",
+    "an interaction part.  So a score costs O((N + M) d) and the variance of its cosines O((N + M) d^2), where all pairs cost O(N M d).",
     relations=(
         Relation("mean", one_n.T * K * one_m, "==", n * m * mu.T * nu),
         Relation(

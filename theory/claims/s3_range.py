@@ -87,4 +87,8 @@ CLAIM = Claim(
     ),
     necessity={"unit": Instance({"U": unit([2, 0]), "V": unit([2, 0])}, "Con = 4 without normalisation", "upper")},
     on_features=on_features,
+    notes=(
+        "The paper's wording is true of constant features.  An environment is identical with itself, and yet sigma_{a->a}(t,t) is its total variance (`split` with v = u), "
+        "0 only for a constant feature; sigma = 1 says that the means are orthogonal, or that one of them is 0.",
+    ),
 )  # fmt: skip

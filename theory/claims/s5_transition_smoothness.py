@@ -16,7 +16,8 @@ mu, nu, rho = vectors("mu_I_s mu_T_t mu_T_u")
 
 STATEMENT = Statement(
     text="|Con_IT(s,t) - Con_IT(s,t')| <= sqrt(Con_II(s,s)) sqrt(Con_TT(t,t) + Con_TT(t',t') - 2 Con_TT(t,t')): along a "
-    "transition of the text environment a cross-modal score moves no further than the text means do.",
+    "transition of the text environment a cross-modal score moves no further than the text mean does, times the length of the image mean, which is at most "
+    "1 for unit features.",
     relations=(
         Relation("smooth", Abs(before - after), "<=", sqrt(own) * sqrt(t_t + u_u - 2 * t_u)),
     ),
@@ -84,7 +85,7 @@ CLAIM = Claim(
     id="S5",
     title="Smoothness along a transition",
     family="contribution scores",
-    source="new; exact form of Assumption 4.3 of arXiv 2606.14883 for the cross-modal score",
+    source="new; for the cross-modal score, without Assumption 4.3 of arXiv 2606.14883",
     paper="Scores change little along an Environment Smooth Transition.",
     statement=STATEMENT,
     inputs=(Input("U", "unit_rows", "N", "d"), Input("V", "unit_rows", "M", "d"), Input("W", "unit_rows", "K", "d")),

@@ -27,9 +27,9 @@ HALF_WIDTH = sqrt((2 / n_s + 2 / n_t) * ell)  # solves 2 exp(-w^2 / (2/n_s + 2/n
 
 STATEMENT = Statement(
     text="Exchanging one of n_s images moves the sample score Con^ (all pairs) by at most 2/n_s, one of n_t texts by at most "
-    "2/n_t.  The squares of these ranges add up to C = 4/n_s + 4/n_t, so for independent samples of two environments "
-    "P(|Con^ - Con| >= e) <= 2 exp(-2 e^2 / C) = 2 exp(-e^2 / (2 (1/n_s + 1/n_t))): Con lies within "
-    "sqrt(2 (1/n_s + 1/n_t) log(2/delta)) of Con^ with probability 1 - delta.",
+    "2/n_t.  The squares of these ranges add up to C = 4/n_s + 4/n_t, so for samples of two environments, all drawn "
+    "independently, P(|Con^ - Con| >= e) <= 2 exp(-2 e^2 / C) = 2 exp(-e^2 / (2 (1/n_s + 1/n_t))) for e >= 0: Con lies within "
+    "sqrt(2 (1/n_s + 1/n_t) log(2/delta)) of Con^ with probability 1 - delta at least.",
     relations=(
         Relation("image", Abs(before - swap_u), "<=", 2 / n_s),
         Relation("text", Abs(before - swap_v), "<=", 2 / n_t),
@@ -144,7 +144,7 @@ def _formula() -> Callable[[int, int, float], float]:
 
 
 def half_width(n_s: int, n_t: int, delta: float) -> float:
-    """Half-width of the interval around a sample score that holds the true one with probability ``1 - delta``.
+    """Half-width of the interval around a sample score that holds the true one with probability ``1 - delta`` at least.
 
     Args:
         n_s, n_t: number of images and of texts, from two environments.
@@ -215,7 +215,7 @@ CLAIM = Claim(
     notes=(
         "Certified: both ranges, the sum of their squares, the exponent and the half-width.  McDiarmid's inequality itself is trusted.",
         "The samples of s and t are independent, so E Con^ = Con exactly.  Within one environment (s = t, matched pairs) the mean over all pairs "
-        "is biased by (CLV - Con)/n and exchanging a pair moves it by up to 4/n: there the exponent is n e^2/8 around the mean of the estimator.",
-        "For features that are known to lie within distance D of one another the ranges are D/n instead of 2/n.",
+        "is biased by (CLV - Con)/n and exchanging a pair moves it by at most 4/n: there the exponent is n e^2/8 around the mean of the estimator.",
+        "For unit features of which any two of one modality are known to lie within distance D the ranges are D/n instead of 2/n.",
     ),
 )  # fmt: skip

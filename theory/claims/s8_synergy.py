@@ -130,7 +130,7 @@ CLAIM = Claim(
     necessity={"unit": Instance({"U": unit([2, 0], [-2, 0]), "V": unit([2, 0], [-2, 0])}, "length 2", "bound")},
     on_features=on_features,
     notes=(
-        "`synergy` and `trace` hold for any features; only `bound`, uses unit length.",
+        "`synergy`, `matrix` and `trace` hold for any features; only `bound` uses unit length.",
         "The mean over all pairs of n matched pairs overstates Con_IT(t,t) by synergy/n on average; the mean over i != j does not.",
     ),
 )  # fmt: skip
