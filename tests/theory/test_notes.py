@@ -1,10 +1,11 @@
-"""The examples that notes give in numbers, computed again from their directions and by projections alone."""
+"""The examples that notes give in numbers, and what some say of all instances, computed again from definitions alone."""
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
-from itertools import combinations_with_replacement, pairwise, permutations, product
+from itertools import combinations, combinations_with_replacement, pairwise, permutations, product
 
 import numpy as np
 import pytest
@@ -337,3 +338,63 @@ def test_the_hessian_of_softmax_is_a_sum_of_squares_below_a_half() -> None:
     hessian = [[half * (c == d) - half * half for d in range(2)] for c in range(2)]
     assert [sum(row[d] * x for d, x in enumerate((1, -1))) for row in hessian] == [half, -half]  # along (1, -1)
     assert "along (1, -1)" in note("T1.2", "best possible")
+
+
+def mean(values: list[Fraction]) -> Fraction:
+    return sum(values, Fraction(0)) / len(values)
+
+
+def test_the_bound_of_separation_grows_while_that_of_a_variance_grows() -> None:
+    text = note("D2", "the bound as a whole").partition("falls from")[2]
+    before, after, inside, own, *bounds = (Fraction(x) for x in re.findall(r"\b\d+(?:/\d+)?\b", text))
+    out = [own - x**2 for x in (before, after)]
+    gaps = [(inside - x) ** 2 for x in (before, after)]
+    assert out[0] < out[1]
+    assert bounds == [gap / (gap + own - inside**2 + v) for gap, v in zip(gaps, out, strict=True)]
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_scores_within_one_environment(n: int) -> None:
+    """Every sample of n of three equally likely pairs: what notes of S7 and S8 say of the mean over all pairs."""
+    axis, opposite, slope = ([Fraction(x, 5) for x in row] for row in ((5, 0), (-5, 0), (3, 4)))
+    pairs = [(axis, axis), (opposite, opposite), (slope, axis)]
+    inner = [[dot(u, v) for _, v in pairs] for u, _ in pairs]
+    con = mean([x for row in inner for x in row])
+    synergy = mean([inner[i][i] for i in range(3)]) - con
+    samples = list(product(range(3), repeat=n))
+    together = [mean([inner[i][j] for i in s for j in s]) for s in samples]
+    apart = [mean([inner[i][j] for i, j in permutations(s, 2)]) for s in samples]
+    assert "biased by (CLV - Con)/n" in note("S7", "Within one environment")
+    assert "by synergy/n on average; the mean over i != j does not" in note("S8", "overstates Con_IT")
+    assert mean(together) - con == synergy / n != 0
+    assert mean(apart) == con
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_exchanging_a_matched_pair(n: int) -> None:
+    text = note("S7", "Within one environment")
+    ((most, rate),) = re.findall(r"at most (\d)/n: there the exponent is n e\^2/(\d)", text)
+    signs = [Fraction(1), Fraction(-1)]
+    score = {s: mean(list(s[:n])) * mean(list(s[n:])) for s in product(signs, repeat=2 * n)}
+    moves = [abs(x - score[u, *s[1:n], v, *s[n + 1 :]]) for s, x in score.items() for u, v in product(signs, repeat=2)]
+    assert max(moves) == Fraction(4 * (n - 1), n**2) <= Fraction(int(most), n)
+    assert 2 / (n * Fraction(int(most), n) ** 2) == Fraction(n, int(rate))
+
+
+def test_the_bound_for_gaussian_scores_lies_below_the_normal_distribution() -> None:
+    assert "exactly the normal distribution function" in note("D1", "For Gaussian scores")
+    assert all(math.erfc(x / math.sqrt(2)) <= math.exp(-(x**2) / 2) for x in np.arange(0, 6, 1 / 16))
+
+
+def test_second_moment_of_projectors_on_a_line_and_beside_one() -> None:
+    """G2 for the twelve lines of D_4, whose fourth moments are those of a random line, and for what is orthogonal to them."""
+    one = np.array([[Fraction(int(i == j)) for j in range(4)] for i in range(4)])
+    lines = [one[i] + sign * one[j] for i, j in combinations(range(4), 2) for sign in (1, -1)]
+    along = [np.outer(q, q) / 2 for q in lines]
+    image, error = one * [1, 1, 0, 0], one[2] + 2 * one[3]
+    for m, projectors in ((1, along), (3, [one - q for q in along])):
+        y = Fraction(m * (4 - m), 4 * 3 * 6)
+        x = (m - y * 4 * 5) / 4
+        for a in (image, one[[1, 0, 2, 3]], np.outer(error, error)):
+            assert (sum(q @ a @ q for q in projectors) / 12 == (x + y) * a + y * np.trace(a) * one).all()
+        assert sum(((image @ q @ error) ** 2).sum() for q in projectors) / 12 == y * 2 * 5
