@@ -23,7 +23,7 @@ CAPTION = (
     "{rho:.2f}.  Right: AUROC against the bounds.  Contribution scores alone (D2) guarantee {scores_least:.2f} to "
     "{scores_most:.2f}; measured means and variances (D1) {moments_least:.2f} to {moments_most:.2f}; sub-Gaussian tails "
     "(D1) {tails_least:.2f} to {tails_most:.2f}; bounds above their AUROC: {above}.  Pairs outside the assumption that "
-    "in-scores are higher on average: {excluded}."
+    "in-scores are at least as high on average: {excluded}."
 )
 
 
