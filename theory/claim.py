@@ -27,7 +27,7 @@ class Assumption:
     Args:
         name: how necessity and reports refer to it.
         text: in words.
-        relation: formal; it becomes a hypothesis of the certificate.  Several relations may carry one name.
+        relations: formal; they become hypotheses of the certificate.  Without any, the assumption is in words or in `each`.
         by_model: true for what holds by the definition of the symbols (``mu = E u``): such facts cannot be dropped.
         each: names of the `given` relations of recursions by which it says the same of every step.
     """
@@ -128,7 +128,7 @@ class Claim:
         inputs: what a model consists of.
         bind: ``bind(inputs, ops) -> {symbol: value}``: runs the primitives (means over all pairs, projections one by
             one) in any arithmetic.
-        tight: instances where a relation is an equality; an empty tuple needs `tight_note`.
+        tight: instances where a relation with a right side one percent smaller fails; an empty tuple needs `tight_note`.
         necessity: assumption name -> instance that violates it and the claim.
         witness: for REFUTED, the exact instance on which the statement is false.
         on_features: yields (label, inputs) from a features view; ``None`` needs `features_note`.

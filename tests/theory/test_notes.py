@@ -345,7 +345,7 @@ def mean(values: list[Fraction]) -> Fraction:
 
 
 def test_the_bound_of_separation_grows_while_that_of_a_variance_grows() -> None:
-    text = note("D2", "the bound as a whole").partition("falls from")[2]
+    text = note("D2", "even where that of V_out does").partition("falls from")[2]
     before, after, inside, own, *bounds = (Fraction(x) for x in re.findall(r"\b\d+(?:/\d+)?\b", text))
     out = [own - x**2 for x in (before, after)]
     gaps = [(inside - x) ** 2 for x in (before, after)]

@@ -38,9 +38,10 @@ def test_the_least_number_of_samples(width: float, delta: float) -> None:
     assert half_width(n, n, delta) <= width
     assert n == 1 or half_width(n - 1, n - 1, delta) > width
     assert n == max(1, math.ceil(4 * math.log(2 / delta) / width**2))
-    for wrong in (0.0, -1.0, math.inf, math.nan):
+    for wrong in (0.0, -1.0, math.inf, math.nan, 1e-200):
         with pytest.raises(InputError, match="half-width"):
             sample_size(wrong, delta)
+    assert sample_size(1e200, delta) == 1
 
 
 def test_intervals_that_hold_together_share_the_level() -> None:

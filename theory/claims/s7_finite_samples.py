@@ -166,6 +166,9 @@ def half_width(n_s: int, n_t: int, delta: float) -> float:
     )  # a few roundings, each below 2^-53 or so: stay on the safe side
 
 
+MOST = 2**53  # samples; beyond, floating point does not tell their numbers apart
+
+
 def sample_size(width: float, delta: float) -> int:
     """The smallest number of samples, in each of the two environments, whose `half_width` is at most `width`.
 
@@ -175,7 +178,12 @@ def sample_size(width: float, delta: float) -> int:
     if not 0 < width < math.inf:
         raise InputError(f"half-width {width}", expected="a positive number", fix="ask for a positive half-width")
     _check_delta(delta)
-    n = max(1, math.ceil(4 * math.log(2 / delta) / width**2))
+    about = 4 * math.log(2 / delta) / width / width
+    if about > MOST:
+        raise InputError(
+            f"half-width {width}: some {about:.0e} samples", expected="at most 2^53", fix="ask for a wider interval"
+        )
+    n = max(1, math.ceil(about))
     while half_width(n, n, delta) > width:
         n += 1
     while n > 1 and half_width(n - 1, n - 1, delta) <= width:
