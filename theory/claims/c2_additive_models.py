@@ -1,4 +1,4 @@
-"""C2: additive (late-fusion linear) models have no interaction."""
+"""C2: additive models (late fusion) have no interaction."""
 
 from __future__ import annotations
 
@@ -9,25 +9,33 @@ from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, scalars, unit, vectors
 from ..proof import Proof
 
-joint, p_, q_, f_it, f_i, f_t, f_0 = scalars("J p q f_IT f_I f_T f_0")
+joint, p_, q_, f_it, f_i, f_t, f_0, g, g_0, h, h_0 = scalars("J p q f_IT f_I f_T f_0 g g_0 h h_0")
 w, u, v, u_0, v_0 = vectors("w u v u_0 v_0")
+ADDED = ((f_it, g, h), (f_i, g, h_0), (f_t, g_0, h), (f_0, g_0, h_0))
 
 STATEMENT = Statement(
-    text="For a linear head on the fused feature p u + q v, absent modalities replaced by any baselines u_0, v_0, the interaction is zero.",
-    relations=(Relation("zero", joint, "==", 0),),
-    assumptions=(
-        Assumption("linear", "f = <w, p u + q v> for every coalition", (
-            Relation("", f_it, "==", Inner(w, p_ * u + q_ * v)), Relation("", f_i, "==", Inner(w, p_ * u + q_ * v_0)),
-            Relation("", f_t, "==", Inner(w, p_ * u_0 + q_ * v)), Relation("", f_0, "==", Inner(w, p_ * u_0 + q_ * v_0)))),
-        Assumption("interaction", "J = f(IT) - f(I) - f(T) + f() (C1)", (Relation("", joint, "==", f_it - f_i - f_t + f_0),), True),
+    text="A model that adds a function of the image and one of the text, g + h, has no interaction, whatever baselines u_0, v_0 stand for an absent "
+    "modality.  A linear head on the fused feature p u + q v is one: <w, p u + q v> = p <w, u> + q <w, v>.",
+    relations=(
+        Relation("zero", joint, "==", 0),
+        Relation("linear", Inner(w, p_ * u + q_ * v), "==", g + h),
     ),
-    symbols={"w": "head", "u": "image feature", "v": "text feature", "u_0": "image baseline", "v_0": "text baseline", "J": "interaction"},
+    assumptions=(
+        Assumption("additive", "f is a function of the image plus one of the text, for every coalition", tuple(
+            Relation("", value, "==", image + text) for value, image, text in ADDED)),
+        Assumption("interaction", "J = f(IT) - f(I) - f(T) + f() (C1)", (Relation("", joint, "==", f_it - f_i - f_t + f_0),), True),
+        Assumption("image", "for `linear`: g = p <w, u>", (Relation("", g, "==", p_ * Inner(w, u)),), True),
+        Assumption("text", "for `linear`: h = q <w, v>", (Relation("", h, "==", q_ * Inner(w, v)),), True),
+    ),
+    symbols={"w": "head", "u": "image feature", "v": "text feature", "u_0": "image baseline", "v_0": "text baseline", "J": "interaction",
+             "g": "what the image adds", "g_0": "what its baseline adds", "h": "what the text adds", "h_0": "what its baseline adds"},
 )  # fmt: skip
 
 
 def derive(p: Proof) -> None:
-    p.ideal("zero", using=["interaction", "linear.1", "linear.2", "linear.3", "linear.4"], eliminate=[joint, f_it, f_i, f_t, f_0],
+    p.ideal("zero", using=["interaction", *(f"additive.{k}" for k in (1, 2, 3, 4))], eliminate=[joint, f_it, f_i, f_t, f_0],
             text="every term occurs once with each sign")  # fmt: skip
+    p.ideal("linear", using=["image", "text"], eliminate=[g, h], text="the inner product is linear")
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
@@ -42,8 +50,12 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
         "f_T": f(x["u_0"], x["v"]),
         "f_0": f(x["u_0"], x["v_0"]),
     }
+    added = {
+        name: x[feature] @ ops.T(x["w"]) * x[weight]
+        for name, feature, weight in (("g", "u", "p"), ("g_0", "u_0", "p"), ("h", "v", "q"), ("h_0", "v_0", "q"))
+    }
     joint_ = (values["f_IT"] - values["f_I"]) - (values["f_T"] - values["f_0"])
-    return {**values, "J": joint_, **{k: x[k] for k in ("w", "u", "v", "u_0", "v_0", "p", "q")}}
+    return {**values, **added, "J": joint_, **{k: x[k] for k in ("w", "u", "v", "u_0", "v_0", "p", "q")}}
 
 
 def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
@@ -78,7 +90,7 @@ CLAIM = Claim(
     ),
     bind=bind,
     derive=derive,
-    tight_note="an identity",
-    necessity={"linear": Instance({**ONE, "square": [[1]]}, "the square of a linear head: interaction 2")},
+    tight_note="identities",
+    necessity={"additive": Instance({**ONE, "square": [[1]]}, "the square of a linear head: interaction 2")},
     on_features=on_features,
 )
