@@ -199,6 +199,20 @@ def test_stored_numbers_are_those_of_the_code() -> None:
     assert found == pytest.approx(values["bwt"]["frozen"]["least cumulative contribution"]["loss"][2], abs=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("title", ["frozen", "full", "lora"])
+def test_stored_forgetting_is_that_of_the_code(title: str) -> None:
+    """One of E3's 120 orders, one seed, trained now."""
+    pytest.importorskip("transformers", reason="the extra 'vlm' is not installed, so nothing was trained")
+    from crossmodal.vlm_validation.training.data import load_environments
+    from crossmodal.vlm_validation.training.loop import run_order
+
+    e3, values = experiments()["e3_adaptive"], load_stored("e3_adaptive")["values"]
+    run = run_order(load_environments(e3.choice), e3.protocols[title], e3.seeds[1], values["orders"][77])
+    transfer = metrics.bwt(run.matrix("loss"), convention="paper", kind="loss").value
+    assert -transfer == pytest.approx(values["forgetting"][title][1][77], abs=1e-4)
+
+
 def test_stored_judgements_are_those_of_the_code() -> None:
     """Predictors of E3 and orders of E4, from the checkpoint's features and the stored forgetting; near ties may fall otherwise elsewhere."""
     pytest.importorskip("transformers", reason="the extra 'vlm' is not installed, so nothing was trained")
