@@ -1,1 +1,1 @@
-"""."""
+"""The theory: claims, their derivations and certificates, and the small checker."""

@@ -126,8 +126,9 @@ class Input:
     """One ingredient of a model.
 
     Kinds: ``unit_rows`` (rows of unit length), ``rows`` (any entries), ``simplex`` (a column of nonnegative
-    weights of sum 1), ``column``, ``unit_column``, ``real`` (a scalar in ``[low, high]``).  Sizes are names, drawn
-    once per model and shared by all inputs that name them.
+    weights of sum 1), ``column``, ``unit_column``, ``real`` (a scalar in ``[low, high]``), ``projector`` (an orthogonal
+    one, of any rank), ``sorted_triple`` (three unit rows with cosines ``0 <= c12 <= c23 <= c13``).  Sizes are names,
+    drawn once per model and shared by all inputs that name them, or numbers.
     """
 
     name: str

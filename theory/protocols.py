@@ -1,10 +1,10 @@
 """What a claim's `bind` and `on_features` may use, so that claim files import no array library.
 
-`crossmodal.synthetic.arithmetic` provides `Ops` three times: exact rationals, float64 with a proven error
-bound, and plain batched float64.  Every value is a matrix, possibly with batch axes in front, so that everything
-broadcasts: a scalar is ``1 x 1`` (plain numbers are welcome too), the value of a `Vector` symbol is a row ``1 x d``, a
-`matrix(.., "d", 1)` is a column ``d x 1``.  Arrays support ``+ - * @`` and slicing.  An element of L2 (a random vector given by
-N equally likely rows) is ``N x d``, and `Inner` of such values is the mean over rows of the products of rows.
+`crossmodal.synthetic.arithmetic` provides `Ops` four times: exact rationals, float64 with a proven error bound, and plain
+batched float64 with the models along the first axis or the last.  Every value is a matrix, possibly with batch axes in front,
+so that everything broadcasts: a scalar is ``1 x 1`` (plain numbers are welcome too), the value of a `Vector` symbol is a row
+``1 x d``, a `matrix(.., "d", 1)` is a column ``d x 1``.  Arrays support ``+ - * @`` and slicing.  An element of L2 (a random
+vector given by N equally likely rows) is ``N x d``, and `Inner` of such values is the mean over rows of the products of rows.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Ops(Protocol):
 
 
 class View(Protocol):
-    """A user's features, as claims see them; `environments` are ids in file order."""
+    """A user's features, as claims see them; `environments` are the ids, ascending."""
 
     environments: Sequence[int]
 
