@@ -163,7 +163,8 @@ class Sweep:
     """What a run over many float64 models found.
 
     Args:
-        examples: models evaluated, and how many satisfied the assumptions.
+        examples: models evaluated.
+        within: those of them that satisfied the assumptions, as far as float64 tells.
         worst: per relation the worst judgement (`rank`), so that many models that hold do not hide one that is not decided.
         suspects: float64 violations beyond the error bound that exact arithmetic did not confirm (0, or a bug).
         witness: a confirmed violation.

@@ -195,7 +195,7 @@ ROUNDING = 16 * U  # an exact member of the domain lies this close to what is dr
 def draw_batch(
     claim: Claim, seed: int, index: int, batch: int, fixed: Mapping[str, int] | None = None
 ) -> dict[str, Ball]:
-    """`batch` models of equal sizes (drawn, unless `fixed`); half of the rows lie close to one another.
+    """`batch` models of equal sizes (drawn, unless `fixed`); in about half of them an input's unit rows lie close to one another.
 
     Unit vectors, weights and projectors in float64 are only nearly so; the radius of the balls covers an exact one.
     """

@@ -38,7 +38,7 @@ def all_orders(count: int) -> np.ndarray:
         raise InputError(
             f"{count} environments have {factorial(count)} orders",
             expected=f"at most {LONGEST_TREE} for all orders",
-            fix="`order_search.branch_and_bound` proves the best order of a dozen or so, `order_search.local_search` returns a good one of any "
+            fix="`order_search.branch_and_bound` proves the best order of about ten, `order_search.local_search` returns a good one of any "
             f"number with a bound that no order beats, `cheapest_path` finds the rule's order of up to {LONGEST_RULE}",
         )
     return np.array(list(permutations(range(count))), dtype=np.int64).reshape(factorial(count), count)

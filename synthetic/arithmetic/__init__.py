@@ -1,7 +1,7 @@
 """Four arithmetics behind one interface (`crossmodal.theory.protocols.Ops`).
 
-* `Exact`: numpy arrays of `fractions.Fraction`.  Roots, exponentials and logarithms become `Enclosure`s: rational
-  intervals about 1e-70 wide, so a comparison that succeeds is a proof.
+* `Exact`: numpy arrays of `fractions.Fraction`.  Roots, exponentials and logarithms become `Enclosure`s: narrow
+  rational intervals, so a comparison that succeeds is a proof.
 * `Bounded`: float64 torch tensors that carry a proven bound of their error (`Ball`).
 * `Plain`: float64 torch tensors, differentiable; what they flag is decided by the first two.
 * `lanes`: float64 with the models of a batch side by side, for throughput.

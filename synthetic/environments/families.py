@@ -69,7 +69,7 @@ def spiked(
 ) -> Pairs:  # fmt: skip
     """Spiked shared-latent model: what a dual encoder sees of one scene.
 
-    An image is ``S (m_t + k_c + z) + private P_I n_I + gap g`` on the sphere, its caption the same with ``P_T n_T`` and ``-gap g``: z is the
+    An image is ``shared S (m_t + k_c + z) + private P_I n_I + gap g`` on the sphere, its caption the same with ``P_T n_T`` and ``-gap g``: z is the
     shared latent of the pair, the private latents n_I, n_T have correlation `nuisance` coordinate by coordinate, and S, P_I, P_T
     and g have orthonormal columns.
 

@@ -1,4 +1,4 @@
-"""What is attacked where a claim speaks of scalars and vectors: the facts of its certificate."""
+"""What is attacked where a claim speaks of scalars and vectors: the goals of its certificate, under all that it assumes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PERCENT = sympy.Rational(1, 100)
 
 @dataclass(frozen=True)
 class Problem:
-    """Hypotheses and a fact to refute; ``dropped`` names of hypotheses are left out.
+    """Hypotheses and a fact to refute; `without` leaves out those of an assumption.
 
     ``where`` are facts added to a case (the sign of a side, for a tightened constant).
     """
