@@ -170,6 +170,12 @@ def test_bad_protocols_are_named(values: dict[str, object]) -> None:
         Protocol.from_dict(values)
 
 
+def test_what_a_batch_may_be_is_said() -> None:
+    for batch in (1, -1, 2.5):
+        with pytest.raises(InputError, match="expected: a whole number, at least 2, or 0 for all samples"):
+            Protocol(batch=batch)  # type: ignore[arg-type]
+
+
 def test_bad_runs_are_named(environments: Environments) -> None:
     for order in ((0, 0), (3,), ()):
         with pytest.raises(InputError, match="order"):

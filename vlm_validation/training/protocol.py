@@ -70,7 +70,9 @@ class Protocol:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least or (name, value) == ("batch", 1):
                 raise InputError(
-                    f"protocol: {name} = {value!r}", expected=f"a whole number, at least {least}",
+                    f"protocol: {name} = {value!r}",
+                    expected="a whole number, at least 2, or 0 for all samples of an environment" if name == "batch"
+                    else f"a whole number, at least {least}",
                     causes=("a batch of one sample has no negative pair",) if name == "batch" else ("quotation marks or a decimal point",),
                     fix=f"{name} = {getattr(Protocol, name)}, the default",
                 )  # fmt: skip
