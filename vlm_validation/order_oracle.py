@@ -62,8 +62,8 @@ class OrderReport:
         interval: `predicted` plus and minus the 95 % quantile of Student's t (of as many resamples) times the standard deviation over
             bootstrap resamples of the data.  Where the mean prediction over data sets of the same size is known (generated features, three
             environments, 150 sets), it holds that in 81 % of them with 20 pairs an environment and in 89 % with 80.  What prototypes
-            leave out is not in it: they predict too little for all orders alike, by 5 to 10 % on CLIP features of COCO (497 pairs), 8 to
-            13 % on the shipped encoder's (100 pairs), up to 41 % on generated features with 25 samples a class.
+            leave out is not in it: they predict too little for all orders alike, by 5 to 12 % on CLIP features of COCO (497 pairs; in
+            other groupings by 1 to 14 %), by a fifth to a half on the generated set and on those of the shipped models.
         neutral: predicted forgetting of the neutral order.
         worst: largest predicted forgetting among the orders evaluated.
         stability: share of resamples in which the recommended order is within 1 % of the best of the 24 orders predicted best, itself
@@ -130,7 +130,8 @@ def recommend_order(
         progress: show a bar on a terminal.
 
     Raises:
-        InputError: fewer than two environments; labels that are no class numbers; steps < 1 or step <= 0; one resample, or a negative number of them.
+        InputError: fewer than two environments; labels that are no class numbers; steps < 1 or step <= 0; training that would diverge; one resample, or a
+            negative number of them.
     """
     features.require_environments(2, "an order needs something to order")
     features.require_class_numbers()

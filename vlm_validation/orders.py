@@ -2,7 +2,7 @@
 
 The protocol: a shared linear head on fixed features, `steps` full-batch gradient steps of size `step` with cross entropy on
 one environment after the other.  Orders with a common beginning share it, so five environments need 325 training
-stages, not 600; all prefixes of one length that end in the same environment are trained as one batch.  Full-batch gradient
+stages, not 600; all prefixes of one length with the same first and the same last environment are trained as one batch.  Full-batch gradient
 descent carries no optimiser state, so there is none to reset; and no random draw but the initial head, which is derived
 from the seed alone, so sharing prefixes changes no result.
 """

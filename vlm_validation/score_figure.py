@@ -26,8 +26,9 @@ def draw_scores(scores: Scores, *, width: float = 6.9) -> Figure:
     """The four matrices as heatmaps; rows are environment s, columns environment t.
 
     Cells give the unbiased estimate and, below, its 95 % normal interval (1.96 standard errors); the heading gives the widest
-    distribution-free half-width (claim S7), which is nearly the same for all cells.  Cross-modal panels share one
-    colour scale and intra-modal panels another: with a common one, the modality gap would be all there is to see.
+    distribution-free half-width (claim S7): one on a diagonal, 1.4 times those beside it where environments are of one
+    size.  Cross-modal panels share one colour scale and intra-modal panels another: with a common one, the modality gap
+    would be all there is to see.
 
     Args:
         scores: of `estimate_scores`.

@@ -186,6 +186,8 @@ def test_half_widths_are_mcdiarmids(features: Features) -> None:
         (n * (2 / n) ** 2, default.clv_half_width[2]),
     ):
         assert 2 * math.exp(-2 * width**2 / squares) == pytest.approx(0.05, rel=1e-12)
+    # the widest is on a diagonal, as the figure's heading takes it
+    assert default.half_width["IT"][1, 1] / default.half_width["IT"][0, 1] == pytest.approx(math.sqrt(2))
 
 
 def test_half_widths_use_the_injected_formula(features: Features) -> None:

@@ -37,7 +37,7 @@ class Scene:
         environment, label: ids within the world.
         shape, colour, texture, background: keys of the tables above; `wing` a second colour for birds, else "".
         count: 1 to 3 copies of the object; `place` "left", "right" or "middle" for one, else "".
-        caption: an English sentence that mentions all of it.
+        caption: English, mentions all of it but a plain texture.
         seed: of the jitter (positions, sizes, brightness, noise).
     """
 

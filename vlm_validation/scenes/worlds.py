@@ -7,8 +7,8 @@ CUB: one silhouette, a bird, in fifteen species told apart by the colours of bod
 all environments instead of its own.  Classes always stay with their environment.  In the world `low` the pools are the
 same for all, so the knob has nothing to turn.
 
-About a fifth of all combinations of (object, colours, background) never occurs in the split `train`; the split `unseen`
-holds nothing else.  Which ones is a function of their names and of `VERSION`.
+About a fifth of all combinations of object, colour, texture, background, number and place never occurs in the split `train`;
+the split `unseen` holds nothing else.  Which ones is a function of their names and of `VERSION`.
 """
 
 from __future__ import annotations

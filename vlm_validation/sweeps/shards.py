@@ -2,7 +2,7 @@
 
 Each worker reduces one shard to the moments of `score_moments.py`, so only O(T d^2) numbers a shard travel and never a
 feature.  They are merged in the order of the shards' names, whatever order they arrive in: the same shards give the same
-bytes on any number of workers.  One shard gives the bytes of `estimate_scores`; several give its numbers up to the rounding
+bytes on any number of workers.  One shard gives the numbers of `estimate_scores` to the last bit; several give them up to the rounding
 of the merges, 4 N eps for N samples (scores are sums of N terms of at most 1).
 
 A file that is torn, or no shard at all, is set aside and said: the rest is scored, and the result lists what is missing.
