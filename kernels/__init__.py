@@ -1,8 +1,8 @@
 """Fused kernels for masked-modality forward passes and statistics of all image-text pairs.
 
-Every public operation takes ``impl = "auto" | "triton" | "torch" | "naive"``.  ``naive`` is the readable
-reference, ``torch`` is what a machine without a GPU runs, ``triton`` needs a CUDA device, and ``auto`` picks by
-device and size.  Importing this package imports neither torch nor Triton nor transformers.
+Every operation below takes ``impl = "auto" | "torch" | "naive"``, and K1 to K3 ``"triton"`` too.  ``naive`` is the
+readable reference, ``torch`` is what a machine without a GPU runs, ``triton`` needs a CUDA device, and ``auto`` picks
+by device and size.  Importing this package imports neither torch nor Triton nor transformers.
 
 ====================  ===================================================================  ==================
 name                  computes                                                             backward

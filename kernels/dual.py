@@ -41,8 +41,9 @@ def factored_dual(
 
     A dual encoder's score is a product of two features, so Ki + Kt encodings serve Ki x Kt combinations.  Masked
     tokens are dropped, the rest keep their position embeddings, and each encoder runs packed, without padding.
-    Structural tokens are always kept: the image's class token, and the text's first and pooled token.  The first
-    token of a text is the first that `attention_mask` shows, so that padding on the left takes no part.
+    Structural tokens are always kept: the image's class token, the text's pooled token, and in a causal model (CLIP)
+    its first.  The first token of a text is the first that `attention_mask` shows, so that padding on the left takes
+    no part.
 
     Args:
         model: a CLIP or SigLIP model of `transformers` (or one built alike); in eval mode unless dropout is wanted.

@@ -240,7 +240,7 @@ def k4(quick: bool) -> Case:
 
 
 def k5(quick: bool) -> Case:
-    """A CLIP of ViT-B/32 proportions, 4 layers, under 4 x 4 token masks."""
+    """A CLIP with patches of 32, 4 layers of width 512, under 4 x 4 token masks."""
     from transformers import CLIPConfig, CLIPModel
 
     width, layers, count, batch = (48, 2, 2, 2) if quick else (512, 4, 4, 4)

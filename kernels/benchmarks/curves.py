@@ -47,7 +47,7 @@ def k0_curve(quick: bool, rows: int | None = None) -> Iterator[dict[str, object]
 
 
 def k0_marginals_curve(quick: bool, rows: int | None = None) -> Iterator[dict[str, object]]:
-    """`stream_marginals` of the same files: linear in d, and three passes over one file of the two."""
+    """`stream_marginals` of the same files: linear in d; one of the two is read twice, the other once."""
     _, bandwidth = limits("cpu", torch.float32)
     for n, d, paths in _files(stream_marginals, ("mean", "image", "text"), quick, rows):
         yield _streamed(lambda paths=paths: stream_marginals(*paths), n, d, 1.5, bandwidth)  # type: ignore[misc]

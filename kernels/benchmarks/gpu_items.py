@@ -136,7 +136,7 @@ def k2(quick: bool) -> Case:
 
 
 def k3(quick: bool) -> Case:
-    """Attention of a ViT-B layer over 257 image and 77 text tokens in bfloat16; launch cost rules, so as a graph."""
+    """Attention of a ViT-B layer over 256 image and 78 text tokens in bfloat16; launch cost rules, so as a graph."""
     from crossmodal.kernels.ops.segment_attention import triton as kernel
 
     batch, heads, width, bounds = (4 if quick else 64), 12, 64, (0, 256, 334)

@@ -32,8 +32,8 @@ class PairMoments(NamedTuple):
 def moments(u: Tensor, v: Tensor, *, impl: str = "auto") -> PairMoments:
     """Mean and the three variance parts of all pairwise scores ``<u_i, v_j>`` in O((N + M) d^2) (K0, S1).
 
-    Features are centred before they are squared: raw float32 moments of scores with mean 0.99 lose 7 % of a variance
-    of 4e-7.  The d x d combination is in float64.  Differentiable by autograd.
+    Features are centred before they are squared: raw float32 moments of scores with mean 0.99 are off by
+    percents of a variance of 4e-7.  The d x d combination is in float64.  Differentiable by autograd.
 
     Errors of a part are below 1e-6 of the variance for float32 features, and image and text part are right to 1e-6 of
     themselves also where they are a thousandth of what surrounds them: in one narrow cone, up to a mean of 0.9999.

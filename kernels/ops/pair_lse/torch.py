@@ -7,7 +7,7 @@ For a tile ``z`` of rows ``i`` and columns ``j`` with row maxima ``m_i``, a sum 
     shifted    r_i = sum_j exp(z_ij - m_i)        c_j = sum_i exp(z_ij - m_i) exp(m_i - K)    K = max_i m_i
 
 The plain form is a pass over the tile less.  The row sums are safe in both: one term is 1.  The column sum shares the
-rows' shift, and that is the well-known trap: a column whose entries all lie far below the row maxima underflows to zero, and its log-sum-exp becomes -inf where -17.9 is right.  But every term lost to
+rows' shift, and that is the well-known trap: a column whose entries all lie far below the row maxima underflows to zero, and its log-sum-exp becomes -inf where -180 is right.  But every term lost to
 underflow is below the smallest normal number `tiny`, so a column sum of at least ``n * tiny / eps`` proves that
 nothing visible was lost.  Columns without this certificate are computed again with their own shift.
 """
