@@ -133,6 +133,15 @@ def test_too_few_environments_for_an_interval_are_said(features: Any) -> None:
     assert "(no interval from 3 environments)" in caption(e5_ood_mcm.CAPTION, e5_ood_mcm.compute(three, 0))
 
 
+def test_of_many_environments_some_orders_are_drawn_and_the_caption_says_so(compute: Any, features: Any) -> None:
+    assert "Band: 120 orders, all there are;" in caption(e5_ood_mcm.CAPTION, compute("e5_ood_mcm"))
+    seven = replace(features, environment=np.arange(len(features)) % 7, environment_names=None)
+    data = e5_ood_mcm.compute(seven, 0)
+    assert data["curves"].shape == (e5_ood_mcm.DRAWN, 6)
+    assert len(np.unique(data["curves"], axis=0)) > 100
+    assert "Band: 120 orders, drawn at random;" in caption(e5_ood_mcm.CAPTION, data)
+
+
 # -- E8 --------------------------------------------------------------------------------------------------------
 
 
