@@ -20,7 +20,7 @@ CAPTION = (
     "failed.  certificate: the checker accepts what was derived now and it equals what is stored.  mutants: {killed} of "
     "{tried} altered certificates rejected.  exact models: no violation on {models} models in rationals.  tight: a bound one "
     "percent smaller fails.  assumptions: each one dropped has an exact counterexample.  features: no violation beyond its "
-    "proven rounding error.  witness: a false claim has an exact counterexample, for which it is REFUTED."
+    "proven rounding error unless an assumption fails there.  witness: a false claim has an exact counterexample, for which it is REFUTED."
 )
 
 

@@ -167,7 +167,7 @@ def trained_rows(told: dict[str, Any]) -> list[list[Any]]:
     ood = told["ood_pairwise_mean_auroc"]
     clv = told[coco]
     return [
-        ["drift of CLIP over seeds", f"standard deviation, {frozen}", r2["coco_vitb16_frozen_lambda1"]["delta_clip_std_over_seeds"], None, None,
+        ["drift of CLIP over seeds", f"largest standard deviation, balanced orders, {frozen}", r2["coco_vitb16_frozen_lambda1"]["delta_clip_std_over_seeds"], None, None,
          float(np.max(table["seed_sd"]["transition"]["clip"])), None],
         ["transitions whose drift changes sign", f"CE against CE + CLIP, neutral order, frozen, of {len(neutral)}", r2["coco_vitb16_frozen_lambda1"]["sign_reversal_transition"],
          None, None, ", ".join(f"E{t + 1}->E{t + 2}" for t, found in enumerate(neutral) if found) or "none", None],
