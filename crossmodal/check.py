@@ -1,4 +1,4 @@
-"""`crossmodal check`: attack one claim with many random models, and by adversarial search."""
+"""`crossmodal check`: attack one claim with many random models and, where asked, by adversarial search."""
 
 from __future__ import annotations
 

@@ -200,7 +200,12 @@ def show(claim: str | None, form: str) -> None:
 
 @main.command()
 @click.argument("claim")
-@click.option("--examples", default=100_000, show_default=True, help="float64 models, each with a proven error bound.")
+@click.option(
+    "--examples",
+    default=100_000,
+    show_default=True,
+    help="float64 models; what comes near a violation gets a proven error bound.",
+)
 @seed_option
 @click.option("--tighten", type=float, default=0.0, help="Attack the bound made tighter by this fraction, e.g. 0.01.")
 @click.option("--adversarial", is_flag=True, help="Search by gradient too; report how tight every bound is.")
@@ -209,7 +214,7 @@ def show(claim: str | None, form: str) -> None:
 def check(
     claim: str, examples: int, seed: int, tighten: float, adversarial: bool, drop: str | None, json_path: Path | None
 ) -> None:
-    """Look for a counterexample among random models and by adversarial search; violations are confirmed in exact rationals.
+    """Look for a counterexample among random models and, where asked, by search; violations are confirmed in exact rationals.
 
     Exit status 1 when one is found.
     """
@@ -221,8 +226,10 @@ def check(
 @main.command()
 @click.argument("files", nargs=-1, required=True, type=PATH)
 @normalise_option
-@click.option("--delta", default=0.05, show_default=True, help="One minus the confidence of every interval.")
-@json_option("Where to write the scores; default: beside the terminal, FILE.scores.json in this folder.")
+@click.option(
+    "--delta", default=0.05, show_default=True, help="One minus the level of the intervals of S7, in the JSON."
+)
+@json_option("Where to write the scores ('-': print them); default: FILE.scores.json in this folder.")
 @click.option(
     "--figure",
     type=PATH,
@@ -244,7 +251,7 @@ def scores(
 ) -> None:  # fmt: skip
     """The four contribution-score matrices of a features file, with confidence intervals, CLV and dispersion.
 
-    Several FILES, or a folder, are shards of one data set: each is reduced to moments where it lies, and these merge exactly.
+    Several FILES, or a folder, are shards of one data set: each is reduced to moments where it lies, and these are merged.
     A torn or foreign file is set aside, and exit status 1 then says that the scores are those of the rest.
     """
     from crossmodal import scores as job

@@ -23,7 +23,7 @@ def order(file: Path, normalise: bool, seed: int, json_path: Path | None) -> Non
     low, high = found.interval
     scope = "all" if found.exhaustive else "a local search over"
     print(
-        f"predicted forgetting {shown(found.predicted)} nats (90 % interval over resampled data {shown(low)} to {shown(high)}); file order "
+        f"predicted forgetting {shown(found.predicted)} nats (90 % interval over resampled data {shown(low)} to {shown(high)}); neutral order "
         f"{shown(found.neutral)}, worst {shown(found.worst)}; {scope} {len(found.orders)} orders; within 1 % of the best of the rivals looked at in "
         f"{100 * found.stability:.0f} % of resamples"
     )
