@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from crossmodal.theory import checker, registry
 
+from crossmodal.cli import main
+
 ROOT = Path(__file__).parents[1]
 CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
 
@@ -43,6 +45,29 @@ def test_stored_certificates_follow_the_schema(claim_id: str) -> None:
 
 def test_no_stored_certificate_without_a_claim() -> None:
     assert {p.stem for p in registry.CERTIFICATES.glob("*.json")} <= set(registry.modules())
+
+
+def test_commands_of_readme_and_contributing_are_there_with_their_options() -> None:
+    seen = set()
+    for name in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for pair in re.findall(r"^\$ crossmodal (.*)|`crossmodal (.*?)`", text, re.MULTILINE):
+            command, *words = "".join(pair).split(" #")[0].split()
+            seen.add(command)
+            options = {option for parameter in main.commands[command].params for option in parameter.opts}
+            assert {word for word in words if word.startswith("--")} <= options, command
+    assert seen == set(main.commands) - {"paper"}  # which `make paper` calls
+
+
+def test_readme_says_how_many_claims_there_are() -> None:
+    count = re.search(r"^([A-Z][a-z]+-[a-z]+) claims;", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert count is not None
+    assert (count[1], len(registry.modules())) == ("Fifty-five", 55)
+
+
+def test_the_name_that_contributing_gives_a_new_claim_is_free() -> None:
+    (name,) = re.findall(r"`t(\d+)_(\d+)_something\.py`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert f"T{'.'.join(name)}" not in registry.modules()
 
 
 def test_make_paper_installs_what_the_figures_need() -> None:
