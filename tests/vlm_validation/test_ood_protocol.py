@@ -76,6 +76,21 @@ def test_rounding_correlates_with_nothing() -> None:
     assert protocol.pearson(1e-9 * np.arange(4), np.arange(4)) == pytest.approx(1)
 
 
+@pytest.mark.parametrize(
+    ("pairs", "draws", "auroc", "bound"), [(20, 100, 0.77, 0.36), (100, 40, 0.56, 0.03), (500, 10, 0.51, 0)]
+)
+def test_an_own_caption_lifts_the_concept_score_as_told(pairs: int, draws: int, auroc: float, bound: float) -> None:
+    found = []
+    for seed in range(draws):
+        parts = np.random.default_rng([pairs, seed]).standard_normal((3, 2 * pairs, 512))
+        both, image, text = parts / np.linalg.norm(parts, axis=2, keepdims=True)
+        both[:, 0] += 1
+        sides = [(x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32) for x in (both + image, both + text)]
+        features = Features(*sides, environment=np.repeat([0, 1], pairs), label=np.zeros(2 * pairs, dtype=int))
+        found += [(p.concept.auroc, p.bound_D1) for p in protocol.pairwise_ood(features).pairs]
+    assert np.mean(found, axis=0) == pytest.approx([auroc, bound], abs=0.012)
+
+
 @pytest.mark.parametrize("d", [3, 17, 512])
 def test_equal_images_tie(d: int) -> None:
     """Nothing tells them apart: neither the place of a row nor how many there are, and no bound says that something does."""
