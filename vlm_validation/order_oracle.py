@@ -60,10 +60,11 @@ class OrderReport:
         names: T environments, in ascending order of their ids (the neutral order).
         predicted: forgetting in nats (mean loss increase of the first T-1 environments) of the recommended order.
         interval: `predicted` plus and minus the 95 % quantile of Student's t (of as many resamples) times the standard deviation over
-            bootstrap resamples of the data.  Where the mean prediction over data sets of the same size is known (generated features, three
-            environments, 150 sets), it holds that in 81 % of them with 20 pairs an environment and in 89 % with 80.  What prototypes
-            leave out is not in it: they predict too little for all orders alike, by 5 to 12 % on CLIP features of COCO (497 pairs; in
-            other groupings by 1 to 14 %), by a fifth to a half on the generated set and on those of the shipped models.
+            bootstrap resamples of the data.  Where the mean prediction over data sets of the same size is known (three environments of
+            the generated set, 150 sets), it holds that in about 80 % of them with 20 pairs an environment and in 89 to 95 %, by the
+            draw, with 80.  What prototypes leave out is not in it: they predict too little for all orders alike, by 5 to 12 % on CLIP
+            features of COCO (497 pairs; in other groupings by 1 to 14 %), by a fifth to a half on the generated set and on those of
+            the shipped models.
         neutral: predicted forgetting of the neutral order.
         worst: largest predicted forgetting among the orders evaluated.
         stability: share of resamples in which the recommended order is within 1 % of the best of the 24 orders predicted best, itself

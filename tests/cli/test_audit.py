@@ -36,6 +36,10 @@ def test_the_demonstration(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "a.json").read_text())
     assert [t["learnt"] for t in found["transitions"]] == ["sky", "garden", "street"]
     assert found["largest_closing_error"] < 1e-12
+    for later in found["transitions"][1:]:  # as the README tells
+        sky = later["reliance"][0]
+        assert (sky["environment"], sky["accuracy_change"][0], sky["hidden"]) == ("sky", 0, ["image"])
+        assert sky["high"][0] < 0
     assert (found["tau"], found["lambda"]) == (PROTOCOL.tau, 0.25) != (PROTOCOL.tau, PROTOCOL.weight)
     files = [str(tmp_path / f"after_{k}.npz") for k in range(4)]
     heads = [x for k in range(4) for x in ("--heads", str(tmp_path / f"head_{k}.safetensors"))]
