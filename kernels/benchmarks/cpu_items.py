@@ -277,5 +277,3 @@ def k5(quick: bool) -> Case:
 
 
 ITEMS = {"k0": k0, "k1": k1, "k1-small": k1_small, "k2": k2, "k2-narrow": k2_narrow, "k3": k3, "k4": k4, "k5": k5}
-THREADS = {"k1": 1, "k1-small": 1}
-"""Threads the target was set for, where it is not all of them."""
