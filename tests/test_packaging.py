@@ -47,6 +47,12 @@ def test_no_stored_certificate_without_a_claim() -> None:
     assert {p.stem for p in registry.CERTIFICATES.glob("*.json")} <= set(registry.modules())
 
 
+def test_every_file_of_claims_is_one_claim_and_no_two_have_one_id() -> None:
+    """Of two files with one id the registry would keep one and say nothing."""
+    stems = {path.stem for path in registry.CLAIMS.glob("*.py")} - {"__init__"}
+    assert stems == set(registry.modules().values())
+
+
 def test_commands_of_readme_and_contributing_are_there_with_their_options() -> None:
     seen = set()
     for name in ("README.md", "CONTRIBUTING.md"):
