@@ -55,7 +55,7 @@ class Data:
 
 
 def training_scenes(world: str, count: int, seed: int) -> list[Scene]:
-    """Two thirds drawn from the common pools, so that every object is seen on every ground, a third as environments are."""
+    """Scenes as environments are; in world "high" two thirds come from the common pools, so that every object is seen on every ground."""
     if world == "low":
         return draw_scenes(world, count, seed=seed)
     third = count // 3
