@@ -186,6 +186,23 @@ def test_a_fall_that_accuracy_shows_is_not_hidden() -> None:
         assert row.hidden == ()
 
 
+@pytest.mark.parametrize(("n", "rare", "skewed"), [(20, 0.33, None), (50, 0.63, 0.84), (10, None, 0.73)])
+def test_what_no_sample_showed_is_missed_as_often_as_told(n: int, rare: float | None, skewed: float | None) -> None:
+    rng = np.random.default_rng([3, n])
+    held = []
+    for _ in range(600):
+        drawn = rng.multinomial(n, np.full(n, 1 / n), size=1000) / n
+        seldom = np.where(rng.random((n, 1)) < 0.02, 0.5, 0.0001)
+        for moves, mean in (
+            (seldom, 0.01 + 0.98 * 0.0001),
+            (0.01 * np.exp(1.5 * rng.standard_normal((n, 2))), 0.01 * np.exp(1.125)),
+        ):
+            _, low, high = together(moves, drawn, 0.95)
+            held.append(bool(np.all((low <= mean) & (mean <= high))))
+    for share, told in zip(np.reshape(held, (-1, 2)).mean(axis=0), (rare, skewed), strict=True):
+        assert told is None or share == pytest.approx(told, abs=0.06)
+
+
 def test_intervals_hold_together() -> None:
     """18 comparisons where nothing moved: one by one nearly half of the audits would report a movement."""
     rng = np.random.default_rng(0)

@@ -186,7 +186,7 @@ def _lost(scatter: Tensor, axis: Tensor, row: Tensor) -> Tensor:
     """The vector r of the least change that makes a scatter right along `axis`: ``(scatter + a r' + r a') a = row``.
 
     Unit features of spread s vary by s across their mean and by s^2 along it, where image and text part lie.  Rounding
-    in a float32 product is relative to the former, 1e-7 / s^2 of the latter: 1 % at a mean of 0.99999.
+    in a float32 product is relative to the former, 1e-7 / s^2 of the latter: 0.5 % at a mean of 0.99999.
     """
     lost = (row - scatter @ axis) / _square(axis)
     return lost - axis * ((axis @ lost) / (2 * _square(axis)))
