@@ -1,4 +1,4 @@
-"""Contribution scores of features that lie in shards, computed where the shards are and merged exactly.
+"""Contribution scores of features that lie in shards, computed where the shards are and merged.
 
 Each worker reduces one shard to the moments of `score_moments.py`, so only O(T d^2) numbers a shard travel and never a
 feature.  They are merged in the order of the shards' names, whatever order they arrive in: the same shards give the same
