@@ -12,21 +12,16 @@ from ..proof import Proof, Tensor, square
 h, p_, q_, a, t, v, total, count = scalars("h p q a t v total n")
 x, u_i, v_i = vectors("x u_i v_i")
 Z, U, V = matrix("Z", "N", "d"), matrix("U", "N", "d"), matrix("V", "N", "d")
-H, S_II, S_IT, S_TT = (
-    matrix("H", "d", "d"),
-    matrix("S_II", "d", "d"),
-    matrix("S_IT", "d", "d"),
-    matrix("S_TT", "d", "d"),
-)
+H, S_II, S_IT, S_TI, S_TT = (matrix(name, "d", "d") for name in ("H", "S_II", "S_IT", "S_TI", "S_TT"))
 eye = identity("d")
 
 STATEMENT = Statement(
-    text="For the fused feature z = p u + q v the Hessian of the squared loss is H = p^2 S_II + p q (S_IT + S_IT') + q^2 S_TT, S the second "
+    text="For the fused feature z = p u + q v the Hessian of the squared loss is H = p^2 S_II + p q (S_IT + S_TI) + q^2 S_TT, S the second "
     "moments of the features.  If a^2 and b^2 = (t a)^2 bound the largest eigenvalues of S_II and S_TT, then (p a + q b)^2 bounds that "
     "of H.  Features of length at most a and b = t a have such second moments: n <x, H x> = sum_i <x, z_i>^2 <= n (p a + q b)^2 |x|^2 for any number "
     "n of samples; for unit features a = b = 1 and the bound is (p + q)^2.",
     relations=(
-        Relation("split", H, "==", p_**2 * S_II + p_ * q_ * (S_IT + S_IT.T) + q_**2 * S_TT),
+        Relation("split", H, "==", p_**2 * S_II + p_ * q_ * (S_IT + S_TI) + q_**2 * S_TT),
         Relation("bound", H, "loewner<=", (p_ * a + q_ * t * a) ** 2 * eye),
         Relation("lengths", total, "<=", count * (p_ * a + q_ * t * a) ** 2 * norm2(x)),
     ),
@@ -43,11 +38,12 @@ STATEMENT = Statement(
         Assumption("fused", "z = p u + q v", (Relation("", Z, "==", p_ * U + q_ * V),), True),
         Assumption("moment_II", "S_II = E[u u']", (Relation("", S_II, "==", h * U.T * U),), True),
         Assumption("moment_IT", "S_IT = E[u v']", (Relation("", S_IT, "==", h * U.T * V),), True),
+        Assumption("moment_TI", "S_TI = E[v u']", (Relation("", S_TI, "==", h * V.T * U),), True),
         Assumption("moment_TT", "S_TT = E[v v']", (Relation("", S_TT, "==", h * V.T * V),), True),
     ),
     symbols={
         "U": "image features as rows", "V": "text features", "Z": "fused features", "H": "Hessian of the squared loss, one class",
-        "S_II": "E[u u']", "S_IT": "E[u v']", "S_TT": "E[v v']", "a": "root of a bound of S_II", "t": "b/a", "v": "a/b", "h": "1/n",
+        "S_II": "E[u u']", "S_IT": "E[u v']", "S_TI": "E[v u']", "S_TT": "E[v v']", "a": "root of a bound of S_II", "t": "b/a", "v": "a/b", "h": "1/n",
         "x": "any direction", "total": "sum of <x, z_i>^2 over the samples", "n": "number of samples", "u_i": "image feature of the next sample",
         "v_i": "its text feature",
     },
@@ -61,7 +57,7 @@ STATEMENT = Statement(
 
 
 def derive(p: Proof) -> None:
-    moments = [("hessian", "H"), ("fused", "Z"), ("moment_II", "S_II"), ("moment_IT", "S_IT"), ("moment_TT", "S_TT")]
+    moments = [("hessian", "H"), ("fused", "Z"), *((f"moment_{ab}", f"S_{ab}") for ab in ("II", "IT", "TI", "TT"))]
     p.free("split", using=moments, text="multiply out")
     p.positive(
         "cross",
@@ -89,7 +85,7 @@ def derive(p: Proof) -> None:
             (1, eye, "text", ["text_weight"]),
         ],
         using=[*moments, "inverse.1"],
-        text="S_IT + S_IT' <= t S_II + S_TT / t, because |t u - v|^2 >= 0; then the two bounds",
+        text="S_IT + S_TI <= t S_II + S_TT / t, because |t u - v|^2 >= 0; then the two bounds",
     )
     mixed = ["weights.1", "weights.2", "ratio.2"]  # p q / t
     wedge = Tensor({(x, u_i): p_, (u_i, x): -p_, (x, v_i): q_, (v_i, x): -q_})
@@ -122,7 +118,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     z = u * x["p"] + w * x["q"]
     ratio = x.get("t", one)  # unit features: a = b = 1
     return {
-        "Z": z, "U": u, "V": w, "H": ops.T(z) @ z * share, "S_II": ops.T(u) @ u * share, "S_IT": ops.T(u) @ w * share,
+        "Z": z, "U": u, "V": w, "H": ops.T(z) @ z * share, "S_II": ops.T(u) @ u * share, "S_IT": ops.T(u) @ w * share, "S_TI": ops.T(w) @ u * share,
         "S_TT": ops.T(w) @ w * share, "h": one * share, "p": x["p"], "q": x["q"], "a": x.get("a", one),
         "t": ratio, "v": ops.reciprocal(ratio), "x": x["x"], "total": ops.total_square(z @ ops.T(x["x"])), "n": one * ops.rows(u),
     }  # fmt: skip
