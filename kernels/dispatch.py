@@ -6,8 +6,10 @@ import functools
 import importlib.util
 import logging
 import os
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from importlib import metadata
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -15,6 +17,7 @@ from crossmodal.kernels import first_use  # noqa: F401
 from crossmodal.theory.errors import InputError
 
 IMPLEMENTATIONS = ("auto", "triton", "torch", "naive")
+OLDEST_TRITON = (3, 6)  # whose machine code the tests judge; torch before 2.10 brings an older one
 log = logging.getLogger("crossmodal.kernels")
 
 P = ParamSpec("P")
@@ -45,6 +48,16 @@ def triton_installed() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
+@functools.cache
+def triton_too_old() -> str:
+    """The version of a Triton older than `OLDEST_TRITON`; empty for a newer one, and where no version is known."""
+    try:
+        version = metadata.version("triton")
+    except metadata.PackageNotFoundError:
+        return ""
+    return version if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST_TRITON else ""
+
+
 def interpreting() -> bool:
     """Triton's interpreter runs kernels on CPU tensors; the variable must be set before Triton is imported."""
     return os.environ.get("TRITON_INTERPRET") == "1"
@@ -59,6 +72,8 @@ def missing_for_triton(device: torch.device) -> str:
     """Why Triton cannot run on `device`; empty when it can."""
     if not triton_installed():
         return "Triton is not installed"
+    if triton_too_old():
+        return f"Triton {triton_too_old()} is older than {'.'.join(map(str, OLDEST_TRITON))}"
     if device.type != "cuda" and not interpreting():
         return f"the tensors are on {device}, and Triton needs a CUDA device"
     return ""
@@ -86,7 +101,7 @@ def resolve(op: str, impl: str, device: torch.device) -> str:
             raise InputError(
                 f"{op}: impl='triton', but {reason}",
                 expected="CUDA tensors and the triton package",
-                causes=["no GPU on this machine", "a CPU build of torch, which comes without Triton"],
+                causes=["no GPU on this machine", "a CPU build of torch, or one before 2.10: no Triton, or an old one"],
                 fix="impl='auto' or impl='torch': the same results on any device",
             )
         return "triton"

@@ -75,6 +75,7 @@ def test_falls_back_with_one_line(caplog) -> None:
 
 def test_what_triton_needs(monkeypatch) -> None:
     monkeypatch.setattr(dispatch, "triton_installed", lambda: True)
+    monkeypatch.setattr(dispatch, "triton_too_old", lambda: "")
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     assert "CUDA" in dispatch.missing_for_triton(CPU)
     assert dispatch.missing_for_triton(torch.device("cuda")) == ""
@@ -93,6 +94,22 @@ def test_what_triton_needs(monkeypatch) -> None:
         dispatch.resolve("op", "triton", torch.device("cuda"))
     with pytest.raises(InputError, match="impl='fast'"):
         dispatch.resolve("op", "fast", CPU)
+
+
+@pytest.mark.parametrize(
+    ("version", "old"), [("3.2.0", True), ("3.6.0", False), ("3.10.0+git1", False), ("4.0", False)]
+)
+def test_a_triton_that_nobody_compiled_with_is_not_taken(monkeypatch, version, old) -> None:
+    """torch 2.6 brings Triton 3.2, and a resolver leaves it there."""
+    monkeypatch.setattr(dispatch, "triton_installed", lambda: True)
+    monkeypatch.setattr(dispatch, "triton_too_old", dispatch.triton_too_old.__wrapped__)
+    monkeypatch.setattr(dispatch.metadata, "version", lambda _name: version)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    cuda = torch.device("cuda")
+    assert dispatch.resolve("op", "auto", cuda) == ("torch" if old else "triton")
+    if old:
+        with pytest.raises(InputError, match=f"Triton {version} is older than 3.6"):
+            dispatch.resolve("op", "triton", cuda)
 
 
 @pytest.mark.parametrize("impl", ["torch", "naive"])
