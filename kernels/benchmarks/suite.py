@@ -125,7 +125,11 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--device", default="cpu")
-    found = main(**vars(parser.parse_args()), progress=lambda *x: print(*x, file=sys.stderr, flush=True))
+    try:
+        found = main(**vars(parser.parse_args()), progress=lambda *x: print(*x, file=sys.stderr, flush=True))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
     bad = [row for rows in found.values() for row in rows if str(row.get("status", "ok")).startswith(("WRONG", "FAIL"))]
     for row in bad:
         print(row["item"], row["status"], file=sys.stderr)
