@@ -117,8 +117,9 @@ def test_image_and_text_part_of_two_narrow_cones(way) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_image_and_text_part_of_sorted_samples(way) -> None:
+    """A sum over one class is off its pivot by more than the spread, and rounds more: up to 4.7e-6 in 20 draws, by version of torch."""
     u, v = in_classes()
-    assert parts_apart(WAYS[way](u, v), u, v) <= 1e-6
+    assert parts_apart(WAYS[way](u, v), u, v) <= 1e-5
 
 
 def with_outlier() -> tuple[torch.Tensor, torch.Tensor]:
