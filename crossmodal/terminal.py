@@ -65,7 +65,8 @@ def progress() -> Progress:
     """A progress bar on the error stream, gone when done; silent in a pipe."""
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=errors, transient=True, disable=not errors.is_terminal,
+        console=errors if errors.is_terminal else Console(quiet=True),  # rich before 14.3 ends a disabled bar with an empty line
+        transient=True, disable=not errors.is_terminal,
     )  # fmt: skip
 
 

@@ -292,7 +292,8 @@ class progress_bar:
         from rich.progress import Progress
 
         console = Console(stderr=True)
-        self._bar = Progress(console=console, disable=not (show and console.is_terminal), transient=True)
+        console.quiet = not (show and console.is_terminal)  # rich before 14.3 ends a disabled bar with an empty line
+        self._bar = Progress(console=console, disable=console.quiet, transient=True)
         self._task = self._bar.add_task(title, total=total)
 
     def __enter__(self) -> Callable[[int], None]:

@@ -332,7 +332,8 @@ def _progress(steps: Iterable[int], title: str) -> Iterator[int]:
     from rich.progress import track
 
     console = Console(stderr=True)
-    yield from track(steps, description=title, console=console, disable=not console.is_terminal)
+    console.quiet = not console.is_terminal  # rich before 14.3 ends a disabled bar with an empty line
+    yield from track(steps, description=title, console=console, disable=console.quiet)
 
 
 @click.command()
