@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 from crossmodal.paper import build, gallery, tabular
@@ -170,6 +171,8 @@ def test_provenance_names_no_folder(features: Any, tmp_path: Path) -> None:
 
 def test_gallery_is_current_and_small(tmp_path: Path) -> None:
     """The images in the README are what the code draws now; each is light."""
+    if tuple(map(int, matplotlib.__version__.split(".")[:2])) < (3, 11):
+        pytest.skip("matplotlib before 3.11 sets letters otherwise, and with them the layout")
     for path in gallery.main(tmp_path):
         stored = gallery.FOLDER / path.name
         assert stored.stat().st_size < 150_000
