@@ -27,7 +27,7 @@ from ..vlm_validation.training.protocol import Protocol
 from .experiment import Experiment
 
 SCENES = {"unseen": "", "training": "_training"}  # what the names of values end in
-CELLS = Path("build") / "cells"  # of sweeps that take hours: what was finished before a crash is found again there
+CELLS = Path("build") / "cells"  # of long sweeps: what was finished before a crash is found again there
 
 
 def lambda_sweep(experiment: Experiment) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Experiment:
     def inputs(self) -> dict[str, str]:
         """The three hashes by which a stored file is known to be current.
 
-        Versions of the libraries are not among them but in the file's provenance: every update would have hours of training
+        Versions of the libraries are not among them but in the file's provenance: every update would have all training
         repeated.  That numbers are still those of the installed versions is what the tests of stored numbers look at.
         """
         data = self.choice.data_hash()

@@ -32,5 +32,5 @@ def ratio_in_words(value: float | None) -> str:
 def regret_in_words(least: float) -> str:
     """What `orders.excess` is a share of where the best order forgets `least`, for a caption."""
     if least > 0:
-        return "forgetting of the order it prefers over that of the best, less one"
-    return "what the order it prefers forgets more than the best, over the largest amount that any order loses or gains"
+        return "forgetting of the order it prefers (the mean, where it prefers several alike) over that of the best, less one"
+    return "what the order it prefers (the mean, where it prefers several alike) forgets more than the best, over the largest amount that any order loses or gains"

@@ -28,6 +28,7 @@ from crossmodal.vlm_validation.order_oracle import (
 )
 from crossmodal.vlm_validation.orders import all_orders, excess, ratio, train_orders
 from crossmodal.vlm_validation.prototypes import Prototypes, _side, class_prototypes
+from crossmodal.vlm_validation.scores import score_matrices
 from scipy.stats import spearmanr
 
 from .conftest import make_arrays, unit
@@ -325,6 +326,30 @@ def test_comparison_ranks_the_exact_predictor_first() -> None:
     assert len(rows) == 15
     assert min(row.regret for row in rows.values()) >= 0
     assert min(row.spearman[0] for row in rows.values()) < 0.9, "not every predictor is right"
+
+
+def test_last_bits_prefer_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Con_II and Con_TT are symmetric: the cost of an order is that of its reverse, and the regret the mean of both."""
+    features, bits = generated_features(), np.random.default_rng(0)
+    orders = all_orders(5)
+    truth = np.random.default_rng(1).random((2, len(orders)))
+    right = pre.consecutive_cost
+
+    def otherwise(con: np.ndarray, orders: np.ndarray, *, power: int = 1) -> np.ndarray:
+        return right(con, orders, power=power) * (1 + 1e-15 * bits.integers(-4, 5, len(orders)))
+
+    rows = []
+    for cost in (right, otherwise, otherwise):
+        monkeypatch.setattr(pre, "consecutive_cost", cost)
+        judged = {row.name: row for row in judge_predictors(features, orders, truth, steps=5, step=1.0)}
+        rows.append(
+            [(judged[f"cumulative Con_{k}"].regret, judged[f"cumulative Con_{k}"].kendall) for k in ("II", "TT")]
+        )
+    assert rows[0] == rows[1] == rows[2]
+    cost, mean = right(score_matrices(features)["II"], orders), truth.mean(axis=0)
+    preferred = orders[cost.argmin()].tolist()
+    both = [mean[orders.tolist().index(order)] for order in (preferred, preferred[::-1])]
+    assert rows[0][0][0] == pytest.approx(np.mean(both) / mean.min() - 1)
 
 
 def test_record_of_the_oracle_supports_what_is_said_of_it() -> None:
