@@ -266,7 +266,7 @@ def judge(relation: Relation, values: Mapping[str, Any], ops: Any, among: torch.
         "within error": among & ~surely & compared,
         "holds": among,
     }
-    status = next((name for name, where in outcomes.items() if bool(where.any())), "holds")
+    status: Status = next((name for name, where in outcomes.items() if bool(where.any())), "holds")
     # not a number decides nothing, and nothing is worse among what is undecided
     worse = high if status == "violated" else torch.where(known, mid, -torch.inf)
     k = int(torch.where(outcomes[status], worse, torch.inf).argmin())
