@@ -5,9 +5,9 @@
 
 `paper/stored/NAME.json` holds `values`, `fields` (what each value means) and `provenance`: the command, the configuration
 and its hash, the hashes of scenes and checkpoint, seeds and versions of what computed them.  The same inputs and
-versions give the same bytes on one kind of machine.  All orders (E3) take a quarter of an hour on two cores: what was trained is kept in
-`build/cells`, where the same command goes on after a crash.  `load_stored` recomputes the three hashes of the inputs and refuses
-a file that declares others.
+versions give the same bytes on one kind of machine.  All orders (E3) take a quarter of an hour on two cores: what was
+trained is kept in `build/cells`, where the same command goes on after a crash.  `load_stored` recomputes the three hashes
+of the inputs and refuses a file that declares others.
 """
 
 from __future__ import annotations

@@ -328,9 +328,9 @@ def main() -> None:
     from rich.console import Console
     from rich.progress import track
 
-    console = Console(stderr=True)
-    console.quiet = not sys.stderr.isatty()  # rich before 14.3 ends a disabled bar with an empty line
-    for study in track(studies(), "studies", console=console, transient=True, disable=console.quiet):
+    for study in track(
+        studies(), "studies", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ):
         samples = plan(study)
         for factor in (1.0, study.wrong):
             found = run(study, samples, factor)

@@ -332,8 +332,7 @@ def _progress(steps: Iterable[int], title: str) -> Iterator[int]:
     from rich.progress import track
 
     console = Console(stderr=True)
-    console.quiet = not console.is_terminal  # rich before 14.3 ends a disabled bar with an empty line
-    yield from track(steps, description=title, console=console, disable=console.quiet)
+    yield from track(steps, description=title, console=console, disable=not console.is_terminal)
 
 
 @click.command()

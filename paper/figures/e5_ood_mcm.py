@@ -82,7 +82,7 @@ def draw(data: Data) -> Any:
     left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
     stage = np.arange(1, data["curves"].shape[1] + 1)
     right.fill_between(stage, data["curves"].min(axis=0), data["curves"].max(axis=0), color=style.SKY, alpha=0.35, linewidth=0,
-                       label="all orders" if data["which"].startswith("all") else "some orders")  # fmt: skip
+                       label=f"{data['orders']} orders")  # fmt: skip
     right.plot(stage, np.median(data["curves"], axis=0), color=style.SKY, label="median order")
     right.plot(stage, data["neutral_curve"], color="black", marker="s", label="neutral")
     right.plot(stage, data["rule_curve"], color=style.RED, marker="o", label="least contribution")
