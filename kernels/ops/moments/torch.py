@@ -12,6 +12,7 @@ from torch import Tensor
 
 BLOCK_ROWS = 4096  # so many float32 squares are added up in float32; more would lose digits
 PIECE_BYTES = 1 << 20  # of centred features: they stay in the cache from one pass to the next
+SHORT_ROWS = 64  # what is one-sided about them does not cancel before their sum is rounded: more would lose digits
 SAMPLED = 256  # rows that tell where the mean lies
 MEANS = 9  # of those rows: fewer outliers than half as many are harmless
 GOLDEN = 0.6180339887498949  # whose multiples are spread evenly between whole numbers, and never repeat
@@ -128,13 +129,12 @@ class RunningMoments:
             pieces = [block.to(acc) - self.pivot.to(acc)] if follow else self._centred(block)
             for centred in pieces:
                 gram = gram + centred.T @ centred if follow else _add_gram(gram, centred)
-                # a product with ones is the fastest column sum
-                self.column = self.column + (centred.new_ones(len(centred)) @ centred).double()
                 with torch.no_grad():  # a rounding error has no gradient
                     scores = centred @ axis
-                    wide = scores.double()
-                    self.row = self.row + (scores @ centred).double()
+                    weights, wide = torch.stack([torch.ones_like(scores), scores]), scores.double()
                     self.score, self.square = self.score + wide.sum(), self.square + wide @ wide
+                column, row = _sums(weights, centred)
+                self.column, self.row = self.column + column, self.row + row.detach()
             self.scatter = self.scatter + gram if follow else self.scatter.add_(gram)
             self.count += len(block)
 
@@ -194,6 +194,15 @@ def _lost(scatter: Tensor, axis: Tensor, row: Tensor) -> Tensor:
 
 def _square(axis: Tensor) -> Tensor:
     return (axis @ axis).clamp_min(torch.finfo(torch.float64).tiny)  # features around zero have no axis
+
+
+def _sums(weights: Tensor, x: Tensor) -> Tensor:
+    """``weights @ x`` (k, N) (N, d) in float64: of a few rows in the dtype of `x`, and then of those sums."""
+    (k, n), d = weights.shape, x.shape[1]
+    whole = n - n % SHORT_ROWS
+    each = weights[:, :whole].view(k, whole // SHORT_ROWS, SHORT_ROWS).transpose(0, 1)
+    sums = torch.bmm(each, x[:whole].view(whole // SHORT_ROWS, SHORT_ROWS, d)).double().sum(0)
+    return sums + (weights[:, whole:] @ x[whole:]).double()
 
 
 def _add_gram(gram: Tensor, x: Tensor) -> Tensor:
