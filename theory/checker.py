@@ -34,9 +34,10 @@ vanish     ``<x,x> = 0`` gives ``<x,y> = 0``.
 induction  ``g`` holds at the start of a declared recursion and is kept by every step of it: so it holds
            after any number of steps.
 free       ``g = sum_j c_j left_j e_j right_j``, a matrix identity; for a trace fact up to cyclic
-           rotation and transposition of words.
+           rotation and transposition of words, plus polynomials times trace facts ``= 0``.
 psd        ``g = sum_j c_j w_j' h_j w_j`` + equalities, with ``c_j > 0`` and ``h_j`` absent (identity) or a psd fact.
-blocks     the same for matrices that grow by a block row and column; proves several identities together.
+blocks     the induction for matrices that grow by a block row and column; proves several identities, of matrices or
+           of traces, together.
 trace      a new scalar ``r``, the trace of one word.
 read       a scalar fact that is a trace fact, with every trace replaced by its scalar.
 ========== =============================================================================================
@@ -61,6 +62,7 @@ from fractions import Fraction
 from typing import Any
 
 from .algebra import (
+    ANY,
     ONE,
     Context,
     Fact,
@@ -413,11 +415,17 @@ def substitute(poly: Poly, subst: Subst) -> Poly:
 
 
 def free_sum(by: Mapping[str, Any], scope: Scope, shape: tuple[str, str], *, trace: bool = False) -> Words:
-    """``sum_j left_j e_j right_j`` of matrix facts ``e_j = 0`` (transposed where asked)."""
+    """``sum_j left_j e_j right_j`` of matrix facts ``e_j = 0`` (transposed where asked); under a trace also ``times_j t_j``
+    of trace facts ``t_j = 0``."""
     context = scope.context
     total: Words = {}
-    factors: dict[str, dict[Any, Fraction]] = {}  # what stands left and right of each fact
+    factors: dict[str, dict[Any, Fraction]] = {}  # what stands left and right of each fact, or in front of it
     for term in by.get("terms", ()):
+        if trace and "times" in term:
+            times_ = context.poly(term["times"])
+            total = add(total, word_mul({(m, ()): x for m, x in times_.items()}, scope.get(term["fact"], "trace=0").value))
+            factors[term["fact"]] = add(factors.get(term["fact"], {}), times_)
+            continue
         fact = scope.get(term["fact"], "=0")
         if fact.kind != "words" or fact.shape is None:
             raise Rejected(f"{term['fact']!r} is no matrix fact")
@@ -486,10 +494,11 @@ def by_psd(goal: Fact, by: Mapping[str, Any], scope: Scope) -> None:
 
 
 def by_blocks(goals: list[Fact], by: Mapping[str, Any], scope: Scope) -> None:
-    """Matrix identities for every size, by induction: size 0, then one more block row and column.
+    """Identities of matrices or traces for every size, by induction: size 0, then one more block row and column.
 
     At size 0 a letter with a growing side vanishes from every product, and an equation between matrices
-    without entries holds.  Inside the step the goals are the facts ``hypothesis.k``.
+    without entries holds.  Inside the step the goals are the facts ``hypothesis.k``.  The trace of a block matrix is the
+    sum of the traces of the blocks on its diagonal.
     """
     context, recursion = scope.context, scope.recursion(by["recursion"], "blocks")
     dim, new, grow = recursion["dim"], recursion["by"], recursion["grow"]
@@ -501,9 +510,13 @@ def by_blocks(goals: list[Fact], by: Mapping[str, Any], scope: Scope) -> None:
     nothing: dict[str, Grid] = {n: [[{}]] for n in grow}
     start: dict[str, Grid] = {n: [[context.words(w, context.matrices[n])]] for n, w in recursion["start"].items()}
     for k, goal in enumerate(goals):
-        need(goal, "words", "=0")
+        need(goal, "words", "=0", "trace=0")
         assert goal.shape is not None
-        if dim not in goal.shape:
+        if goal.relation == "trace=0":
+            value = block_trace(goal.value, {**nothing, **start}, context, [dim])
+            proof = free_sum({"terms": by["base"][k]}, base, ANY, trace=True)
+            expect_zero(cyclic(add(value, proof, Fraction(-1)), context))
+        elif dim not in goal.shape:
             value = block_value(goal.value, {**nothing, **start}, context, (1, 1))[0][0]
             expect_zero(add(value, free_sum({"terms": by["base"][k]}, base, goal.shape), Fraction(-1)))
     wider = widened(context, recursion)
@@ -514,6 +527,11 @@ def by_blocks(goals: list[Fact], by: Mapping[str, Any], scope: Scope) -> None:
     images = grown(recursion, context, wider)
     for k, goal in enumerate(goals):
         assert goal.shape is not None
+        if goal.relation == "trace=0":
+            value = block_trace(goal.value, images, wider, [dim, new])
+            proof = free_sum({"terms": by["step"][k]}, inside, ANY, trace=True)
+            expect_zero(cyclic(add(value, proof, Fraction(-1)), wider))
+            continue
         rows, cols = ([dim, new] if side == dim else [side] for side in goal.shape)
         grid = block_value(goal.value, images, wider, (len(rows), len(cols)))
         for i, r in enumerate(rows):
@@ -536,6 +554,18 @@ def block_value(value: Words, images: Mapping[str, Grid], context: Context, size
             for j in range(size[1]):
                 out[i][j] = add(out[i][j], word_mul({(scalars, ()): c}, grid[i][j]))
     return out
+
+
+def block_trace(value: Words, images: Mapping[str, Grid], context: Context, split: list[str]) -> Words:
+    """Substitute block matrices in words that stand for their traces; ``split`` are the sides of the blocks, the growing one first."""
+    total: Words = {}
+    for key, c in value.items():
+        side, _ = context.shape(key[1], ANY)
+        sides = split if side == split[0] else [side]
+        grid = block_value({key: c}, images, context, (len(sides), len(sides)))
+        for i, size in enumerate(sides):
+            total = add(total, sized(grid[i][i], size))
+    return total
 
 
 def block_mul(a: Grid, b: Grid) -> Grid:

@@ -347,14 +347,18 @@ class Proof:
         by: dict[str, Any] = {"rule": "blocks", "recursion": recursion, "base": [], "step": []}
         start = {m.name: sympy.Matrix([[self.letters.nc(e)]]) for m, e in r.start.items()}
         empty = {m.name: sympy.Matrix([[0]]) for m in r.grow}
-        for _, expr, shape in goals:
+        for fact, expr, shape in goals:
+            if fact["is"] != "=0":
+                value = self._block_trace(expr, {**empty, **start}, [r.dim])
+                by["base"].append(self._rewrite(value, using, True, shape))
+                continue
             value = block_substitute(expr, {**empty, **start}, self.letters)
             by["base"].append(self._rewrite(value[0, 0], using, False, shape) if r.dim not in shape else [])
         images = {
             m.name: sympy.Matrix([[self.letters.nc(b) for b in row] for row in blocks]) for m, blocks in r.grow.items()
         }
         images |= {m.name: sympy.Matrix([[self.letters.nc(e)]]) for m, e in r.update.items()}
-        local = {f"hypothesis.{k + 1}": (expr, "=0") for k, (_, expr, _) in enumerate(goals)}
+        local = {f"hypothesis.{k + 1}": (expr, fact["is"]) for k, (fact, expr, _) in enumerate(goals)}
         local |= {k: (parse_words(f["words"], self.letters), f["is"]) for k, f in given.items()}
         with _Inside(self, local):
             for k, (_, _, shape) in enumerate(goals):
@@ -362,7 +366,11 @@ class Proof:
             for label, fact in given.items():
                 self.shape[label] = shape_of(fact)
             names = [*using, *local]
-            for _, expr, shape in goals:
+            for fact, expr, shape in goals:
+                if fact["is"] != "=0":
+                    value = self._block_trace(expr, images, [r.dim, r.by])
+                    by["step"].append(self._rewrite(value, names, True, shape))
+                    continue
                 sides = [[r.dim, r.by] if s == r.dim else [s] for s in shape]
                 grid = block_substitute(expr, images, self.letters, (len(sides[0]), len(sides[1])))
                 by["step"].append([
@@ -372,6 +380,20 @@ class Proof:
         self.steps.append({"name": name, "text": text, "facts": [f for f, _, _ in goals], "by": by})
         for k, (fact, expr, shape) in enumerate(goals):
             self._put(f"{name}.{k + 1}", fact, expr, shape)
+
+    def _block_trace(self, expr: Any, images: Mapping[str, Any], split: list[str]) -> Any:
+        """Words whose traces add up to that of a sum of words with block matrices in place of letters."""
+        total = sympy.Integer(0)
+        for word, c in nc_terms(expr).items():
+            sides = split if self._side(word[0], 0) == split[0] else [""]
+            grid = block_substitute(
+                c * sympy.Mul(*(letter(x.rstrip("'"), x.endswith("'")) for x in word)),
+                images,
+                self.letters,
+                (len(sides),) * 2,
+            )
+            total += grid.trace()
+        return sympy.expand(total)
 
     def trace(self, name: str, expr: Any, as_: Symbol, text: str = "") -> None:
         """Name the trace of one word by a scalar."""
@@ -466,11 +488,18 @@ class Proof:
         for item in using:
             name, lead = item if isinstance(item, tuple) else (item, None)
             terms = nc_terms(self.exprs[name])
+            if self.relation[name] == "trace=0":
+                if traced:
+                    terms = self._cyclic(terms)
+                    (word,) = self._cyclic({tuple(lead.split()): 1}) if lead else [max(terms, key=lambda w: (len(w), w))]
+                    rules.append((name, terms, word, None))
+                continue
             word = tuple(lead.split()) if lead else max(terms, key=lambda w: (len(w), w))
             rules.append((name, terms, word, False))
             flipped = {self._flip(w): c for w, c in terms.items()}
             if self._flip(word) != word or flipped != terms:
                 rules.append((name, flipped, self._flip(word), True))
+        rules.sort(key=lambda rule: rule[3] is not None)  # what is said of a whole word comes first
         out: list[dict[str, Any]] = []
         current = nc_terms(rest)
         if traced:
@@ -484,16 +513,20 @@ class Proof:
                 raise DerivationError(f"{self.claim.id}: left over {shown}")
             word, (name, terms, lead, flip), left, right = found
             c = sympy.cancel(current[word] / terms[lead])
-            sides = self.shape[name] if not flip else self.shape[name][::-1]
-            step: dict[str, Any] = {
-                "fact": name,
-                "left": words_json({left: c}),
-                "right": words_json({right: sympy.Integer(1)}),
-            }
-            if flip:
-                step["transpose"] = True
-            if traced:
-                step["ends"] = self._side(left[0], 0) if left else sides[0]
+            step: dict[str, Any]
+            if flip is None:
+                step = {"fact": name, "times": poly_json(c)}
+            else:
+                sides = self.shape[name] if not flip else self.shape[name][::-1]
+                step = {
+                    "fact": name,
+                    "left": words_json({left: c}),
+                    "right": words_json({right: sympy.Integer(1)}),
+                }
+                if flip:
+                    step["transpose"] = True
+                if traced:
+                    step["ends"] = self._side(left[0], 0) if left else sides[0]
             out.append(step)
             for w, coefficient in terms.items():
                 key = left + w + right
@@ -509,6 +542,10 @@ class Proof:
             lead = rule[2]
             for word in current:
                 turns = [word[i:] + word[:i] for i in range(max(1, len(word)))] if traced else [word]
+                if rule[3] is None:  # a trace fact says something of whole words only
+                    if word == lead:
+                        return word, rule, (), ()
+                    continue
                 for turned in turns:
                     for i in range(len(turned) - len(lead) + 1):
                         if turned[i : i + len(lead)] == lead:

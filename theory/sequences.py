@@ -28,9 +28,29 @@ def learn(rows: Any, error: Any, ops: Any, order: Iterable[int] | None = None, r
     return error
 
 
+def learn_with_residuals(rows: Any, error: Any, ops: Any, rate: Any) -> tuple[Any, Any]:
+    """The error after every row has been learnt in turn, and the residuals on each just before its own step (``T x k``)."""
+    before = rows @ error * 0
+    eye = ops.eye(rows @ ops.T(rows))
+    for k in range(ops.rows(rows)):
+        before = before + eye[..., :, k : k + 1] @ (ops.slice_row(rows, k) @ error)
+        error = learn(rows, error, ops, (k,), rate)
+    return error, before
+
+
 def isotropic_forgetting(rows: Any, order: Iterable[int], ops: Any) -> Any:
     """d times the expected total forgetting of an order for an isotropic target: the squared residuals of all initial errors at once."""
     return ops.total_square(rows @ learn(rows, ops.eye(ops.T(rows) @ rows), ops, order))
+
+
+def norm_bound(lower: Any, ops: Any) -> Any:
+    """A positive bound of the spectral norm of a strictly lower part, the better of two.
+
+    The largest sum over a row or column is at most (T - 1) c, c the largest ``|score|``; and (1 + f^2)/2 >= f, the Frobenius norm.
+    """
+    largest = ops.max_entry(ops.absolute(lower))
+    rows_sum = largest * (ops.rows(lower) - 1) + (1 - ops.positive(largest)) * ops.ratio(1, 2)  # positive even if L = 0
+    return -ops.maximum(-rows_sum, -(1 + ops.total_square(lower)) * ops.ratio(1, 2))
 
 
 def learning(a: Any, A: Any, L: Any, M: Any, s: Any, error: Any, start: Any, rate: Any = 1, name: str = "orthonormal") -> BlockRecursion:  # fmt: skip

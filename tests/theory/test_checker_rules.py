@@ -180,10 +180,33 @@ TWICE = certificate(  # S >= 0 at every step, so its sum Q is
                       "fresh": {"scalars": ["a"]}, "given": []}},
 )  # fmt: skip
 
+TRACED = certificate(  # L, strictly lower, has no trace; C counts what N does, and x times nothing is nothing
+    {"scalars": ["x"], "matrices": {"L": ["T", "T"], "C": ["T", "T"], "A": ["T", "d"], "N": ["d", "d"]}}, {},
+    [{"name": "all", "text": "", "facts": [{"words": {"L": "1"}, "is": "trace=0"}, {"words": {"C": "1", "N": "-1"}, "is": "trace=0"}],
+      "by": {"rule": "blocks", "recursion": "rows", "base": [[], []],
+             "step": [[{"fact": "hypothesis.1", "times": {"1": "1"}}], [{"fact": "hypothesis.2", "times": {"1": "1"}}]]}},
+     step("goal", {"words": {"x L": "1", "C": "2", "N": "-2"}, "is": "trace=0"}, rule="free",
+          terms=[{"fact": "all.1", "times": {"x": "1"}}, {"fact": "all.2", "times": {"1": "2"}}])],
+    ["goal"],
+    recursions={"rows": {"kind": "blocks", "dim": "T", "by": "k", "fresh": {"matrices": {"a": ["k", "d"]}},
+                         "grow": {"A": [[{"A": "1"}], [{"a": "1"}]], "L": [[{"L": "1"}, {}], [{"a A'": "1"}, {}]],
+                                  "C": [[{"C": "1"}, {"A a'": "1"}], [{}, {"a a'": "1"}]]},
+                         "start": {"N": {}}, "update": {"N": {"N": "1", "a' a": "1"}}, "given": []}},
+)  # fmt: skip
+
+SWAPPED = certificate(  # tr M = tr N, of which one starts at B C and the other at C B
+    {"matrices": {"B": ["d", "e"], "C": ["e", "d"], "M": ["d", "d"], "N": ["e", "e"]}}, {},
+    [{"name": "all", "text": "", "facts": [{"words": {"M": "1", "N": "-1"}, "is": "trace=0"}],
+      "by": {"rule": "blocks", "recursion": "r", "base": [[]], "step": [[{"fact": "hypothesis.1", "times": {"1": "2"}}]]}}],
+    ["all.1"],
+    recursions={"r": {"kind": "blocks", "dim": "T", "by": "k", "fresh": {}, "grow": {}, "start": {"M": {"B C": "1"}, "N": {"C B": "1"}},
+                      "update": {"M": {"M": "2"}, "N": {"N": "2"}}, "given": []}},
+)  # fmt: skip
+
 # The same with blocks of any size: every step brings a k of its own.
 ANY_SIZE = {
     name: {**copy.deepcopy(base), "recursions": {"rows": {**base["recursions"]["rows"], "fresh": {"matrices": {"a": ["k", "d"]}, "sizes": ["k"]}}}}
-    for name, base in (("blocks", BLOCKS), ("given blocks", EMPTY), ("counted", COUNTED))
+    for name, base in (("blocks", BLOCKS), ("given blocks", EMPTY), ("counted", COUNTED), ("traced", TRACED))
 }  # fmt: skip
 
 STACKED = certificate(  # N, the sum of all a'a, is C'C, where every block a is square: all are of one size
@@ -199,7 +222,7 @@ GOOD = {
     "stacked": STACKED, **{f"{name} of any size": c for name, c in ANY_SIZE.items()},
     "turned": TURNED, "counted": COUNTED, "twice": TWICE, "given": GIVEN, "vectors": WALK, "given blocks": EMPTY,
     "positive": AMGM, "tensor": CAUCHY, "refute": ROOT, "cases": CASES, "vanish": VANISH, "induction": SUM, "sqrt": INVERSE_ROOT,
-    "psd": PROJECTOR, "trace": CYCLE, "blocks": BLOCKS,
+    "psd": PROJECTOR, "trace": CYCLE, "blocks": BLOCKS, "traced": TRACED, "swapped": SWAPPED,
 }  # fmt: skip
 
 
@@ -609,6 +632,38 @@ FORGED: dict[str, tuple[str, dict[str, Any]]] = {
         "kind": "scalars", "start": {"u": {}}, "update": {"u": {"v": {"S": "1"}}}, "fresh": {}, "given": []}) | {"symbols": {"scalars": ["S"], "vectors": ["u", "v"]}}),
     "a vector that moves to one of another recursion": ("depends on the state of another", changed(WALK, "recursions", "other", to={
         "kind": "scalars", "start": {"v": {}}, "update": {"v": {"u": {"1": "1"}}}, "fresh": {}, "given": []})),
+    # traces of blocks
+    "tr M = 0, for it stays what it was, which is tr 1": ("left over", forged("", {}, blocks(
+        [matrix("trace=0", [], M="1")], [[]], [[{"fact": "hypothesis.1", "times": {"1": "1"}}]]), ["all.1"],
+        {"r": grows("T", {}, {}, start={"M": {"1": "1"}}, update={"M": {"M": "1"}})}, **A_TALL)),
+    "tr M = 0, for it is at the start, and gains 1": ("left over", forged("", {}, blocks(
+        [matrix("trace=0", [], M="1")], [[]], [[{"fact": "hypothesis.1", "times": {"1": "1"}}]]), ["all.1"],
+        {"r": grows("T", {}, {}, start={"M": {}}, update={"M": {"M": "1", "1": "1"}})}, **A_TALL)),
+    "tr L = 0, for no one looks at the last block": ("left over", changed(TRACED, "recursions", "rows", "grow", "L", 1, to=[{"a A'": "1"}, {"a a'": "1"}])),
+    "tr L = 0, for no one looks at the first block": ("left over", changed(TRACED, "recursions", "rows", "grow", "L", 0, to=[{"L": "1", "A A'": "1"}, {}])),
+    "tr C = tr N, for I_k and I_d are both called 1": ("left over", changed(
+        changed(TRACED, "recursions", "rows", "grow", "C", 1, to=[{}, {"1": "1"}]), "recursions", "rows", "update", "N", to={"N": "1", "1": "1"})),
+    "tr C = tr G, for I_k and I_T are both called 1": ("left over", forged("", {}, blocks(
+        [matrix("trace=0", [], C="1", G="-1")], [[]], [[{"fact": "hypothesis.1", "times": {"1": "1"}}]]), ["all.1"],
+        {"r": grows("T", {"C": [[{"C": "1"}, {}], [{}, {"1": "1"}]], "G": [[{"G": "1", "1": "1"}, {}], [{}, {}]]}, {})},
+        matrices={"C": ["T", "T"], "G": ["T", "T"]})),
+    "tr M = 0, for the last is": ("no fact 'last'", forged("", {"last": matrix("trace=0", [], M="1")}, blocks(
+        [matrix("trace=0", [], M="1")], [[]], [[{"fact": "last", "times": {"1": "1"}}]]), ["all.1"],
+        {"r": grows("T", {}, {}, start={"M": {}}, update={"M": {"M": "1", "1": "1"}})}, **A_TALL)),
+    "tr A'A >= 0 by blocks": ("this rule proves", forged("", {}, blocks(
+        [matrix("trace>=0", [], **{"A' A": "1"})], [[]], [[]]), ["all.1"], {"r": grows("T", ROWS, {"a": ["k", "d"]})}, **A_TALL)),
+    "tr C'A = 0, for C does not grow": ("does not say how it grows", forged("", {}, blocks(
+        [matrix("trace=0", [], **{"C' A": "1"})], [[]], [[]]), ["all.1"], {"r": grows("T", ROWS, {"a": ["k", "d"]})}, **A_TALL)),
+    "x tr H = 0 from tr H >= 0": ("needed trace=0", forged("x", {"h": matrix("trace>=0", [], H="1")}, step(
+        "goal", matrix("trace=0", [], **{"x H": "1"}), rule="free", terms=[{"fact": "h", "times": {"x": "1"}}]), **TWO_SIZES)),
+    "x H = 0 from tr H = 0": ("needed =0", forged("x", {"h": matrix("trace=0", [], H="1")}, step(
+        "goal", matrix("=0", ["p", "p"], **{"x H": "1"}), rule="free", terms=[{"fact": "h", "times": {"x": "1"}}]), **TWO_SIZES)),
+    "a trace times 0": ("times 0: h", forged("x", {"h": matrix("trace=0", [], H="1")}, step(
+        "goal", matrix("trace=0", []), rule="free", terms=[{"fact": "h", "times": {}}]), **TWO_SIZES)),
+    "a trace times 1 and times -1": ("times 0: h", forged("x", {"h": matrix("trace=0", [], H="1")}, step(
+        "goal", matrix("trace=0", []), rule="free", terms=[{"fact": "h", "times": {"1": c}} for c in ("1", "-1")]), **TWO_SIZES)),
+    "tr H = 0 times another scalar": ("left over", forged("x", {"h": matrix("trace=0", [], H="1")}, step(
+        "goal", matrix("trace=0", [], H="1"), rule="free", terms=[{"fact": "h", "times": {"x": "1"}}]), **TWO_SIZES)),
     # blocks of any size
     "blocks of any size above one another, as wide as they are high": (
         "brings its own k", changed(STACKED, "recursions", "rows", "fresh", "sizes", to=["k"])),

@@ -224,10 +224,14 @@ def test_mutants_do_mutate() -> None:
 @pytest.mark.parametrize(
     ("claim_id", "relations"),
     [
-        ("T2.1", {"bound", "attained", "optimal"}),  # the best mask, not only a bound of all
+        ("T2.1", {"bound", "attained", "optimal", "short"}),  # the best mask, not only a bound of all, and what others give away
         ("T2.2", {"both", "exact"}),  # the condition is necessary too
         ("T2.5", {"rate", "inverse", "falls"}),  # -g' H^{-1} g, not only the curvature along the path
         ("T3.4", {"spectrum", "quarter", "either_order"}),  # as much on average if 2 comes first
+        ("T3.6", {"gram", "inverse", "residuals", "before", "repeated"}),  # at the end and just after each step
+        ("T3.12", {"exact", "expanded", "above", "below", "back", "on"}),
+        ("O2", {"swap", "keep", "again", "past", "kept"}),  # neighbours and any number
+        ("S5", {"smooth", "transition"}),  # without the paper's assumption and under it
         ("T3.8", {"swap_last", "best_321", "cheapest"}),  # the rule chooses the order that is proved best
         ("O3", {"above", "below", "of_norm", "no_spread"}),  # small scores, equal scores
         ("G1", {"step", "average", "closed", "forgetting"}),

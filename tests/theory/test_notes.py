@@ -9,6 +9,7 @@ from itertools import combinations, combinations_with_replacement, pairwise, per
 
 import numpy as np
 import pytest
+import sympy
 from crossmodal.synthetic.arithmetic import arithmetic
 from crossmodal.synthetic.evaluate import bound_values
 from crossmodal.theory import registry
@@ -149,7 +150,7 @@ def test_the_remainder_of_the_quartic_expansion_is_within_its_bound() -> None:
 
 def test_what_gradient_steps_forget() -> None:
     """T3.6: the squared residuals at the end less those just after each environment's own step."""
-    assert "|r|^2 - (1 - eta)^2 |s|^2" in note("T3.6", "leaves a residual")
+    assert "forgotten is |r|^2 - (1 - eta)^2 |s|^2 in all" in registry.get("T3.6").statement.text
     rows = directions("e_1, (3, 4, 0)/5, (2, 1, 2)/3, (0, 3, 4)/5")
     start, eta = [Fraction(1), Fraction(-2), Fraction(3)], Fraction(1, 3)
     error, before, after = start, [], []
@@ -162,6 +163,51 @@ def test_what_gradient_steps_forget() -> None:
     residuals = [dot(a, error) for a in rows]
     forgotten = sum(r**2 - x**2 for r, x in zip(residuals, after, strict=True))
     assert forgotten == sum(r**2 for r in residuals) - (1 - eta) ** 2 * sum(s**2 for s in before)
+
+
+def forgets_of_a_share(rows: Rows, eta: Fraction) -> Fraction:
+    """d times the expected forgetting of an order, by its definition: losses at the end less those just after each step."""
+    errors = [[Fraction(int(i == j)) for j in range(len(rows[0]))] for i in range(len(rows[0]))]  # one initial error each
+    total = Fraction(0)
+    for a in rows:
+        errors = [[x - eta * dot(a, e) * y for x, y in zip(e, a, strict=True)] for e in errors]
+        total -= sum(dot(a, e) ** 2 for e in errors)
+    return total + sum(dot(a, e) ** 2 for a in rows for e in errors)
+
+
+def test_what_a_share_forgets() -> None:
+    """T3.12: both order-free terms, two environments in closed form, three at one half."""
+    rows, eta = directions("e_1, (3, 4, 0)/5, (2, 1, 2)/3, (0, 3, 4)/5"), Fraction(2, 7)
+    gram = [[dot(a, b) for b in rows] for a in rows]
+    pairs = sum(gram[i][j] ** 2 for i, j in combinations(range(4), 2))
+    triples = sum(gram[i][j] * gram[j][k] * gram[i][k] for i, j, k in combinations(range(4), 3))
+    assert "each unordered triple once" in note("T3.12", "tr(L'L^2)")
+    assert {"L_ij L_jk L_ik" in note("T3.12", "tr(L'L^2)")} == {True}
+    for order in permutations(range(4)):
+        lower = [[gram[order[i]][order[j]] * (i > j) for j in range(4)] for i in range(4)]
+        assert sum(x**2 for row in lower for x in row) == pairs
+        assert sum(lower[i][j] * lower[j][k] * lower[i][k] for i in range(4) for j in range(4) for k in range(4)) == triples
+    assert len({forgets_of_a_share([rows[k] for k in order], eta) for order in permutations(range(4))}) > 1  # the rest depends on it
+
+    two = note("T3.12", "Two environments")
+    assert "eta (2 - eta) c^2 (2 eta - 1 - eta^2 c^2)" in two and "(1 - sqrt(1 - c^2))/c^2" in two
+    pair, c = directions("e_1, (3, 4)/5"), Fraction(3, 5)
+    for eta in (Fraction(1, 4), Fraction(1, 2), Fraction(5, 6), Fraction(1)):
+        found = forgets_of_a_share(pair, eta)
+        assert found == eta * (2 - eta) * c**2 * (2 * eta - 1 - eta**2 * c**2) == forgets_of_a_share(pair[::-1], eta)
+    root = (1 - Fraction(4, 5)) / c**2  # sqrt(1 - 9/25) = 4/5
+    assert forgets_of_a_share(pair, root) == 0 > forgets_of_a_share(pair, root - Fraction(1, 9))
+    assert Fraction(1, 2) < root < 1
+
+    assert "three environments with scores 1/10" in note("T3.12", "half is not always safe")
+    score = sympy.Rational(1, 10)
+    lower, eye = sympy.Matrix(3, 3, lambda i, j: score if i > j else 0), sympy.eye(3)
+    half = sympy.Rational(1, 2)
+    before = (eye + half * lower).inv()  # s = M A, and residuals A - eta G M A
+    after = eye - half * (eye + lower + lower.T) * before
+    gram_ = eye + lower + lower.T
+    forgotten = (after * gram_ * after.T - half**2 * before * gram_ * before.T).trace()
+    assert 0 < forgotten < score**2 / 10
 
 
 def test_prototypes_lose_a_second_order_part_under_cross_entropy() -> None:

@@ -45,13 +45,21 @@ def test_residuals_of_environments_of_different_sizes() -> None:
     rate = Rational(2, 7)
     inverse_of_rate = (eye(gram.rows) + rate * lower).inv()
     assert rows * learnt(start, rate) == rows * start - rate * gram * inverse_of_rate * rows * start  # T3.6
+    every, total = eye(4), Rational(0)  # T3.12: losses at the end less those just after each environment's own step
+    for a in SEQUENCE:
+        every = every - rate * a.T * a * every
+        total -= (a * every * every.T * a.T).trace()
+    total += (rows * every * every.T * rows.T).trace()
+    once, back = lower * inverse_of_rate, inverse_of_rate.T * lower
+    parts = (lower.T * once).trace(), (once * once.T).trace(), (back * back.T).trace()
+    assert total == rate * (2 - rate) * (2 * parts[0] - 2 * (1 - rate) * parts[1] - parts[2])
     residuals = rows * learnt(eye(4), Rational(1))  # T3.7
     quartic = lower.T * lower * inverse
     assert (residuals * residuals.T).trace() == (lower * lower.T - quartic * quartic.T).trace()
 
 
 def test_certificates_speak_of_environments_of_any_size() -> None:
-    for claim_id in ("T3.5", "T3.6", "T3.7"):
+    for claim_id in ("T3.5", "T3.6", "T3.7", "T3.12"):
         certificate = derive(registry.get(claim_id))
         learning = certificate["recursions"]["learning"]
         assert learning["fresh"]["sizes"] == [learning["by"]]

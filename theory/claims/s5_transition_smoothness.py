@@ -12,14 +12,17 @@ from ..language import Inner, Input, Instance, Relation, norm2, scalars, unit, v
 from ..proof import Proof, Tensor, square
 
 before, after, own, t_t, t_u, u_u = scalars("Con_IT_st Con_IT_su Con_II_ss Con_TT_tt Con_TT_tu Con_TT_uu")
+c_t, eps = scalars("c_T e")
 mu, nu, rho = vectors("mu_I_s mu_T_t mu_T_u")
 
 STATEMENT = Statement(
     text="|Con_IT(s,t) - Con_IT(s,t')| <= sqrt(Con_II(s,s)) sqrt(Con_TT(t,t) + Con_TT(t',t') - 2 Con_TT(t,t')): along a "
     "transition of the text environment a cross-modal score moves no further than the text mean does, times the length of the image mean, which is at most "
-    "1 for unit features.",
+    "1 for unit features.  Where the three text scores lie within e of some c_T, as in the paper's Environment Smooth Transition (its Assumption 4.3, taken "
+    "to hold for t with itself too), (Con_IT(s,t) - Con_IT(s,t'))^2 <= 4 e Con_II(s,s).",
     relations=(
         Relation("smooth", Abs(before - after), "<=", sqrt(own) * sqrt(t_t + u_u - 2 * t_u)),
+        Relation("transition", (before - after) ** 2, "<=", 4 * eps * own),
     ),
     assumptions=(
         Assumption("before", "Con_IT(s,t)", (Relation("", before, "==", Inner(mu, nu)),), True),
@@ -28,8 +31,11 @@ STATEMENT = Statement(
         Assumption("text_t", "Con_TT(t,t)", (Relation("", t_t, "==", norm2(nu)),), True),
         Assumption("text_tu", "Con_TT(t,t')", (Relation("", t_u, "==", Inner(nu, rho)),), True),
         Assumption("text_u", "Con_TT(t',t')", (Relation("", u_u, "==", norm2(rho)),), True),
+        Assumption("within", "for `transition`: |Con_TT - c_T| <= e for t, t' and across", (
+            Relation("", t_t, "<=", c_t + eps), Relation("", u_u, "<=", c_t + eps), Relation("", c_t - eps, "<=", t_u))),
     ),
-    symbols={"mu_I_s": "mean image feature of s", "mu_T_t": "mean text feature of t", "mu_T_u": "mean text feature of t'"},
+    symbols={"mu_I_s": "mean image feature of s", "mu_T_t": "mean text feature of t", "mu_T_u": "mean text feature of t'",
+             "c_T": "reference value of Con_TT", "e": "parameter of the transition"},
 )  # fmt: skip
 
 
@@ -47,6 +53,11 @@ def derive(p: Proof) -> None:
         eliminate=first,
         text="Cauchy and Schwarz for mu^I_s and mu^T_t - mu^T_t'",
     )
+    p.positive("length", own, terms=[square(mu)], using=["image"], eliminate=[own], text="a squared length")
+    p.positive("gap", 4 * eps - (t_t + u_u - 2 * t_u),
+               terms=[square(facts=["within.1"]), square(facts=["within.2"]), square(facts=["within.3"], coef=2)],
+               text="two scores of at most c_T + e, less twice one of at least c_T - e")  # fmt: skip
+    p.positive("transition", terms=[square(facts=["squared"]), square(facts=["length", "gap"])], text="put it in")
     root_a, root_b = (p.replaced[e] for e in (own, t_t - 2 * t_u + u_u))
     for k, sign in ((1, 1), (2, -1)):
         p.refute(
@@ -68,9 +79,13 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     def con(y: str, z: str) -> Any:
         return ops.mean_entry(x[y] @ ops.T(x[z]))
 
+    same, other, across = con("V", "V"), con("W", "W"), con("V", "W")
+    high = ops.maximum(same, other)
+    half = ops.ratio(1, 2)
     return {
-        "Con_IT_st": con("U", "V"), "Con_IT_su": con("U", "W"), "Con_II_ss": con("U", "U"), "Con_TT_tt": con("V", "V"),
-        "Con_TT_tu": con("V", "W"), "Con_TT_uu": con("W", "W"), "mu_I_s": a, "mu_T_t": b, "mu_T_u": c,
+        "c_T": x["c_T"] if "c_T" in x else (high + across) * half, "e": x["e"] if "e" in x else (high - across) * half,
+        "Con_IT_st": con("U", "V"), "Con_IT_su": con("U", "W"), "Con_II_ss": con("U", "U"), "Con_TT_tt": same,
+        "Con_TT_tu": across, "Con_TT_uu": other, "mu_I_s": a, "mu_T_t": b, "mu_T_u": c,
     }  # fmt: skip
 
 
@@ -97,6 +112,11 @@ CLAIM = Claim(
             "the text mean moves along the image mean", "smooth",
         ),
     ),
-    necessity_note="nothing is assumed but that scores are averages; unit length is not used",
+    necessity={
+        "within": Instance(
+            {"U": unit([1, 0]), "V": unit([1, 0]), "W": unit([-1, 0]), "c_T": [[1]], "e": [["1/2"]]},
+            "the text turns around, which no 1/2 allows for", "transition",
+        ),
+    },
     on_features=on_features,
 )  # fmt: skip

@@ -11,7 +11,7 @@ from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Recursion, Relation, scalars, unit, vectors
 from ..proof import Proof, square
 
-kept, upper, used, budget, price = scalars("S R M k tau")
+kept, upper, used, budget, price, lost = scalars("S R M k tau W")
 best, spent = scalars("S_best M_best")
 m, r, chosen = scalars("m r m_best")
 g, h = vectors("g h")
@@ -22,11 +22,14 @@ STATEMENT = Statement(
     "+ tau k for every tau >= 0.  With tau = 0 the bound is the sum of the positive products, attained by keeping exactly the blocks with "
     "positive product, if k allows it; with tau the k-th largest product, where that is not negative, it is attained by keeping the k largest: a mask that "
     "keeps what is above tau and nothing below, M_best blocks in all, has sum max(<g_i, h_i> - tau, 0) + tau M_best, and no mask does better with M_best blocks, nor, "
-    "for tau = 0, with any number.",
+    "for tau = 0, with any number.  What any mask falls short of its bound, at its own number of blocks, is W, the sum of "
+    "(1 - m_i) r_i + m_i (r_i - <g_i, h_i> + tau) with r_i = max(<g_i, h_i> - tau, 0), no term of which is negative: the bound is attained only by masks that keep all "
+    "of what is above tau and nothing of what is below.",
     relations=(
         Relation("bound", kept, "<=", upper + price * budget),
         Relation("attained", best, "==", upper + price * spent),
         Relation("optimal", kept, "<=", best + price * (budget - spent)),
+        Relation("short", upper + price * used - kept, "==", lost),
     ),
     assumptions=(
         Assumption("budget", "at most k blocks are kept", (Relation("", used, "<=", budget),)),
@@ -38,11 +41,12 @@ STATEMENT = Statement(
     ),
     symbols={"S": "objective of the mask", "R": "sum of max(product - tau, 0)", "M": "number of blocks kept", "g": "gradient on s, one block",
              "h": "gradient on t, one block", "m": "mask of the block", "r": "max(product - tau, 0)", "m_best": "the best mask", "S_best": "its objective",
-             "M_best": "number of blocks it keeps"},
+             "M_best": "number of blocks it keeps", "W": "what the mask gives away: of blocks above tau, and to blocks below"},
     recursions={
         "blocks": Recursion(
-            start={kept: 0, upper: 0, used: 0, best: 0, spent: 0},
-            update={kept: kept + m * a, upper: upper + r, used: used + m, best: best + chosen * a, spent: spent + chosen}, fresh=(m, r, chosen, g, h),
+            start={kept: 0, upper: 0, used: 0, best: 0, spent: 0, lost: 0},
+            update={kept: kept + m * a, upper: upper + r, used: used + m, best: best + chosen * a, spent: spent + chosen,
+                    lost: lost + (1 - m) * r + m * (r - a + price)}, fresh=(m, r, chosen, g, h),
             given={"low": Relation("", 0, "<=", m), "high": Relation("", m, "<=", 1), "positive": Relation("", 0, "<=", r),
                    "above": Relation("", a - price, "<=", r), "selected": Relation("", chosen * (a - price), "==", r)},
         ),
@@ -75,6 +79,12 @@ def derive(p: Proof) -> None:
         step=lambda p, name, goal: p.ideal(name, goal, using=["hypothesis", "selected"], eliminate=[r], text="a block adds r + tau m_best"),
         text="what is kept above tau is all that is above tau",
     )  # fmt: skip
+    p.induction(
+        "short", recursion="blocks",
+        base=lambda p, name, goal: p.ideal(name, goal, using=[], text="no block yet"),
+        step=lambda p, name, goal: p.ideal(name, goal, using=["hypothesis"], text="a block adds (1 - m) r + m (r - a + tau)"),
+        text="block by block",
+    )  # fmt: skip
     p.positive(
         "optimal",
         terms=[square(facts=["bound"])],
@@ -92,8 +102,9 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     over, above = ops.maximum(products - price_, products * 0), ops.positive(products - price_)
     one = ops.ones(count, 1, x["g"])
     total = mask @ one
+    spare, off = over * (1 - mask), mask * (over - products + price_)
     return {
-        "S": mask @ ops.T(products), "R": over @ one, "M": total, "k": x.get("k", total), "tau": price_, "S_best": above @ ops.T(products),
+        "W": (spare + off) @ one, "S": mask @ ops.T(products), "R": over @ one, "M": total, "k": x.get("k", total), "tau": price_, "S_best": above @ ops.T(products),
         "M_best": above @ one,
     }  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..claim import Assumption, Claim, Statement
 from ..language import BlockRecursion, Input, Instance, Relation, identity, matrix, scalars, unit
 from ..proof import Proof
-from ..sequences import learn, learning
+from ..sequences import learn_with_residuals, learning
 
 A, L, M, G = matrix("A", "T", "d"), matrix("L", "T", "T"), matrix("M", "T", "T"), matrix("G", "T", "T")
 e0, e, r, s = matrix("e_0", "d", 1), matrix("e", "d", 1), matrix("r", "T", 1), matrix("s", "T", 1)
@@ -23,12 +23,14 @@ STATEMENT = Statement(
     text="Environments with orthonormal feature rows a_t, of any number each (rank one: unit fused directions), are learnt one after the other, each by "
     "one gradient step of size eta on its squared loss, from initial error e_0.  With A their rows in order, L the strictly "
     "lower (block) part of the Gram matrix G = A A', the residuals on all of them after the last are "
-    "r = A e_0 - eta G (I + eta L)^{-1} A e_0; eta = 1 is T3.5.  Any number m of steps on one environment b is one step of size "
+    "r = A e_0 - eta G (I + eta L)^{-1} A e_0, and those on each just before its own step s = (I + eta L)^{-1} A e_0, of which the step leaves 1 - eta: "
+    "forgotten is |r|^2 - (1 - eta)^2 |s|^2 in all.  eta = 1 is T3.5.  Any number m of steps on one environment b is one step of size "
     "1 - (1 - eta)^m: it turns an error f_0 into f_0 - b'(b f_0 - q), where q = (1 - eta)^m b f_0 is the residual that is left.",
     relations=(
         Relation("gram", G, "==", eye_t + L + L.T),
         Relation("inverse", M * (eye_t + eta * L), "==", eye_t),
         Relation("residuals", r, "==", A * e0 - eta * G * M * A * e0),
+        Relation("before", s, "==", M * A * e0),
         Relation("repeated", f, "==", f0 - b.T * (b * f0 - left)),
     ),
     assumptions=(
@@ -67,15 +69,10 @@ def derive(p: Proof) -> None:
     )
     p.free("gram", using=[("scores", "G"), ("pass.3", "A A'")], text="the Gram matrix splits into I + L + L'")
     p.free("inverse", using=[("pass.4", "M L")], text="I + eta L is unit lower triangular, and M inverts it")
-    p.free(
-        "solved",
-        Relation("", s, "==", M * A * e0),
-        using=[("pass.2", "A e_0"), ("pass.4", "M L")],
-        text="so s = M A e_0",
-    )
+    p.free("before", using=[("pass.2", "A e_0"), ("pass.4", "M L")], text="so s = M A e_0")
     p.free(
         "residuals",
-        using=[("residual", "r"), ("pass.1", "e"), ("scores", "G"), ("solved", "s")],
+        using=[("residual", "r"), ("pass.1", "e"), ("scores", "G"), ("before", "s")],
         text="r = A e_0 - eta A A' s",
     )
     p.blocks("repeat", [Relation("", b * f, "==", left), Relation("", f, "==", f0 - b.T * (b * f0 - left))], recursion="repeating", using=[("orthonormal", "b b'")],
@@ -85,7 +82,7 @@ def derive(p: Proof) -> None:
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     rows = x["A"]
-    error = learn(rows, x["e_0"], ops, rate=x["eta"])
+    error, before = learn_with_residuals(rows, x["e_0"], ops, x["eta"])
     gram = rows @ ops.T(rows)
     lower = ops.strictly_lower(gram)
     inverse = ops.inv(ops.eye(gram) + x["eta"] * lower)
@@ -94,7 +91,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     for _ in range(3):  # three steps on the first environment
         again, left_ = again - x["eta"] * (ops.T(first) @ (first @ again)), left_ * (1 - x["eta"])
     return {
-        "eta": x["eta"], "A": rows, "e_0": x["e_0"], "e": error, "r": rows @ error, "G": gram, "L": lower, "M": inverse,
+        "eta": x["eta"], "A": rows, "e_0": x["e_0"], "e": error, "r": rows @ error, "s": before, "G": gram, "L": lower, "M": inverse,
         "b": first, "f_0": x["e_0"], "f": again, "q": left_,
     }  # fmt: skip
 
@@ -119,8 +116,4 @@ CLAIM = Claim(
     tight_note="an identity: both sides agree on every instance",
     necessity={"orthonormal": Instance({"A": unit([2, 0], [1, 0]), "e_0": [[1], [0]], "eta": [[1]]}, "a direction of length 2", "gram")},
     on_features=on_features,
-    notes=(
-        "A step leaves a residual on its own environment, (1 - eta) times that before it, s = (I + eta L)^{-1} A e_0: what is forgotten in all is "
-        "|r|^2 - (1 - eta)^2 |s|^2, which for eta = 1 is |r|^2.",
-    ),
 )  # fmt: skip

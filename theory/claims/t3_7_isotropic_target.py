@@ -11,7 +11,7 @@ from sympy import Trace
 from ..claim import Assumption, Claim, Statement
 from ..language import Input, Instance, Relation, identity, matrix, scalars, unit
 from ..proof import Proof, square
-from ..sequences import learn, learning
+from ..sequences import learn, learning, norm_bound
 
 ell, inv_ell = scalars("ell u")
 A, L, M = matrix("A", "T", "d"), matrix("L", "T", "T"), matrix("M", "T", "T")
@@ -100,14 +100,7 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
     rows = x["A"]
     error = learn(rows, ops.eye(ops.T(rows) @ rows), ops)  # an isotropic target: every initial error at once
     lower = ops.strictly_lower(rows @ ops.T(rows))
-    if "ell" in x:
-        bound = x["ell"]
-    else:  # two bounds of the norm: the largest sum over a row or column is at most (T - 1) c; (1 + f^2)/2 >= f, the Frobenius norm
-        largest = ops.max_entry(ops.absolute(lower))
-        rows_sum = largest * (ops.rows(lower) - 1) + (1 - ops.positive(largest)) * ops.ratio(
-            1, 2
-        )  # l > 0 even if L = 0
-        bound = -ops.maximum(-rows_sum, -(1 + ops.total_square(lower)) * ops.ratio(1, 2))
+    bound = x["ell"] if "ell" in x else norm_bound(lower, ops)
     return {
         "A": rows, "E": error, "X": rows @ error, "L": lower, "M": ops.inv(ops.eye(lower) + lower),
         "ell": bound, "u": ops.reciprocal(bound),
