@@ -423,7 +423,9 @@ def free_sum(by: Mapping[str, Any], scope: Scope, shape: tuple[str, str], *, tra
     for term in by.get("terms", ()):
         if trace and "times" in term:
             times_ = context.poly(term["times"])
-            total = add(total, word_mul({(m, ()): x for m, x in times_.items()}, scope.get(term["fact"], "trace=0").value))
+            total = add(
+                total, word_mul({(m, ()): x for m, x in times_.items()}, scope.get(term["fact"], "trace=0").value)
+            )
             factors[term["fact"]] = add(factors.get(term["fact"], {}), times_)
             continue
         fact = scope.get(term["fact"], "=0")

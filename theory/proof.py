@@ -491,7 +491,9 @@ class Proof:
             if self.relation[name] == "trace=0":
                 if traced:
                     terms = self._cyclic(terms)
-                    (word,) = self._cyclic({tuple(lead.split()): 1}) if lead else [max(terms, key=lambda w: (len(w), w))]
+                    (word,) = (
+                        self._cyclic({tuple(lead.split()): 1}) if lead else [max(terms, key=lambda w: (len(w), w))]
+                    )
                     rules.append((name, terms, word, None))
                 continue
             word = tuple(lead.split()) if lead else max(terms, key=lambda w: (len(w), w))

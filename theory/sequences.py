@@ -53,19 +53,20 @@ def norm_bound(lower: Any, ops: Any) -> Any:
     return -ops.maximum(-rows_sum, -(1 + ops.total_square(lower)) * ops.ratio(1, 2))
 
 
-def learning(a: Any, A: Any, L: Any, M: Any, s: Any, error: Any, start: Any, rate: Any = 1, name: str = "orthonormal") -> BlockRecursion:  # fmt: skip
+def learning(a: Any, A: Any, L: Any, M: Any, s: Any, error: Any, start: Any, rate: Any = 1, name: str | None = "orthonormal") -> BlockRecursion:  # fmt: skip
     """The same as a recursion: with every environment, its ``k`` rows are added to A, and L and M grow by a block.
 
     Environments differ in their numbers of rows: ``k`` is the next one's.
 
     Args:
-        a: feature rows of the next environment (``k x d``), orthonormal by fact `name`.
+        a: feature rows of the next environment (``k x d``), orthonormal by fact `name`; None: any rows.
         A: rows so far; L: the strictly lower part of their Gram matrix; M: the inverse of ``I + rate L``.
         s: residual of every environment just before it is learnt; error: what is left, from `start`.
     """
     eye = identity("k")
+    given = {} if name is None else {name: Relation("", a * a.T, "==", eye)}
     return BlockRecursion(
-        dim="T", by="k", any_size=True, fresh=(a,), given={name: Relation("", a * a.T, "==", eye)},
+        dim="T", by="k", any_size=True, fresh=(a,), given=given,
         grow={
             A: [[A], [a]],
             L: [[L, 0 * A * a.T], [a * A.T, 0 * eye]],

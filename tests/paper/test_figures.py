@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, permutations
 from typing import Any
 
 import matplotlib
@@ -223,8 +223,6 @@ def test_another_law_is_noticed(power: float, compute: Any) -> None:
 
 def test_order_spread_against_a_learner() -> None:
     """Forgetting of every order by an independent run: one projection after another, residuals squared and summed."""
-    from itertools import permutations
-
     from crossmodal.paper.figures import t3_7_order_spread as spread
     from crossmodal.theory import registry
 
@@ -241,6 +239,58 @@ def test_order_spread_against_a_learner() -> None:
     assert found == pytest.approx(max(totals) - min(totals), abs=ROUNDING)
     assert leading == pytest.approx((np.tril(rows @ rows.T, -1) ** 2).sum(), abs=ROUNDING)
     assert found <= allowed
+
+
+def changes_its_sign_at_one_half(data: Data) -> None:
+    """Faint scores follow the second order, below zero before one half; at all scores whoever learns all forgets."""
+    share, means = data["share"], data["drawn"].mean(axis=(2, 3))
+    np.testing.assert_allclose(means[0], share * (2 - share) * (2 * share - 1), rtol=0, atol=2 * data["similarity"][0])
+    assert (means[:, (share > 0) & (share < 0.4)] < 0).all()
+    assert (means[:, share > 0.6] > 0).all()
+    assert (np.diff(means[:, -1]) < 0).all()  # what all orders share grows faster than what they forget
+
+
+def test_forgetting_by_share(compute: Any, features: Any) -> None:
+    data = compute("t3_12_share")
+    changes_its_sign_at_one_half(data)
+    assert data["features"].shape == (len(data["share"]), len(list(permutations(features.environments))))
+    assert np.ptp(data["drawn"][0][:, 0], axis=1).max() < np.ptp(data["drawn"][-1][:, 0], axis=1).max() / 100
+
+
+@pytest.mark.parametrize("power", [0.8, 1.25])
+def test_another_share_is_noticed(power: float, compute: Any) -> None:
+    data = compute("t3_12_share")
+    with pytest.raises(AssertionError):
+        changes_its_sign_at_one_half(Data({**data.values, "share": data["share"] ** power}, data.provenance))
+
+
+def test_forgetting_by_share_against_a_learner() -> None:
+    """Losses at the end less those just after each step, in an independent run."""
+    from crossmodal.paper.figures import t3_12_share
+    from crossmodal.theory import registry
+
+    rng = np.random.default_rng(6)
+    rows = rng.standard_normal((4, 5))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    total = (np.tril(rows @ rows.T, -1) ** 2).sum()
+    found = t3_12_share.over_orders(registry.get("T3.12"), rows, np.array([0.3, 1.0]))
+    for k, eta in enumerate((0.3, 1.0)):
+        for order, value in zip(permutations(range(4)), found[k], strict=True):
+            error, forgotten = np.eye(5), 0.0
+            for t in order:
+                error = error - eta * np.outer(rows[t], rows[t] @ error)
+                forgotten -= ((rows[t] @ error) ** 2).sum()
+            assert value == pytest.approx((forgotten + ((rows @ error) ** 2).sum()) / total, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("mean", "where"), [([0, -1, 1, 2], 0.5), ([0, 1, 2, 3], None), ([0, -2, 0, 1], 2 / 3), ([0, -3, -1, 1], 5 / 6)]
+)
+def test_where_a_mean_crosses_zero(mean: list[float], where: float | None) -> None:
+    from crossmodal.paper.figures.t3_12_share import crossing, spoken
+
+    found = crossing(np.linspace(0, 1, 4), np.array(mean, dtype=float))
+    assert spoken(found) == ("no share" if where is None else f"{where:.2f}")
 
 
 def shows_a_failure_of_the_rule(data: Data) -> None:

@@ -224,7 +224,10 @@ def test_mutants_do_mutate() -> None:
 @pytest.mark.parametrize(
     ("claim_id", "relations"),
     [
-        ("T2.1", {"bound", "attained", "optimal", "short"}),  # the best mask, not only a bound of all, and what others give away
+        (
+            "T2.1",
+            {"bound", "attained", "optimal", "short"},
+        ),  # the best mask, not only a bound of all, and what others give away
         ("T2.2", {"both", "exact"}),  # the condition is necessary too
         ("T2.5", {"rate", "inverse", "falls"}),  # -g' H^{-1} g, not only the curvature along the path
         ("T3.4", {"spectrum", "quarter", "either_order"}),  # as much on average if 2 comes first

@@ -167,7 +167,9 @@ def test_what_gradient_steps_forget() -> None:
 
 def forgets_of_a_share(rows: Rows, eta: Fraction) -> Fraction:
     """d times the expected forgetting of an order, by its definition: losses at the end less those just after each step."""
-    errors = [[Fraction(int(i == j)) for j in range(len(rows[0]))] for i in range(len(rows[0]))]  # one initial error each
+    errors = [
+        [Fraction(int(i == j)) for j in range(len(rows[0]))] for i in range(len(rows[0]))
+    ]  # one initial error each
     total = Fraction(0)
     for a in rows:
         errors = [[x - eta * dot(a, e) * y for x, y in zip(e, a, strict=True)] for e in errors]
@@ -186,8 +188,13 @@ def test_what_a_share_forgets() -> None:
     for order in permutations(range(4)):
         lower = [[gram[order[i]][order[j]] * (i > j) for j in range(4)] for i in range(4)]
         assert sum(x**2 for row in lower for x in row) == pairs
-        assert sum(lower[i][j] * lower[j][k] * lower[i][k] for i in range(4) for j in range(4) for k in range(4)) == triples
-    assert len({forgets_of_a_share([rows[k] for k in order], eta) for order in permutations(range(4))}) > 1  # the rest depends on it
+        assert (
+            sum(lower[i][j] * lower[j][k] * lower[i][k] for i in range(4) for j in range(4) for k in range(4))
+            == triples
+        )
+    assert (
+        len({forgets_of_a_share([rows[k] for k in order], eta) for order in permutations(range(4))}) > 1
+    )  # the rest depends on it
 
     two = note("T3.12", "Two environments")
     assert "eta (2 - eta) c^2 (2 eta - 1 - eta^2 c^2)" in two and "(1 - sqrt(1 - c^2))/c^2" in two
@@ -198,6 +205,14 @@ def test_what_a_share_forgets() -> None:
     root = (1 - Fraction(4, 5)) / c**2  # sqrt(1 - 9/25) = 4/5
     assert forgets_of_a_share(pair, root) == 0 > forgets_of_a_share(pair, root - Fraction(1, 9))
     assert Fraction(1, 2) < root < 1
+
+    said = re.search(
+        r"where (\d+/\d+) of .* forget ([\d.]+) in one order and gain ([\d.]+) in", note("P8", "may be near 0")
+    )
+    assert said is not None
+    three = directions(note("P8", "above 1.74").partition(" forget")[0])
+    amounts = [forgets_of_a_share(list(order), Fraction(said[1])) for order in permutations(three)]
+    assert (f"{float(max(amounts)):.4f}", f"{-float(min(amounts)):.4f}") == (said[2], said[3])
 
     assert "three environments with scores 1/10" in note("T3.12", "half is not always safe")
     score = sympy.Rational(1, 10)

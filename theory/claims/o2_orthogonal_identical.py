@@ -8,19 +8,22 @@ from typing import Any
 from sympy import Identity
 
 from ..claim import Assumption, Claim, Statement
-from ..language import BlockRecursion, Input, Instance, Relation, matrix, unit
+from ..language import Input, Instance, Relation, identity, matrix, unit
 from ..proof import Proof
+from ..sequences import learn, learning
 
 P, Q = matrix("P", "d", "d"), matrix("Q", "d", "d")
 Y, Z = matrix("Y", "d", "d"), matrix("Z", "d", "d")
-W, R = matrix("W", "d", "d"), matrix("R", "d", "d")
+A, L, M, S = matrix("A", "T", "d"), matrix("L", "T", "T"), matrix("M", "T", "T"), matrix("s", "T", "d")
+W, a = matrix("W", "d", "d"), matrix("a", "k", "d")
 eye = Identity(P.shape[0])
+eye_t = identity("T")
 
 STATEMENT = Statement(
     text="If two neighbouring environments are orthogonal (P Q = 0), swapping them changes nothing, whatever was learnt before (Z) and after (Y).  An "
-    "environment may also go past any number of environments that are orthogonal to it (R_1, R_2, .., which W learns in turn; among themselves they may be "
-    "anything): so orders of pairwise orthogonal environments, of any number, all end alike.  Learning environments orthogonal to it, one or any number, leaves "
-    "no residual on what was learnt before them, and neither does learning the same environment again.",
+    "environment may also go past any number of environments whose feature rows A are orthogonal to it (W is what learning them in turn does; among themselves "
+    "they may be anything): so orders of pairwise orthogonal environments, of any number, all end alike.  Learning environments orthogonal to it, one or any "
+    "number, leaves no residual on what was learnt before them, and neither does learning the same environment again.",
     relations=(
         Relation("swap", Y * (eye - P) * (eye - Q) * Z, "==", Y * (eye - Q) * (eye - P) * Z),
         Relation("keep", P * (eye - Q) * (eye - P), "==", 0 * P),
@@ -31,28 +34,24 @@ STATEMENT = Statement(
     assumptions=(
         Assumption("projector", "P is an orthogonal projector", (Relation("", P * P, "==", P),)),
         Assumption("orthogonal", "the environments are orthogonal", (Relation("", P * Q, "==", 0 * P),)),
-        Assumption("all_orthogonal", "so are all that W learns, to the first: P R = R P = 0", each=("right", "left")),
+        Assumption(
+            "all_orthogonal", "so are all that W learns, to the first: A P = 0", (Relation("", A * P, "==", 0 * A),)
+        ),
     ),
     symbols={
         "P": "projector on the features of s",
         "Q": "of t",
         "Z": "what was learnt before",
         "Y": "what is learnt after",
-        "R": "projector on the features of one of many environments",
-        "W": "what learning all of those does: the product of I - R, the last one in front",
+        "A": "feature rows of any number of other environments, in order",
+        "W": "initial error -> error, by learning those",
+        "L": "strictly lower part of A A'",
+        "M": "inverse of I + L",
+        "s": "initial error -> residual of each of them before it is learnt",
+        "a": "feature rows of the next of them",
     },
     symmetric=("P", "Q"),
-    recursions={
-        "many": BlockRecursion(
-            dim="environments",
-            by="1",
-            grow={},
-            start={W: eye},
-            update={W: (eye - R) * W},
-            fresh=(R,),
-            given={"right": Relation("", P * R, "==", 0 * P), "left": Relation("", R * P, "==", 0 * P)},
-        )
-    },
+    recursions={"learning": learning(a, A, L, M, S, W, eye, name=None)},
 )
 
 
@@ -61,13 +60,30 @@ def derive(p: Proof) -> None:
     p.free("keep", using=[("orthogonal", "P Q"), ("projector", "P P")], text="P Q = 0 and P (I - P) = 0")
     p.free("again", using=[("projector", "P P")], text="P (I - P) = 0")
     p.blocks(
-        "unseen",
-        [Relation("", P * W, "==", P), Relation("", W * P, "==", P)],
-        recursion="many",
-        text="by induction on the number of environments: P (I - R) = P = (I - R) P",
+        "pass",
+        [
+            Relation("", W, "==", eye - A.T * S),
+            Relation("", A, "==", (eye_t + L) * S),
+            Relation("", M * (eye_t + L), "==", eye_t),
+        ],
+        recursion="learning",
+        text="by induction on the number of environments, as in T3.5",
     )
-    p.free("past", using=[("unseen.1", "P W"), ("unseen.2", "W P")], text="P W = P = W P")
-    p.free("kept", using=[("unseen.1", "P W"), ("projector", "P P")], text="P W (I - P) = P (I - P)")
+    p.free("solved", Relation("", S, "==", M * A), using=[("pass.2", "A"), ("pass.3", "M L")], text="s = M A")
+    p.free(
+        "left",
+        Relation("", P * W, "==", P),
+        using=[("pass.1", "W"), ("all_orthogonal", "A P")],
+        text="P W = P - P A's = P",
+    )
+    p.free(
+        "right",
+        Relation("", W * P, "==", P),
+        using=[("pass.1", "W"), ("solved", "s"), ("all_orthogonal", "A P")],
+        text="W P = P - A'M A P = P",
+    )
+    p.free("past", using=[("left", "P W"), ("right", "W P")], text="P W = P = W P")
+    p.free("kept", using=[("left", "P W"), ("projector", "P P")], text="P W (I - P) = P (I - P)")
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
@@ -83,25 +99,23 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
         first = first - second * (1 - free)
     else:
         second = x["Q"]
-    eye_ = ops.eye(first)
-    return {"P": first, "Q": second, "Y": x["Y"], "Z": x["Z"], "W": (eye_ - another(x, first, ops)) @ (eye_ - second)}
-
-
-def another(x: Mapping[str, Any], first: Any, ops: Any) -> Any:
-    """One more environment orthogonal to the first: the direction of the part of r_2 outside, where that is no shorter than a tenth."""
-    if "r_2" not in x:
-        return x.get("R", first * 0)
-    outside = x["r_2"] - first @ x["r_2"]
-    length = ops.T(outside) @ outside
-    free = ops.positive(length - ops.ratio(1, 100))
-    return outside * (free * ops.reciprocal(length * free + 1 - free)) @ ops.T(outside)
+    one = ops.eye(first)
+    # what is left of any rows outside the first environment; none where that is no projector, which has no outside
+    outside = 1 - ops.positive(ops.total_square(first @ first - first) - ops.ratio(1, 10**6))
+    rows = x["R"] @ (one - first) * outside if "R" in x else x["A"]
+    lower = ops.strictly_lower(rows @ ops.T(rows))
+    return {
+        "P": first, "Q": second, "Y": x["Y"], "Z": x["Z"], "A": rows, "L": lower, "M": ops.inv(ops.eye(lower) + lower), "W": learn(rows, one, ops),
+    }  # fmt: skip
 
 
 def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
     for s, t in zip(view.environments, view.environments[1:], strict=False):
         a, b = view.span(view.prototypes(s), view.prototypes(t))
         q = view.projector(a)
-        yield f"class means of {view.name(s)} and {view.name(t)}", {"P": q, "Q": view.projector(b), "Y": q, "Z": q}
+        yield f"class means of {view.name(s)} and {view.name(t)}", {
+            "P": q, "Q": view.projector(b), "R": b, "Y": q, "Z": q,
+        }  # fmt: skip
 
 
 EYE = unit([1, 0], [0, 1])
@@ -116,7 +130,7 @@ CLAIM = Claim(
     inputs=(
         Input("P", "projector", "d"),
         Input("r", "unit_column", "d"),
-        Input("r_2", "unit_column", "d"),
+        Input("R", "rows", "T", "d"),
         Input("Y", "rows", "d", "d"),
         Input("Z", "rows", "d", "d"),
     ),
@@ -125,16 +139,24 @@ CLAIM = Claim(
     tight_note="identities",
     necessity={
         "projector": Instance(
-            {"P": unit([2, 0], [0, 0]), "Q": unit([0, 0], [0, 1]), "Y": EYE, "Z": EYE}, "an overshooting step", "again"
+            {"P": unit([2, 0], [0, 0]), "Q": unit([0, 0], [0, 1]), "A": unit([0, 1]), "Y": EYE, "Z": EYE},
+            "an overshooting step",
+            "again",
         ),
         "orthogonal": Instance(
-            {"P": unit([1, 0], [0, 0]), "Q": unit(["1/2", "1/2"], ["1/2", "1/2"]), "Y": EYE, "Z": EYE},
+            {
+                "P": unit([1, 0], [0, 0]),
+                "Q": unit(["1/2", "1/2"], ["1/2", "1/2"]),
+                "A": unit([0, 1]),
+                "Y": EYE,
+                "Z": EYE,
+            },
             "45 degrees",
             "swap",
         ),
         "all_orthogonal": Instance(
-            {"P": unit([1, 0], [0, 0]), "Q": unit([0, 0], [0, 1]), "R": unit(["1/2", "1/2"], ["1/2", "1/2"]), "Y": EYE, "Z": EYE},
-            "one of many at 45 degrees",
+            {"P": unit([1, 0], [0, 0]), "Q": unit([0, 0], [0, 1]), "A": unit(["3/5", "4/5"]), "Y": EYE, "Z": EYE},
+            "another environment at an angle",
             "past",
         ),
     },

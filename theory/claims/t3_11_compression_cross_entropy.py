@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sympy import Rational, sqrt
+from sympy import sqrt
 
-from .. import softmax
+from .. import pushes, softmax
 from ..claim import Assumption, Claim, Statement
-from ..language import Inner, Input, Instance, Recursion, Relation, matrix, norm2, scalars, unit, vectors
-from ..proof import Proof, square, wedge
+from ..language import Input, Instance, Recursion, Relation, matrix, norm2, scalars, unit, vectors
+from ..proof import Proof, square
 from ..trust import TAYLOR_OF_SOFTMAX
 from .t3_10_span import halves
 
@@ -105,8 +105,10 @@ def derive(p: Proof) -> None:
         using=["mean_value", "probabilities"], eliminate=[moved, mass],
         text="J = diag(w) - w w' satisfies 0 <= J <= I/2: 4 e'Jb <= 4 e'Je + b'Jb <= 2|e|^2 + |b|^2/2, and e'Jb is |e|^2",
     )  # fmt: skip
-    scattered(p)
-    together(p)
+    push = pushes.Push(F, f, omega, length, zeta, scatter, beta, eps, "rank_one", "half")
+    pushes.sums_of_squares(p, push)
+    pushes.length_of_sum(p, "push", push)
+    pushes.after_a_contraction(p, shrunk, gap, F, eta, length * scatter)
 
 
 def curvature(p: Proof) -> None:
@@ -122,90 +124,6 @@ def curvature(p: Proof) -> None:
         softmax.half(p, form, own, total)
         p.positive(f"flat_{x}", total / 2 - second + first**2, terms=[square(facts=[f"own_{x}"]), square(facts=[f"pairs_{x}"])],
                    using=["probabilities"], eliminate=[mass], text=f"diag(w) - w w' <= I/2, at {x}")  # fmt: skip
-
-
-def scattered(p: Proof) -> None:
-    """``4 |F|^2 <= sum omega |z|^2 sum omega |U'n|^2``, by induction over the samples."""
-
-    for name, total, x in (("long", length, zeta), ("wide", scatter, beta)):
-        p.induction(
-            name, total, recursion="data", relation=">=0", base=softmax.nothing_yet,
-            step=lambda p, label, goal, x=x: p.positive(
-                label, goal, terms=[square(facts=["hypothesis"]), square(x, facts=["share"])], text="one more square"
-            ),
-            text="a weighted sum of squares",
-        )  # fmt: skip
-
-    def step(p: Proof, name: str, goal: Any) -> None:
-        inner, bound = Inner(F, f), length * beta**2 + scatter * zeta**2
-        p.positive(
-            f"{name}.bound",
-            bound,
-            terms=[square(beta, facts=["long"]), square(zeta, facts=["wide"])],
-            text="not negative",
-        )
-        p.positive(
-            f"{name}.cauchy",
-            norm2(F) * norm2(f) - inner**2,
-            terms=[square(wedge(F, f), coef=Rational(1, 2))],
-            text="Cauchy and Schwarz",
-        )
-        p.positive(
-            f"{name}.room", bound**2 - 64 * inner**2,
-            terms=[
-                square(facts=[f"{name}.cauchy"], coef=64), square(length * beta**2 - scatter * zeta**2),
-                square(zeta, eps, facts=["hypothesis"], coef=16), square(zeta, facts=["long", "wide", "half"], coef=4),
-            ],
-            using=["rank_one"], eliminate=[norm2(f)], text="the bounds so far and the inequality of the means",
-        )  # fmt: skip
-        p.refute(
-            f"{name}.cross", bound - 8 * inner,
-            terms=[square(facts=["not", "not"]), square(facts=["not", f"{name}.bound"], coef=2), square(facts=[f"{name}.room"])],
-            text="take the root",
-        )  # fmt: skip
-        p.positive(
-            name, goal,
-            terms=[square(facts=["hypothesis"]), square(facts=["share", f"{name}.cross"]), square(omega, zeta, facts=["half"])],
-            using=["rank_one"], eliminate=[norm2(f)], text="a new sample adds omega times the cross terms and its own square",
-        )  # fmt: skip
-
-    p.induction(
-        "push",
-        recursion="data",
-        relation=">=0",
-        base=softmax.nothing_yet,
-        step=step,
-        text="by induction on the number of samples",
-    )
-
-
-def together(p: Proof) -> None:
-    new, old, size = (p.replaced[x] for x in (norm2(shrunk - eta * F), norm2(gap), length * scatter))
-    inner = Inner(shrunk, F)
-    p.positive(
-        "cauchy",
-        norm2(shrunk) * norm2(F) - inner**2,
-        terms=[square(wedge(shrunk, F), coef=Rational(1, 2))],
-        text="Cauchy and Schwarz",
-    )
-    p.positive(
-        "room", (old * size) ** 2 - 4 * inner**2,
-        terms=[square(facts=["cauchy"], coef=4), square(shrunk, facts=["push"]), square(size, facts=["stable"])],
-        using=[f"{old}.square", f"{size}.square"], eliminate=[norm2(gap)], text="the contracted error is no longer than the error",
-    )  # fmt: skip
-    p.refute(
-        "mixed", old * size + 2 * inner,
-        terms=[square(facts=["not", "not"]), square(facts=["not", f"{old}.sign", f"{size}.sign"], coef=2), square(facts=["room"])],
-        text="take the root",
-    )  # fmt: skip
-    p.refute(
-        "step",
-        terms=[
-            square(facts=["not", "not"]), square(facts=["not", f"{old}.sign"], coef=2), square(facts=["not", "forward", f"{size}.sign"]),
-            square(facts=["forward", "mixed"]), square(facts=["stable"]), square(eta, facts=["push"], coef=Rational(1, 4)),
-        ],
-        using=[f"{r}.square" for r in (new, old, size)], eliminate=[norm2(shrunk), norm2(gap)], text="the triangle inequality",
-    )  # fmt: skip
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
