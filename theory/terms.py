@@ -11,7 +11,7 @@ from sympy import Rational, Symbol
 
 from . import lowering
 from .language import Vector
-from .lowering import Letters, flat, letter, nc_terms, poly_json
+from .lowering import Letters, coefficients, flat, letter, nc_terms, poly_json
 
 
 class DerivationError(Exception):
@@ -42,9 +42,14 @@ def square(*expressions: Any, coef: Any = 1, facts: Iterable[str] = ()) -> Term:
     return Term(coef, tuple(facts), tuple(expressions))
 
 
-def wedge(x: Vector, y: Vector) -> Tensor:
-    """``x@y - y@x``, whose squared norm is ``2(|x|^2 |y|^2 - <x,y>^2)``: Cauchy and Schwarz without a case."""
-    return Tensor({(x, y): 1, (y, x): -1})
+def wedge(x: Any, y: Any) -> Tensor:
+    """``x@y - y@x`` of two combinations of vectors: its squared norm is ``2(|x|^2 |y|^2 - <x,y>^2)``, Cauchy and Schwarz without a case."""
+    terms: dict[tuple[Any, Any], Any] = {}
+    for v, p in coefficients(x).items():
+        for w, q in coefficients(y).items():
+            for word, c in (((v, w), p * q), ((w, v), -p * q)):
+                terms[word] = terms.get(word, 0) + c
+    return Tensor({word: c for word, c in terms.items() if c != 0})
 
 
 def referenced(node: Any) -> set[str]:

@@ -51,6 +51,13 @@ TAYLOR_OF_SOFTMAX = Fact(
     "its derivative is the covariance of the two directions under the softmax",
     "Rudin, Principles of Mathematical Analysis, 5.10 and 5.15",
 )
+TAYLOR_TWICE_OF_SOFTMAX = Fact(
+    "Taylor",
+    "f(1) = f(0) + f'(0) + f''(x)/2 for some x in [0, 1] if f is twice continuously differentiable, for f the softmax along a line in a fixed direction; "
+    "with b the line's slopes and mu their mean under the softmax, its derivative is the covariance of direction and b under the softmax, its "
+    "second one that of direction and (b - mu)^2",
+    "Rudin, Principles of Mathematical Analysis, 5.15",
+)
 WISHART = Fact(
     "Wishart",
     "for n x P independent standard Gaussian features, n < P - 1, the row-space projector is orthogonally invariant, so E[Q] = (n/P) I and, for symmetric A, "

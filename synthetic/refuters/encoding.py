@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from ..arithmetic import lower_end, root, upper_end
-from .polynomials import Fact, Values, definitions, nested, tokens
+from .polynomials import Fact, Values, definitions, spoken_of, tokens
 from .problem import Problem
 from .solver import LEGS, Search, Solver
 
@@ -127,12 +127,7 @@ class Encoding:
         inside = {s for r in p.recursions.values() for group in r["fresh"].values() for s in group}
         facts = [f for _, f in p.hypotheses] + [p.goal, *p.where]
         named = set().union(*(tokens(f["poly"]) for f in facts), *(tokens(d) for d in defined.values()))
-        for r in p.recursions.values():
-            polys = [
-                *(v for part in ("start", "update") for v in r[part].values()),
-                *(g["fact"]["poly"] for g in r["given"]),
-            ]
-            named |= {t for v in polys for q in (v.values() if nested(v) else (v,)) for t in tokens(q)}
+        named |= set().union(*(spoken_of(r) for r in p.recursions.values()))
         names = [v for v in p.vectors if v not in state and v not in inside] if self.k != GRAM else []
         vectors = {v: vector(v) for v in names} or {"": [number(Fraction(0))] * max(self.k, 1)}
         plain = sorted(

@@ -108,12 +108,21 @@ def tokens(monomials: Iterable[str]) -> set[str]:
     return {name for text in monomials for name, _ in factors(text)}
 
 
+def spoken_of(recursion: Mapping[str, Any]) -> set[str]:
+    """The symbols in the start, the steps and the given facts of a recursion."""
+    values = [v for part in ("start", "update") for v in recursion[part].values()]
+    polys = [q for v in values for q in (v.values() if nested(v) else (v,))]
+    return set().union(*(tokens(q) for q in (*polys, *(g["fact"]["poly"] for g in recursion["given"]))))
+
+
 def definitions(problem: Problem) -> dict[str, tuple[str, Poly]]:
     """Symbols that a hypothesis expresses by others: ``{symbol: (hypothesis, polynomial)}``, without circles.
 
-    Scalars come first; then inner products (whose coordinates keep the hypothesis as a constraint).
+    Scalars come first; then inner products (whose coordinates keep the hypothesis as a constraint).  What the steps of a
+    recursion speak of is not defined by what a recursion ends in, which has no value yet when they are taken.
     """
     state = {s for r in problem.recursions.values() for s in r["update"]}
+    early = set().union(*(spoken_of(r) for r in problem.recursions.values()))
     found: dict[str, tuple[str, Poly]] = {}
 
     def needs(token: str, seen: set[str]) -> set[str]:
@@ -131,6 +140,9 @@ def definitions(problem: Problem) -> dict[str, tuple[str, Poly]]:
                 if " " in text or "^" in text or text == "1" or text.startswith("<") != inner:
                     continue
                 if text in state or text in found or text in (others := tokens(m for m in fact["poly"] if m != text)):
+                    continue
+                late = not state.isdisjoint(set().union(*(needs(t, set()) for t in others)))
+                if late and any(text in needs(t, set()) for t in early):
                     continue
                 if all(text not in needs(t, set()) for t in others):
                     rest = {m: str(-Fraction(v) / Fraction(c)) for m, v in fact["poly"].items() if m != text}

@@ -232,6 +232,7 @@ def test_mutants_do_mutate() -> None:
         ("T2.5", {"rate", "inverse", "falls"}),  # -g' H^{-1} g, not only the curvature along the path
         ("T3.4", {"spectrum", "quarter", "either_order"}),  # as much on average if 2 comes first
         ("T3.6", {"gram", "inverse", "residuals", "before", "repeated"}),  # at the end and just after each step
+        ("T3.13", {"split", "spread", "remainder", "along", "across", "push", "step"}),
         ("T3.12", {"exact", "expanded", "above", "below", "back", "on"}),
         ("O2", {"swap", "keep", "again", "past", "kept"}),  # neighbours and any number
         ("S5", {"smooth", "transition"}),  # without the paper's assumption and under it

@@ -35,6 +35,10 @@ MODELS: dict[str, tuple[Values, dict[str, list[Values]]]] = {
     "T3.11": (HEADS, {
         "classes": [{"w": F(1, 2), "e": s * F(1, 4), "b": s * F(1, 2)} for s in (1, -1)],
         "data": [{"omega": F(1), "zeta": F(1), "epsilon": F(1, 4), "beta": F(1, 2), "f": (F(1, 4), F(0))}]}),
+    "T3.13": ({**HEADS, "w_0": F(1, 2), "b_0": F(1), "mu": F(-1, 4), "B": F(1, 2), "c_2": F(1)}, {
+        "others": [{"w_1": F(1, 2), "b_1": F(-1)}],
+        "classes": [{"w": F(1, 4), "e": F(3, 64), "b": F(1, 2)}, {"w": F(3, 4), "e": F(-3, 64), "b": F(-1, 2)}],
+        "data": [{"omega": F(1), "gamma": F(1), "delta": F(1, 3), "nu": F(2), "epsilon": F(1, 2), "beta": F(1), "g": (F(1, 3), F(0)), "h": (F(1), F(0))}]}),
 }  # fmt: skip
 
 

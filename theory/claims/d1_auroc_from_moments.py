@@ -9,7 +9,7 @@ from sympy import Rational
 
 from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, vectors
-from ..proof import Proof, Tensor, square
+from ..proof import Proof, square, wedge
 from ..trust import L2
 
 auroc, gap, m_in, m_out, v_in, v_out = scalars("AUROC D m_in m_out V_in V_out")
@@ -63,10 +63,6 @@ STATEMENT = Statement(
     },
 )  # fmt: skip
 
-WEDGE = {  # y wedge won
-    pair: sign * c for x, c in ((a, 1), (b, -1)) for pair, sign in (((x, won), 1), ((won, x), -1))
-}
-
 
 def cantelli(p: Proof) -> None:
     """Prove the fact `cantelli` from `MOMENTS` (D2 uses it too)."""
@@ -76,7 +72,7 @@ def cantelli(p: Proof) -> None:
     p.positive(
         "cantelli", auroc * (gap**2 + v_in + v_out) - gap**2,
         terms=[
-            square(Tensor(WEDGE), coef=Rational(1, 2)),
+            square(wedge(y, won), coef=Rational(1, 2)),
             square(Inner(y, won) - gap),
             square(facts=["order", "gain"], coef=2),
         ],

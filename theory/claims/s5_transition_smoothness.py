@@ -9,7 +9,7 @@ from sympy import Abs, Rational, sqrt
 
 from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, unit, vectors
-from ..proof import Proof, Tensor, square
+from ..proof import Proof, square, wedge
 
 before, after, own, t_t, t_u, u_u = scalars("Con_IT_st Con_IT_su Con_II_ss Con_TT_tt Con_TT_tu Con_TT_uu")
 c_t, eps = scalars("c_T e")
@@ -39,16 +39,13 @@ STATEMENT = Statement(
 )  # fmt: skip
 
 
-GAP = {(mu, nu): 1, (nu, mu): -1, (mu, rho): -1, (rho, mu): 1}  # mu wedge (nu - rho)
-
-
 def derive(p: Proof) -> None:
     scores = ["before", "after", "image", "text_t", "text_tu", "text_u"]
     first = [before, after, own, t_t, t_u, u_u]
     p.positive(
         "squared",
         own * (t_t + u_u - 2 * t_u) - (before - after) ** 2,
-        terms=[square(Tensor(GAP), coef=Rational(1, 2))],
+        terms=[square(wedge(mu, nu - rho), coef=Rational(1, 2))],
         using=scores,
         eliminate=first,
         text="Cauchy and Schwarz for mu^I_s and mu^T_t - mu^T_t'",

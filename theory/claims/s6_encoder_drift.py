@@ -9,7 +9,7 @@ from sympy import Abs, Rational, sqrt
 
 from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, norm2, scalars, unit, vectors
-from ..proof import Proof, Tensor, square
+from ..proof import Proof, square, wedge
 from ..trust import L2
 
 before, after, own_i, own_t, e_i, e_t = scalars("Con_IT Con_IT_new Con_II Con_TT_new e_I e_T")
@@ -49,11 +49,6 @@ STATEMENT = Statement(
 )  # fmt: skip
 
 
-def wedge_difference(x: Any, y: Any, z: Any) -> Tensor:
-    """``(x - y) wedge z``"""
-    return Tensor({(x, z): 1, (z, x): -1, (y, z): -1, (z, y): 1})
-
-
 def derive(p: Proof) -> None:
     root = {"text": p.replaced[own_t], "image": p.replaced[own_i]}
     sides = (
@@ -69,7 +64,7 @@ def derive(p: Proof) -> None:
         )  # fmt: skip
         p.positive(
             f"{name}_squared", own * e**2 - shift**2,
-            terms=[square(wedge_difference(mean_new, mean, fixed), coef=Rational(1, 2)), square(fixed, facts=[f"{name}_mean"])],
+            terms=[square(wedge(mean_new - mean, fixed), coef=Rational(1, 2)), square(fixed, facts=[f"{name}_mean"])],
             using=[other], eliminate=[own], text="Cauchy and Schwarz",
         )  # fmt: skip
         for k, sign in ((1, 1), (2, -1)):

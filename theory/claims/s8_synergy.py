@@ -9,7 +9,7 @@ from sympy import Identity, Rational, Trace
 
 from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Relation, matrix, norm2, scalars, unit, vectors
-from ..proof import Proof, Tensor, square
+from ..proof import Proof, square, wedge
 from ..trust import L2
 
 clv, con, own_i, own_t, len_u, len_v, n = scalars("CLV Con_IT Con_II Con_TT q_u q_v n")
@@ -54,13 +54,6 @@ STATEMENT = Statement(
     },
 )  # fmt: skip
 
-WEDGE = {  # (u - mu) wedge (v - nu), multiplied out
-    pair: sign * a * b
-    for x, a in ((u, 1), (mu, -1))
-    for y, b in ((v, 1), (nu, -1))
-    for pair, sign in (((x, y), 1), ((y, x), -1))
-}
-
 
 def derive(p: Proof) -> None:
     means = ["mean_u.1", "mean_u.2", "mean_v.1", "mean_v.2"]
@@ -74,7 +67,7 @@ def derive(p: Proof) -> None:
     p.free("trace", using=[("matrix", "U' V")], text="take the trace")
     p.positive(
         "bound",
-        terms=[square(Tensor(WEDGE), coef=Rational(1, 2))],
+        terms=[square(wedge(u - mu, v - nu), coef=Rational(1, 2))],
         using=["image", "text", "unit.1", "unit.2", "length_u", "length_v", "synergy", *means],
         eliminate=[
             clv,

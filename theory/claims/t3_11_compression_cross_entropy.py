@@ -200,8 +200,8 @@ CLAIM = Claim(
     },
     on_features=on_features,
     notes=(
-        "The bound is first order in the within-class deviation, where that of the squared loss (T3.10) is second order.  F itself is second order here too: what "
-        "is linear in the deviations sums to zero in every class.  "
+        "The bound is first order in the within-class deviation, where that of the squared loss (T3.10) is second order.  F itself is second order here too, and T3.13 bounds "
+        "it so: what is linear in the deviations sums to zero in every class.  "
         "With |z| <= 1, weights that sum to 1 and s the largest eigenvalue of the within-class covariance a step adds at most (step size) |U| sqrt(s) / 2.",
         "Steps add up as in T3.10 'drift': from a common start |J - U| is at most the sum of the bounds of the steps made.",
         "The constant 1/2 is best possible (two equally likely classes, small logits); it is approached and, where the logits differ, not attained.",

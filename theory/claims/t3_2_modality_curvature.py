@@ -7,7 +7,7 @@ from typing import Any
 
 from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Recursion, Relation, identity, matrix, norm2, scalars, unit, vectors
-from ..proof import Proof, Tensor, square
+from ..proof import Proof, square, wedge
 
 h, p_, q_, a, t, v, total, count = scalars("h p q a t v total n")
 x, u_i, v_i = vectors("x u_i v_i")
@@ -88,9 +88,8 @@ def derive(p: Proof) -> None:
         text="S_IT + S_TI <= t S_II + S_TT / t, because |t u - v|^2 >= 0; then the two bounds",
     )
     mixed = ["weights.1", "weights.2", "ratio.2"]  # p q / t
-    wedge = Tensor({(x, u_i): p_, (u_i, x): -p_, (x, v_i): q_, (v_i, x): -q_})
     one_more = [
-        square(facts=["hypothesis"]), square(wedge, coef="1/2"),
+        square(facts=["hypothesis"]), square(wedge(x, p_ * u_i + q_ * v_i), coef="1/2"),
         square(p_, x, facts=["image_length"]), square(q_, x, facts=["text_length"]),
         square(x, t * u_i - v_i, facts=mixed), square(x, facts=[*mixed, "text_length"]), square(t, x, facts=[*mixed, "image_length"]),
     ]  # fmt: skip
