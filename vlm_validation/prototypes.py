@@ -43,7 +43,8 @@ def class_prototypes(features: Features, *, budget: int = 0, rows: np.ndarray | 
     Class means say how classes interfere, but forgetting is a mean over samples, and where classes are far apart it is
     the few samples far from their class that are forgotten.  With a `budget`, the group with the largest mean squared
     distance from its mean (one minus its own contribution score) is split in two along its leading direction, until
-    there are that many groups: T3.11 bounds what is lost by the scatter within groups.
+    there are that many groups: what a step loses is bounded by the root of the scatter within groups (T3.11), and by a
+    multiple of that scatter (T3.13).
 
     Args:
         budget: number of prototypes to refine to; 0, or fewer than there are classes: one a class (claim T3.10).

@@ -227,7 +227,7 @@ def test_what_a_share_forgets() -> None:
 
 
 def test_prototypes_lose_a_second_order_part_under_cross_entropy() -> None:
-    """T3.11: half the deviations, a quarter of F and half of its bound."""
+    """T3.11 and T3.13: half the deviations, a quarter of F, half of the one bound and a quarter of the other."""
     assert "F itself is second order" in note("T3.11", "first order")
     rng = np.random.default_rng(0)
     member = np.eye(3)[np.arange(12) % 3]
@@ -240,16 +240,33 @@ def test_prototypes_lose_a_second_order_part_under_cross_entropy() -> None:
         exps = np.exp(logits)
         return exps / exps.sum(axis=1, keepdims=True)
 
-    def push(share: float) -> tuple[float, float]:
+    def push(share: float) -> tuple[float, float, float]:
         z = member @ means + share * deviations
         f = (weights * z).T @ (softmax(z @ head) - member @ softmax(means @ head))
         scatter = np.sum(weights * (share * deviations @ head) ** 2)
-        return float(np.linalg.norm(f)), float(np.sqrt(np.sum(weights * z**2) * scatter) / 2)
+        longest, spread = np.max(np.sum(means**2, axis=1)), np.sum(weights * (share * deviations) ** 2)
+        first, second = np.sum(weights * z**2) * scatter, scatter * (longest * scatter + 2 * spread)
+        return float(np.linalg.norm(f)), float(np.sqrt(first) / 2), float(np.sqrt(second) / 2)
 
-    (large, above), (small, below) = push(1e-2), push(5e-3)
-    assert small < large < above
+    (large, above, above_2), (small, below, below_2) = push(1e-2), push(5e-3)
+    assert small < large < above_2 < above
     assert large / small == pytest.approx(4, rel=0.05)
     assert above / below == pytest.approx(2, rel=0.05)
+    assert above_2 / below_2 == pytest.approx(4, rel=0.05)
+
+
+def test_a_softmax_is_its_tangent_up_to_an_eighth_of_a_fourth_power() -> None:
+    """T3.13 `remainder` and `spread`, for softmaxes far from and near to uniform; the former is not best possible."""
+    rng = np.random.default_rng(1)
+    largest = 0.0
+    for _ in range(3000):
+        logits = rng.normal(size=rng.integers(2, 6)) * 10 ** rng.uniform(-1, 1)
+        b = rng.normal(size=len(logits)) * 10 ** rng.uniform(-2, 1)
+        q, moved = (np.exp(x - x.max()) / np.exp(x - x.max()).sum() for x in (logits, logits + b))
+        rest = moved - q - q * (b - q @ b)
+        largest = max(largest, float(rest @ rest / (b @ b) ** 2))
+        assert ((b - q @ b) ** 2 <= 2 * (b @ b) * (1 + 1e-12)).all()
+    assert 1 / 60 < largest < 1 / 8  # two classes come to about 1/54
 
 
 def test_two_environments_forget_the_same_in_either_order_on_average() -> None:

@@ -254,6 +254,6 @@ CLAIM = Claim(
         "the difference vanishes where the logits agree.  No property of softmax is used, so cross-entropy is included without any trusted fact.",
         "'drift' sums 'one_step': n_E follows |J - U|, and the slack of each step is not negative by 'one_step'.",
         "With |U| <= M and s the largest eigenvalue of the within-class covariance, a step adds at most (step size) s M.",
-        "The compression bound is for the squared loss; the one for cross-entropy (T3.11) is first order in the deviations instead of second.",
+        "The compression bound is for the squared loss; for cross-entropy T3.11 has one of first order in the deviations, T3.13 one of second.",
     ),
 )  # fmt: skip
