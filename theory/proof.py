@@ -484,7 +484,9 @@ class Proof:
         return sympy.expand(coef * weight * self.letters.nc(expr, True) * middle * self.letters.nc(expr))
 
     def _rewrite(self, rest: Any, using: Sequence[Any], traced: bool, shape: tuple[str, str]) -> list[dict[str, Any]]:
-        rules = []
+        rules: list[
+            tuple[str, dict[Any, Any], Any, bool | None]
+        ] = []  # last: transposed, or None for what is said of traces
         for item in using:
             name, lead = item if isinstance(item, tuple) else (item, None)
             terms = nc_terms(self.exprs[name])

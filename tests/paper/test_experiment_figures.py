@@ -229,7 +229,7 @@ def test_recordings_are_found_by_machine() -> None:
     assert recorded.folders() == ["epyc", "epyc/two-threads", "xeon-amx", "xeon-amx/two-threads"]
     for name in recorded.folders():
         rows = [row for item in recorded.items(folder=name) for row in recorded.recorded(item, folder=name)]
-        assert len({row["device"] for row in rows}) == 1
+        assert len({str(row["device"]).partition(",")[0] for row in rows}) == 1  # later recordings name the vectors too
         assert {row["threads"] for row in rows} == ({2.0} if name.endswith("two-threads") else {1.0})
 
 

@@ -26,7 +26,7 @@ pytest.importorskip("latex2mathml", reason="the extra `paper` is not installed")
 
 SIGNS = {
     "alpha": "α", "beta": "β", "bar": "¯", "delta": "δ", "epsilon": "ϵ", "eta": "η", "kappa": "κ", "lambda": "λ", "Lambda": "Λ",
-    "mu": "μ", "nu": "ν", "omega": "ω", "phi": "ϕ", "pi": "π", "psi": "ψ", "rho": "ρ", "sigma": "σ", "Sigma": "Σ", "tau": "τ",
+    "gamma": "γ", "mu": "μ", "nu": "ν", "omega": "ω", "phi": "ϕ", "pi": "π", "psi": "ψ", "rho": "ρ", "sigma": "σ", "Sigma": "Σ", "tau": "τ",
     "theta": "θ", "zeta": "ζ", "Delta": "Δ", "ell": "ℓ", "le": "≤", "ge": "≥", "ne": "≠", "neq": "≠", "preceq": "⪯", "succeq": "⪰",
     "leftarrow": "←", "langle": "⟨", "rangle": "⟩", "min": "min", "max": "max", "log": "log", "exp": "exp", ",": "", "left": "",
     "right": "", "qquad": "", "cdot": "⋅",
