@@ -98,8 +98,10 @@ def derive(p: Proof) -> None:
     p.free("gram", Relation("", eta * M * A * A.T * M.T, "==", M + M.T - (2 - eta) * M * M.T), using=[("pass.3", "A A'"), left],
            text="eta M G M' = M + M' - (2 - eta) M M', because M (I + eta L) = I")  # fmt: skip
     p.free("behind", Relation("", L.T * M, "==", L.T - eta * L.T * L * M), using=[unfold], text="M = I - eta L M")
+    p.free("weighed", Relation("", eta * L.T * M * A * A.T * M.T, "==", L.T * (M + M.T - (2 - eta) * M * M.T)), using=[("gram", "M A A' M'")],
+           text="times L'")  # fmt: skip
     p.free("once", Relation("", eta * Trace(L.T * M * A * A.T * M.T), "==", eta * ((2 - eta) * size(L * M) - Trace(L.T * L * M))),
-           using=[("gram", "M A A' M'"), ("behind", "L' M"), "pass.7", "pass.8"], text="with tr L = tr L M = 0")  # fmt: skip
+           using=[("weighed", "L' M A A' M'"), ("behind", "L' M"), "pass.7", "pass.8"], text="with tr L = tr L M = 0")  # fmt: skip
     p.free("twice", Relation("", eta * Trace(L.T * M * A * A.T * M.T * L), "==", 2 * Trace(L.T * L * M) - (2 - eta) * size(M.T * L)),
            using=[("gram", "M A A' M'"), ("pass.4", "M L")], text="M and L commute")  # fmt: skip
     p.free("exact", using=[("moved", "X"), ("solved", "s"), ("once", "L' M A A' M'"), ("twice", "L' M A A' M' L")],
