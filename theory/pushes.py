@@ -38,6 +38,15 @@ class Push:
     recursion: str = "data"
 
 
+def take_root(p: Proof, name: str, difference: Any) -> None:
+    """Fact ``{name}.cross``: a difference x - y is not negative, from facts ``{name}.bound`` x >= 0 and ``{name}.room`` x^2 >= y^2."""
+    p.refute(
+        f"{name}.cross", difference,
+        terms=[square(facts=["not", "not"]), square(facts=["not", f"{name}.bound"], coef=2), square(facts=[f"{name}.room"])],
+        text="take the root",
+    )  # fmt: skip
+
+
 def sums_of_squares(p: Proof, push: Push) -> None:
     """Facts `long` and `wide`: both sums are not negative."""
     for name, total, x in (("long", push.long, push.x), ("wide", push.wide, push.y)):
@@ -76,11 +85,7 @@ def length_of_sum(p: Proof, name: str, push: Push) -> None:
             ],
             using=[push.product], eliminate=[norm2(push.one)], text="the bounds so far and the inequality of the means",
         )  # fmt: skip
-        p.refute(
-            f"{name}.cross", bound - 8 * inner,
-            terms=[square(facts=["not", "not"]), square(facts=["not", f"{name}.bound"], coef=2), square(facts=[f"{name}.room"])],
-            text="take the root",
-        )  # fmt: skip
+        take_root(p, name, bound - 8 * inner)
         p.positive(
             name, goal,
             terms=[square(facts=["hypothesis"]), square(facts=["share", f"{name}.cross"]), square(push.weight, x, facts=[push.half])],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sympy import sqrt
@@ -126,32 +127,64 @@ def curvature(p: Proof) -> None:
                    using=["probabilities"], eliminate=[mass], text=f"diag(w) - w w' <= I/2, at {x}")  # fmt: skip
 
 
-def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Setting:
+    """What the samples and the head of a model make; T3.13 speaks of the same."""
+
+    rows: Any
+    head: Any
+    member: Any
+    means: Any
+    deviation: Any
+    share: Any
+    at_samples: Any
+    at_means: Any
+    error: Any
+    moved: Any
+    size: Any
+
+
+def softmax_of(logits: Any, ops: Any) -> Any:
+    exps = ops.exp(logits)
+    return exps * ops.reciprocal(exps @ ops.ones(logits.shape[-1], 1, exps))
+
+
+def setting(x: Mapping[str, Any], ops: Any) -> Setting:
+    """Run the primitives: class means, the softmax at samples and means, a step on the samples from two heads."""
     rows, head = x["Z"], ops.T(x["U"])  # the head is given with one class a row
-    count, classes = ops.rows(rows), ops.rows(x["U"])
+    count = ops.rows(rows)
     member = x["P"] if "P" in x else halves(count, rows, ops)
     sizes = ops.T(member) @ ops.ones(count, 1, rows)
     means = ops.T(member) @ rows * ops.reciprocal(ops.maximum(sizes, ops.ones(1, 1, rows)))
-    deviation = rows - member @ means
-    target = x["Y"] if "Y" in x else ops.eye(x["U"])
     share = ops.ratio(1, count)
-    weights = ops.eye(rows) * share
     size = x["eta"] * ops.reciprocal(ops.total_square(rows) * share + 1) if "step" not in x else x["step"]
+    at_samples, error = softmax_of(rows @ head, ops), ops.T(x["J_minus_U"])
+    moved = error - ops.T(rows) @ (softmax_of(rows @ (head + error), ops) - at_samples) * share * size
+    return Setting(
+        rows,
+        head,
+        member,
+        means,
+        rows - member @ means,
+        share,
+        at_samples,
+        softmax_of(means @ head, ops),
+        error,
+        moved,
+        size,
+    )
 
-    def softmax(logits: Any) -> Any:
-        exps = ops.exp(logits)
-        return exps * ops.reciprocal(exps @ ops.ones(classes, 1, exps))
 
-    at_samples, at_means = softmax(rows @ head), softmax(means @ head)
-    changes, shifts = at_samples - member @ at_means, deviation @ head
-    error = ops.T(x["J_minus_U"])
-    moved = error - ops.T(rows) @ (softmax(rows @ (head + error)) - at_samples) * share * size
+def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
+    m = setting(x, ops)
+    target = x["Y"] if "Y" in x else ops.eye(x["U"])
+    changes, shifts = m.at_samples - m.member @ m.at_means, m.deviation @ m.head
     return {
-        "Z": rows, "C": means, "P": member, "N": deviation, "A": weights, "Y": target, "S": at_samples, "S_1": at_means,
-        "R": at_samples - member @ target, "Q": at_means - target, "F": ops.flatten(ops.T(rows) @ changes * share),
+        "Z": m.rows, "C": m.means, "P": m.member, "N": m.deviation, "A": ops.eye(m.rows) * m.share, "Y": target, "S": m.at_samples, "S_1": m.at_means,
+        "R": m.at_samples - m.member @ target, "Q": m.at_means - target, "F": ops.flatten(ops.T(m.rows) @ changes * m.share),
         "r_2": ops.total_square(changes[..., :1, :]), "b_2": ops.total_square(shifts[..., :1, :]),
-        "z_2": ops.total_square(rows) * share, "s_2": ops.total_square(shifts) * share,
-        "E": ops.flatten(error), "QE": ops.flatten(moved), "eta": size,
+        "z_2": ops.total_square(m.rows) * m.share, "s_2": ops.total_square(shifts) * m.share,
+        "E": ops.flatten(m.error), "QE": ops.flatten(m.moved), "eta": m.size,
     }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from sympy import Rational, sqrt
@@ -12,7 +12,7 @@ from ..claim import Assumption, Claim, Statement
 from ..language import Inner, Input, Instance, Recursion, Relation, matrix, norm2, scalars, unit, vectors
 from ..proof import Proof, square, wedge
 from ..trust import TAYLOR_TWICE_OF_SOFTMAX
-from .t3_10_span import halves
+from .t3_11_compression_cross_entropy import FAINT, on_features, setting
 
 # one class: its samples, its prototype, the softmax at either
 Z, C, O, N, A = (
@@ -165,11 +165,7 @@ def far(p: Proof) -> None:
             ],
             text="(b_0 - b_1)^2 <= 2 b_0^2 + 2 b_1^2",
         )  # fmt: skip
-        p.refute(
-            f"{label}.cross", reach_ - off_ * (b_0 - b_1),
-            terms=[square(facts=["not", "not"]), square(facts=["not", f"{label}.bound"], coef=2), square(facts=[f"{label}.room"])],
-            text="take the root",
-        )  # fmt: skip
+        pushes.take_root(p, label, reach_ - off_ * (b_0 - b_1))
         p.positive(
             label, goal,
             terms=[
@@ -254,11 +250,7 @@ def along(p: Proof) -> None:
             ],
             using=["along_c"], eliminate=[norm2(g)], text="the bounds so far",
         )  # fmt: skip
-        p.refute(
-            f"{name}.cross", bound - 8 * inner,
-            terms=[square(facts=["not", "not"]), square(facts=["not", f"{name}.bound"], coef=2), square(facts=[f"{name}.room"])],
-            text="take the root",
-        )  # fmt: skip
+        pushes.take_root(p, name, bound - 8 * inner)
         p.positive(
             name, goal, terms=[square(facts=["hypothesis"]), square(facts=["share", f"{name}.cross"], coef=2), square(omega, facts=[f"{name}.own"])],
             using=["along_c"], eliminate=[norm2(g)], text="a new sample adds omega times the cross terms and its own square",
@@ -275,34 +267,20 @@ def along(p: Proof) -> None:
 
 
 def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
-    rows, head = x["Z"], ops.T(x["U"])  # the head is given with one class a row
-    count, classes = ops.rows(rows), ops.rows(x["U"])
-    member = x["P"] if "P" in x else halves(count, rows, ops)
-    sizes = ops.T(member) @ ops.ones(count, 1, rows)
-    means = ops.T(member) @ rows * ops.reciprocal(ops.maximum(sizes, ops.ones(1, 1, rows)))
-    deviation = rows - member @ means
-    share = ops.ratio(1, count)
-    size = x["eta"] * ops.reciprocal(ops.total_square(rows) * share + 1) if "step" not in x else x["step"]
-    ones = ops.ones(classes, 1, x["U"])
-
-    def softmax_of(logits: Any) -> Any:
-        exps = ops.exp(logits)
-        return exps * ops.reciprocal(exps @ ones)
-
-    at_samples, at_means = softmax_of(rows @ head), member @ softmax_of(means @ head)
-    changes, shifts = at_samples - at_means, deviation @ head
-    rests = changes - at_means * (
-        shifts - (at_means * shifts) @ ones
-    )  # beyond diag(q) - q q' times the change of the logits
-    along_c = ops.T(member @ means) @ rests * share
-    across_n = ops.T(deviation) @ changes * share
-    error = ops.T(x["J_minus_U"])
-    moved = error - ops.T(rows) @ (softmax_of(rows @ (head + error)) - at_samples) * share * size
+    m = setting(x, ops)
+    rows, head, means, share, at_samples = m.rows, m.head, m.means, m.share, m.at_samples
+    count, ones = ops.rows(rows), ops.ones(ops.rows(x["U"]), 1, x["U"])
+    at_means = m.member @ m.at_means
+    changes, shifts = at_samples - at_means, m.deviation @ head
+    tangents = at_means * (shifts - (at_means * shifts) @ ones)  # diag(q) - q q' times the change of the logits
+    rests = changes - tangents
+    along_c = ops.T(m.member @ means) @ rests * share
+    across_n = ops.T(m.deviation) @ changes * share
     lengths = ops.diagonal(means @ ops.T(means))
 
     # the first class by itself, the others without weight
-    of_first = member[..., :, :1]
-    prototype, q = means[..., :1, :], softmax_of(means[..., :1, :] @ head)
+    of_first = m.member[..., :, :1]
+    prototype, q = means[..., :1, :], m.at_means[..., :1, :]
     one = ops.ones(count, 1, rows)
     tangent_ = ops.eye(x["U"]) * q - ops.T(q) @ q
     apart = rows - one @ prototype
@@ -313,21 +291,10 @@ def bind(x: Mapping[str, Any], ops: Any) -> dict[str, Any]:
         "S": at_samples, "S_1": q, "V": at_samples - one @ q - apart @ head @ tangent_,
         "b_0": ops.entry(b_, 0, 0), "w_0": ops.entry(w_, 0, 0), "P_o": w_ @ ones, "mu_o": w_ @ ops.T(b_), "B_o": ops.total_square(b_),
         "rho_2": ops.total_square(rests[..., :1, :]), "b_2": ops.total_square(b_),
-        "n_2": ops.total_square(deviation) * share, "s_2": ops.total_square(shifts) * share, "c_2": ops.max_entry(lengths),
-        "G": ops.flatten(along_c), "H": ops.flatten(across_n), "E": ops.flatten(error), "QE": ops.flatten(moved), "eta": size,
+        "n_2": ops.total_square(m.deviation) * share, "s_2": ops.total_square(shifts) * share, "c_2": ops.max_entry(lengths),
+        "G": ops.flatten(along_c), "H": ops.flatten(across_n), "E": ops.flatten(m.error), "QE": ops.flatten(m.moved), "eta": m.size,
     }  # fmt: skip
 
-
-def on_features(view: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    for s in view.environments:
-        rows, head = view.span(view.image(s), view.class_texts(s))
-        yield f"zero against text initialised, {view.name(s)}", {
-            "Z": rows, "U": head, "J_minus_U": head * -1, "P": view.onehot(s), "eta": [["1"]],
-        }  # fmt: skip
-
-
-# one class around its mean zero, two samples, two classes of the head: r = tanh of half the logit difference
-FAINT = {"Z": unit([1], [-1]), "P": [[1, 0], [1, 0]], "U": [["1/20"], ["-1/20"]], "J_minus_U": [[0], [0]], "eta": [[1]]}
 
 CLAIM = Claim(
     id="T3.13",
