@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import html
+import json
 import os
 import re
 import shutil
@@ -22,7 +23,7 @@ from typing import Any
 from .. import __version__
 from ..show import recursions_of, relations_of, sections
 from ..theory import registry
-from ..theory.certify import derive
+from ..theory.certify import derive, path_of
 from ..theory.claim import Claim
 from ..theory.errors import not_installed
 from . import verdicts
@@ -82,15 +83,19 @@ def entries(features: Any, seed: int) -> list[Entry]:
 
 def entry(row: Any) -> Entry:
     claim = registry.get(row.claim)
-    steps, rest = proof(claim.id)
+    steps, rest = proof(claim.id, as_stored=row.certificate == "accepted")
     return Entry(claim, row, steps, rest)
 
 
 @cache
-def proof(claim_id: str) -> tuple[tuple[Step, ...], tuple[tuple[str, tuple[str, ...]], ...]]:
-    """Steps and all other sections of a claim."""
+def proof(claim_id: str, as_stored: bool = False) -> tuple[tuple[Step, ...], tuple[tuple[str, tuple[str, ...]], ...]]:
+    """Steps and all other sections of a claim; `as_stored` where the derived certificate is known to be the stored one."""
     claim = registry.get(claim_id)
-    certificate = derive(claim) if claim.derive is not None else None
+    certificate: dict[str, Any] | None = None
+    if as_stored:
+        certificate = json.loads(path_of(claim_id).read_text(encoding="utf-8"))
+    elif claim.derive is not None:
+        certificate = derive(claim)
     steps = []
     for step in certificate["steps"] if certificate else ():
         facts = step.get("facts") or [step.get("fact", {})]

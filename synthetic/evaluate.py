@@ -371,8 +371,12 @@ def is_psd(x: Any) -> bool:
 
 
 def bound_values(claim: Claim, inputs: Mapping[str, Any], ops: Any) -> Mapping[str, Any]:
-    """Run the claim's primitives on inputs given as nested lists, arrays or tensors."""
-    return claim.bind({k: ops.array(v) for k, v in inputs.items()}, ops)
+    """Run the claim's primitives on inputs given as nested lists, arrays or tensors.
+
+    Rationals are slow and small, so what several relations share is kept; a batch would fill the memory.
+    """
+    values = claim.bind({k: ops.array(v) for k, v in inputs.items()}, ops)
+    return Remembered(values) if ops.exact else values
 
 
 def judge_assumptions(claim: Claim, values: Mapping[str, Any], ops: Any) -> dict[str, Judgement]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import sympy
@@ -101,7 +102,7 @@ class Relation:
         sign = {"loewner<=": "<= (Loewner)"}.get(self.op, self.op)
         return f"{self.lhs} {sign} {self.rhs}"
 
-    @property
+    @cached_property
     def symbols(self) -> frozenset[str]:
         """Names of everything that needs a value before the two sides can be evaluated."""
         found: set[Any] = set()

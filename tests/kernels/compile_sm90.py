@@ -64,12 +64,14 @@ def compiled(fn, dtype: str, inputs: set[str], config: dict[str, int], **constan
 
 
 def facts(kernel) -> dict:
-    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(kernel.asm["cubin"])
         file.flush()
-        usage = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True)
-        sass = subprocess.run([tool, "-sass", file.name], capture_output=True, text=True, check=True).stdout
+        usage = subprocess.run([tools / "cuobjdump", "-res-usage", file.name], capture_output=True, text=True, check=True)
+        # code only, no flow of data: half the time of `cuobjdump -sass`, and the same instructions
+        code = [tools / "nvdisasm", "-c", "-ndf", file.name]
+        sass = subprocess.run(code, capture_output=True, text=True, check=True).stdout
     numbers = dict(re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", usage.stdout + usage.stderr))
     ptx = kernel.asm["ptx"]
     return {
