@@ -68,7 +68,9 @@ def facts(kernel) -> dict:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(kernel.asm["cubin"])
         file.flush()
-        usage = subprocess.run([tools / "cuobjdump", "-res-usage", file.name], capture_output=True, text=True, check=True)
+        usage = subprocess.run(
+            [tools / "cuobjdump", "-res-usage", file.name], capture_output=True, text=True, check=True
+        )
         # code only, no flow of data: half the time of `cuobjdump -sass`, and the same instructions
         code = [tools / "nvdisasm", "-c", "-ndf", file.name]
         sass = subprocess.run(code, capture_output=True, text=True, check=True).stdout
