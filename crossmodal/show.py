@@ -75,15 +75,17 @@ def sections(claim: Claim, certificate: dict[str, Any] | None) -> list[tuple[str
 
 
 def assumptions_used(claim: Claim, certificate: dict[str, Any] | None) -> list[str]:
-    """Relation by relation, the assumptions that its proof uses; definitions are left out.  Empty where there is no choice."""
-    if certificate is None or not claim.droppable() or len(claim.statement.relations) < 2:
+    """Relation by relation, the assumptions that its proof uses; definitions that only give a name are left out.  Empty where there is no choice."""
+    # of a definition only what it restricts is something to know: that a step size is not negative
+    choices = [a for a in claim.statement.assumptions if not a.by_model or any(r.op != "==" for r in a.relations)]
+    if certificate is None or not choices or len(claim.statement.relations) < 2:
         return []
     facts = needs(certificate)
     out = []
     for relation in claim.statement.relations:
         used = set().union(*(names for goal, names in facts.items() if goal.split(".")[0] == relation.name))
         found = [
-            a.name for a in claim.droppable() if not used.isdisjoint(a.each) or any(name.split(".")[0] == a.name for name in used)
+            a.name for a in choices if not used.isdisjoint(a.each) or any(name.split(".")[0] == a.name for name in used)
         ]  # fmt: skip
         out.append(f"{relation.name}: {', '.join(found) or 'none'}")
     return out

@@ -15,7 +15,9 @@ from rich.text import Text
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False, markup=False, emoji=False)  # 'crossmodal[vlm]' is no markup
-SPACES = str.maketrans("\t\r\n", "   ")  # in a name they would make a cell two
+# a name in somebody's file must not steer the terminal
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) != "\n"}
+SPACES = CONTROLS | str.maketrans("\t\r\n", "   ")  # in a name they would make a cell two
 COLOURS = {"PROVED": "green", "REFUTED": "magenta", "UNDECIDED": "yellow"}
 
 
@@ -29,15 +31,16 @@ def table(title: str, columns: list[tuple[str, str]], rows: list[list[Any]]) -> 
     Where a terminal is too narrow for the numbers of a row to stay whole, every row becomes a list of its own.
     """
     if not console.is_terminal:
-        print(f"# {title}")
+        print(f"# {title.translate(SPACES)}")
         for row in [[name for name, _ in columns], *rows]:
             print("\t".join(str(cell).translate(SPACES) for cell in row))
         return
+    title = title.translate(CONTROLS)
     out = Table(title=Text(title), title_justify="left", header_style="bold", expand=False)
     for name, justify in columns:
         out.add_column(Text(name), justify=justify, overflow="fold", no_wrap=justify == "right")  # type: ignore[arg-type]
     cells = [
-        [cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows
+        [cell if isinstance(cell, Text) else Text(str(cell).translate(CONTROLS)) for cell in row] for row in rows
     ]  # brackets are no markup
     for row in cells:
         out.add_row(*row)

@@ -96,7 +96,7 @@ class Context:
         if len(names) != len(set(names)):
             raise Rejected("a symbol is declared twice")
         for name in names:
-            if not isinstance(name, str) or not re.fullmatch(r"[^\W\d]\w*", name):
+            if not isinstance(name, str) or not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
                 raise Rejected(f"{name!r} cannot name a symbol")
         for name in self.symmetric:
             if name not in self.matrices or self.matrices[name][0] != self.matrices[name][1]:
@@ -230,7 +230,7 @@ def many(names: Any) -> list[Any]:
 
 def size_name(name: Any) -> str:
     """The name of a size: a word, so that it is never one of the checker's own signs, nor equal to another by conversion."""
-    if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
+    if not isinstance(name, str) or not re.fullmatch("[A-Za-z0-9_]+", name):
         raise Rejected(f"{name!r} cannot name a size")
     return name
 

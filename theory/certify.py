@@ -13,6 +13,7 @@ from . import checker, registry
 from .claim import Claim
 from .errors import InputError
 from .files import write_whole
+from .lowering import CannotLower
 from .proof import DerivationError, Proof, dumps
 from .terms import referenced
 
@@ -168,15 +169,22 @@ def whose(certificate: Mapping[str, Any]) -> str:
         claim = registry.get(claim_id)
     except InputError:
         return f"of no claim here ({claim_id!r})"
-    proof = Proof(claim)
+    try:
+        proof = Proof(claim)
+    except CannotLower:  # a statement that has no certificate
+        return f"not what {claim_id} says"
+    # The facts of a file are words, which say what its symbols make of them: a matrix that is called a scalar is a multiple of I.
     stated = {h["name"]: h["fact"] for h in proof.hypotheses}
     same = (
         {g["name"]: g["fact"] for g in certificate["goals"]} == proof.goals
         and certificate.get("recursions", {}) == json.loads(json.dumps(proof.recursions))
         and all(stated.get(h["name"]) == h["fact"] for h in certificate["hypotheses"])
+        and set(certificate["symbols"].get("scalars", ())) >= proof.symbols - proof.fresh_names
         and set(certificate["symbols"].get("symmetric", ())) == set(claim.statement.symmetric)
         and all(
-            tuple(certificate["symbols"].get("matrices", {}).get(n, s)) == s for n, s in proof.letters.shapes.items()
+            tuple(certificate["symbols"].get("matrices", {}).get(n, ())) == s
+            for n, s in proof.letters.shapes.items()
+            if n not in proof.fresh_names  # of a step's own symbols the recursions tell
         )
     )
     return f"as {claim_id} says" if same else f"not what {claim_id} says"

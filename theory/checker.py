@@ -119,6 +119,8 @@ class Scope:
         return fact
 
     def put(self, name: str, fact: Fact) -> None:
+        if not isinstance(name, str) or not name.isprintable():
+            raise Rejected(f"{name!r} cannot name a fact")
         if name in self.facts or name == "not":
             raise Rejected(f"fact {name!r} is named twice")
         self.facts[name] = fact

@@ -85,7 +85,7 @@ class Statement:
         }
 
     def conditions(self) -> list[tuple[str, str]]:
-        """What must hold for roots and quotients to exist, as (text, LaTeX): hypotheses that no assumption states.
+        """What must hold for roots, quotients and inverses to exist, as (text, LaTeX): hypotheses that no assumption states.
 
         What always holds, the square of a length under a root, is left out.
         """
@@ -93,7 +93,10 @@ class Statement:
         relations += [r for given in self.given().values() for _, r in given]
         sides = [sympy.sympify(side) for r in relations for side in (r.lhs, r.rhs)]
         out: dict[tuple[str, str], None] = {}
-        for node in (n for side in sides for n in sympy.preorder_traversal(side) if isinstance(n, sympy.Pow)):
+        nodes = [node for side in sides for node in sympy.preorder_traversal(side)]
+        for node in (n for n in nodes if isinstance(n, sympy.matrices.expressions.Inverse)):
+            out[f"{node.arg} has an inverse", rf"{latex(node.arg)}\text{{ has an inverse}}"] = None
+        for node in (n for n in nodes if isinstance(n, sympy.Pow)):
             base, quotient, root = node.base, node.exp.could_extract_minus_sign(), not node.exp.is_integer
             a_length = isinstance(base, Inner) and base.args[0] == base.args[1]
             if base.free_symbols and (quotient or (root and not a_length)):

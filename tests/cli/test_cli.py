@@ -49,8 +49,21 @@ def test_verify_fails_when_a_certificate_is_tampered_with(tmp_path: Path, monkey
     assert "rejected" in run("verify", "--certificates", str(tmp_path), status=1)
     (tmp_path / "S5.json").write_text(text)
     assert "as S5 says" in run("verify", "--certificates", str(tmp_path))
-    (tmp_path / "S5.json").write_text(text.replace('"claim": "S5"', '"claim": "S4"'))
-    assert "not what S4 says" in run("verify", "--certificates", str(tmp_path), status=1)
+    for other in ("S4", "P4", "P8"):  # the last two have statements that no certificate can hold
+        (tmp_path / "S5.json").write_text(text.replace('"claim": "S5"', f'"claim": "{other}"'))
+        assert f"not what {other} says" in run("verify", "--certificates", str(tmp_path), status=1)
+
+
+@pytest.mark.parametrize(("claim_id", "letter"), [("T3.5", "G"), ("T2.5", "K"), ("O3", "N")])
+def test_a_theorem_about_numbers_is_not_the_one_about_matrices(tmp_path: Path, claim_id: str, letter: str) -> None:
+    """The letter as a scalar: every fact reads the same, is proved, and speaks of multiples of the identity only."""
+    certificate = json.loads((registry.CERTIFICATES / f"{claim_id}.json").read_text())
+    del certificate["symbols"]["matrices"][letter]
+    certificate["symbols"]["scalars"] = [*certificate["symbols"].get("scalars", []), letter]
+    (tmp_path / "forged.json").write_text(json.dumps(certificate))
+    out = run("verify", "--certificates", str(tmp_path), status=1)
+    assert "accepted" in out
+    assert f"not what {claim_id} says" in out
 
 
 def test_verify_fails_when_the_stored_certificate_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,6 +244,20 @@ def changed(base: dict[str, Any], *path: Any, to: Any) -> dict[str, Any]:
     return out
 
 
+def everywhere(node: Any, name: str, to: Any) -> Any:
+    """The same certificate with another name, wherever it stands."""
+    if isinstance(node, dict):
+        return {key: everywhere(value, name, to) for key, value in node.items()}
+    if isinstance(node, list):
+        return [everywhere(value, name, to) for value in node]
+    return to if node == name else node
+
+
+def test_another_name_is_as_good() -> None:
+    assert check(everywhere(AMGM, "goal", "other")) == ["other"]
+    check(everywhere(PROJECTOR, "d", "other"))
+
+
 BAD = {
     "a sum of squares that is another polynomial": changed(AMGM, "steps", 0, "fact", "poly", "x y", to="2"),
     "a negative weight": changed(AMGM, "steps", 0, "by", "terms", 0, "coef", to="-1"),
@@ -298,6 +312,11 @@ BAD = {
     "an identity called a trace": changed(CYCLE, "steps", 1, "by", "words", to={"1": "1"}),
     "a symmetric letter that is moved": changed(BLOCKS, "symbols", "symmetric", to=["G"]),
     "a name that reads as a number": changed(AMGM, "symbols", "scalars", to=["x", "y", "2"]),
+    "a name that is a fraction": changed(AMGM, "symbols", "scalars", to=["x", "y", "½"]),
+    "a name that reads as a square": changed(AMGM, "symbols", "scalars", to=["x", "y", "x²"]),
+    "a fact named by a number": everywhere(AMGM, "goal", 5),
+    "a fact whose name steers a terminal": everywhere(AMGM, "goal", "\x1b[31mgoal"),
+    "a size in other digits": everywhere(PROJECTOR, "d", "²"),
     "a name with a sign": changed(AMGM, "symbols", "scalars", to=["x", "y", "-y"]),
     "names as one word": changed(AMGM, "symbols", "scalars", to="xy"),
     "an unknown kind of symbol": changed(AMGM, "symbols", "symetric", to=[]),

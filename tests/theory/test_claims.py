@@ -133,6 +133,9 @@ def test_conditions_are_of_roots_and_quotients() -> None:
     x, y = sympy.symbols("x y", real=True)
     made = Statement("", (Relation("r", x**2 * y, "<=", 1 / sympy.sqrt(x) + y**-3 + sympy.sqrt(2)),))
     assert sorted(text for text, _ in made.conditions()) == ["x > 0", "y != 0"]
+    square = sympy.MatrixSymbol("A", sympy.Symbol("d"), sympy.Symbol("d"))
+    inverse = Statement("", (Relation("r", square * (square + square.T).I, "==", square),))
+    assert inverse.conditions() == [("A + A.T has an inverse", r"A + A^{T}\text{ has an inverse}")]
 
 
 @pytest.mark.parametrize("claim_id", DERIVED)

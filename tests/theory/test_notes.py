@@ -177,6 +177,16 @@ def forgets_of_a_share(rows: Rows, eta: Fraction) -> Fraction:
     return total + sum(dot(a, e) ** 2 for a in rows for e in errors)
 
 
+def forgets_of_gram(number: int, score: sympy.Rational, share: sympy.Rational) -> sympy.Rational:
+    """What environments that all have one score with each other forget for an isotropic target, times d: steps on residuals alone."""
+    gram = sympy.Matrix(number, number, lambda i, j: 1 if i == j else score)
+    left, just_after = sympy.eye(number), 0  # coefficients of every residual in the initial ones
+    for k in range(number):
+        just_after += (1 - share) ** 2 * (left.row(k) * gram * left.row(k).T)[0]
+        left -= share * gram.col(k) * left.row(k)
+    return (left * gram * left.T).trace() - just_after
+
+
 def test_what_a_share_forgets() -> None:
     """T3.12: both order-free terms, two environments in closed form, three at one half."""
     rows, eta = directions("e_1, (3, 4, 0)/5, (2, 1, 2)/3, (0, 3, 4)/5"), Fraction(2, 7)
@@ -216,14 +226,10 @@ def test_what_a_share_forgets() -> None:
     assert (f"{float(max(amounts)):.4f}", f"{-float(min(amounts)):.4f}") == (said[2], said[3])
 
     assert "three environments with scores 1/10" in note("T3.12", "half is not always safe")
-    score = sympy.Rational(1, 10)
-    lower, eye = sympy.Matrix(3, 3, lambda i, j: score if i > j else 0), sympy.eye(3)
-    half = sympy.Rational(1, 2)
-    before = (eye + half * lower).inv()  # s = M A, and residuals A - eta G M A
-    after = eye - half * (eye + lower + lower.T) * before
-    gram_ = eye + lower + lower.T
-    forgotten = (after * gram_ * after.T - half**2 * before * gram_ * before.T).trace()
-    assert 0 < forgotten < score**2 / 10
+    two_fifths = sympy.Rational(2, 5)
+    assert 0 < forgets_of_gram(3, sympy.Rational(1, 10), sympy.Rational(1, 2)) < sympy.Rational(1, 1000)
+    assert "2/5 five environments gain, six forget" in note("T3.12", "half is not always safe")
+    assert forgets_of_gram(5, two_fifths, two_fifths) < 0 < forgets_of_gram(6, two_fifths, two_fifths)
 
 
 def test_prototypes_lose_a_second_order_part_under_cross_entropy() -> None:

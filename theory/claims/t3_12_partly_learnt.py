@@ -41,8 +41,8 @@ STATEMENT = Statement(
     "of all pairs, tr(L'L^2) that of the products of the three scores of all triples: neither depends on the order.  Q is of fourth order: for 0 <= eta <= 1, "
     "a bound l of the spectral norm of L and eta l <= 1, (1 + eta l)^2 Q <= (2 (1 - eta) (1 + eta l)^2 - 1) |L'L|^2 and -(1 - eta l)^2 Q <= "
     "2 (1 - eta) ((1 - eta l)^2 |L'L|^2 + 2 |L^2|^2) + |L'L|^2, where neither |L'L|^2 nor |L^2|^2 exceeds l^2 |L|^2.  So order sensitivity is of fourth order in "
-    "the scores whatever share is learnt, and the term of second order changes its sign at one half: where less is learnt, later environments help earlier ones "
-    "on average.  eta = 1 is T3.7.",
+    "the scores whatever share is learnt, and the term of second order changes its sign at one half: to second order later environments help "
+    "earlier ones where less is learnt, on average.  eta = 1 is T3.7.",
     relations=(
         Relation("exact", forgetting, "==", eta * (2 - eta) * (2 * Trace(L.T * L * M) - 2 * (1 - eta) * size(L * M) - size(M.T * L))),
         Relation("expanded", forgetting, "==", eta * (2 - eta) * ((2 * eta - 1) * size(L) + 4 * eta * (1 - eta) * triangles + eta**2 * quartic)),
@@ -202,6 +202,8 @@ CLAIM = Claim(
         "Two environments with score c forget eta (2 - eta) c^2 (2 eta - 1 - eta^2 c^2) in either order, which is 0 where eta = (1 - sqrt(1 - c^2))/c^2, from one half for "
         "faint scores to 1 for the same environment twice, and below 0 where less is learnt.",
         "At eta = 1 `above` and `below` are the bounds of T3.7, whose ratio tends to 1 with the scores; for smaller shares they are not best possible.",
-        "With three, half is not always safe: at eta = 1/2 three environments with scores 1/10 forget, if little, for then the triple decides.",
+        "Second order decides where scores are small and environments few.  Of scores that are not negative the triples add to what is forgotten, and there are more of "
+        "them the more environments: half is not always safe, for at eta = 1/2 three environments with scores 1/10 forget, if little; and at eta = 2/5, where of scores "
+        "2/5 five environments gain, six forget.",
     ),
 )  # fmt: skip
