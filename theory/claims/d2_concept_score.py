@@ -152,6 +152,7 @@ CLAIM = Claim(
         "`cantelli` of D1 is proved again inside this certificate, so nothing is assumed of the scores but independence and order.",
         "New beside the gap: variances are bounded by scores too, so a lower bound of AUROC needs contribution scores alone; with measured "
         "variances (D1) it is never weaker.",
+        "`separation` and `monotone` are written as products, which hold too where the fraction would be 0/0 (a mean text of 0).",
         "The bound grows with D even where that of V_out does: as Con_IT(s,t) falls from 1/4 to 0, with Con_IT(t,t) = 1/2 and Con_TT(t,t) = 1, from 1/28 to 1/8.",
     ),
 )  # fmt: skip

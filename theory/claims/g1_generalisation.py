@@ -22,7 +22,7 @@ NOISE = n * s**2 / (P - n - 1)  # v, what noise of deviation s adds
 STATEMENT = Statement(
     text="A least-norm update of P parameters on n < P - 1 samples of independent standard Gaussian features moves w - w*_i to (I - Q) x + Q y, Q the "
     "random projector, x = w - w*_i, y = w*_t - w*_i, whose squared length is |x|^2 - x'Qx + y'Qy.  Taking expectations, with features that are drawn "
-    "anew for every environment, E[Q] = (n/P) I and noise n s^2/(P - n - 1) give "
+    "anew for every environment, E[Q] = r I with r = n/P, and label noise of variance s^2, which adds v = n s^2/(P - n - 1), give "
     "E_t = (1 - r) E_{t-1} + r D_t + v, and so E_T = (1 - r)^T E_0 + sum of (1 - r)^{T-t} (r D_t + v) for every T.  Counted from E_0, the "
     "error right after environment i itself, E_T - E_0 is the expected forgetting of i: that sum less (1 - (1 - r)^T) E_0.",
     relations=(

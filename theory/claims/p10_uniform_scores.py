@@ -91,8 +91,8 @@ CLAIM = Claim(
     on_features=on_features,
     notes=(
         "Only equal scores leave no information: for three environments whose scores are not negative the rule picks the best order, up to reversal, however "
-        "close they are (T3.8).  What vanishes with e is the spread of the costs (here) and of forgetting (O3, and it is continuous in the scores), so that "
+        "close they are (T3.8).  What vanishes with e is the spread of the costs (here) and of forgetting for an isotropic target (O3, and it is continuous in the scores), so that "
         "noise of size e hides both.",
-        "Forgetting itself depends on the order only through the quartic term of T3.7 and T3.12, and not at all for equal scores (O3).",
+        "For an isotropic target forgetting itself depends on the order only through the quartic term of T3.7 and T3.12, and not at all for equal scores (O3).",
     ),
 )  # fmt: skip

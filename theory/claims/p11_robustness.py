@@ -41,8 +41,8 @@ CLAIM = Claim(
     necessity_note="refuted with the assumption in force",
     features_note="see T3.7, measured over orders",
     verdict="REFUTED",
-    notes=("What holds: for an isotropic target the order-free part of forgetting is quadratic in the scores and all order dependence is one quartic "
-           "term, whatever share of each environment is learnt (T3.7, T3.12); two environments forget the same in either order, for an isotropic target and for the worst one (not for every target), the worst "
+    notes=("What holds: for an isotropic target all order dependence of forgetting is one term of fourth order in the scores, whatever share of each environment is "
+           "learnt; the rest is quadratic where all is learnt (T3.7), and has a cubic term too where less is (T3.12); two environments forget the same in either order, for an isotropic target and for the worst one (not for every target), the worst "
            "between 0 and 1/4 depending on their similarity (T3.4); swapping neighbours moves "
            "the head by a commutator (O1).  Generalisation is G1 and G2.",),
 )  # fmt: skip

@@ -77,8 +77,8 @@ CLAIM = Claim(
     on_features=on_features,
     notes=(
         "The exact statement of what a head can see is T1.1; only the sum of the two terms matters for additive fusion, not each.",
-        "To first order, and up to covariances (T1.3), the direction is the sign of -rho K, and either term can turn that of K: u_s = e_1, v_s = e_2, "
-        "p = q = 1 and Con_II = Con_TT = 0 throughout, K is 2 for u_t = e_2, v_t = e_1 (scores 1, 1), 0 for u_t = e_2, "
-        "v_t = -e_1 (scores -1, 1), -2 for u_t = -e_2, v_t = -e_1 (scores -1, -1).",
+        "To first order, and up to covariances (T1.3), the direction is the sign of -rho K, and either term alone can turn that of K: of u_s = e_1, v_s = e_2, "
+        "p = q = 1 and u_t = (0, 3/5, 4/5), with Con_II = Con_TT = 0 and Con_TI = 3/5, K is 8/5 for v_t = e_1 (Con_IT = 1) and -2/5 for v_t = -e_1 (Con_IT = -1); "
+        "of v_t = (3/5, 0, 4/5), with Con_IT = 3/5, it is 8/5 for u_t = e_2 and -2/5 for u_t = -e_2.",
     ),
 )  # fmt: skip

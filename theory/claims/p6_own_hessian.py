@@ -17,8 +17,8 @@ move, own, mixed = vectors("D own mixed")
 
 STATEMENT = Statement(
     text="If an environment was learnt to its minimum, F_s <= Lambda/2 |D|^2 with D the later movement of the head and Lambda a bound of its own "
-    "Hessian.  Two environments so learnt whose within-modality curvatures along their movements agree differ by at most kappa/2 |D|^2 in forgetting, kappa a "
-    "bound of the difference of their cross-modal parts p q (S_IT + S_TI): so the cross-modal contributions alone bound the difference "
+    "Hessian.  Two environments so learnt whose within-modality curvatures along their movements agree differ by at most kappa/2 |D|^2 in forgetting, D the "
+    "movement of the first and kappa |D|^2 a bound of how far their cross-modal curvatures along their movements, those of p q (S_IT + S_TI), differ: so the cross-modal contributions alone bound the difference "
     "where nothing else differs (for example, the same images and texts, paired differently, and the same movement).",
     relations=(
         Relation("bound", f_s, "<=", lip * norm2(move) / 2),
@@ -31,7 +31,7 @@ STATEMENT = Statement(
             Relation("", Inner(move, own) + Inner(move, mixed), "<=", lip * norm2(move)),)),
         Assumption("within", "the within-modality curvatures agree: <D, (p^2 S_II + q^2 S_TT) D> is the same for s and t", (
             Relation("", own_t, "==", Inner(move, own)),)),
-        Assumption("cross", "kappa bounds the difference of the cross-modal parts: |<D, p q (S_IT + S_TI) D> of s less that of t| <= kappa |D|^2", (
+        Assumption("cross", "kappa |D|^2 bounds the difference of the cross-modal curvatures, of s and t each along its movement: |<D, p q (S_IT + S_TI) D> of s less that of t| <= kappa |D|^2", (
             Relation("", Abs(Inner(move, mixed) - mixed_t), "<=", kappa * norm2(move)),)),
         Assumption("taylor", "F = <grad, D> + <D, H D>/2, with H = p^2 S_II + q^2 S_TT + p q (S_IT + S_TI)", (
             Relation("", f_s, "==", slope_s + Inner(move, own) / 2 + Inner(move, mixed) / 2),
@@ -39,7 +39,7 @@ STATEMENT = Statement(
     ),
     symbols={
         "F_s": "forgetting of s", "F_t": "forgetting of t", "slope_s": "<grad L_s, D> when s has been learnt", "slope_t": "the same for t",
-        "Lambda": "bound of the Hessian of s", "kappa": "bound of the difference of the cross-modal parts", "D": "later movement of the head",
+        "Lambda": "bound of the Hessian of s", "kappa": "bound of the difference of the cross-modal curvatures along the movements, over |D|^2", "D": "later movement of the head after s",
         "own": "(p^2 S_II + q^2 S_TT) D in s", "mixed": "p q (S_IT + S_TI) D in s", "own_t": "within-modality curvature of t along its movement",
         "mixed_t": "cross-modal curvature of t along its movement",
     },

@@ -17,8 +17,8 @@ F = {o: scalars("F_" + "".join(map(str, o))) for o in ORDERS}
 chosen, squares = scalars("F_chosen S")
 
 STATEMENT = Statement(
-    text="Whatever rule chooses an order, its forgetting lies between the least and the largest over all orders, and the largest is at most the sum of "
-    "the squared scores: so the range over all orders bounds what a rule can gain.  That guidance by contributions gains a factor 1.74 on the "
+    text="For an isotropic target and environments of one unit direction each, learnt in full, d times the expected forgetting of an order lies, whatever rule "
+    "chose it, between the least and the largest over all orders, and the largest is at most the sum of the squared scores: so the range over all orders bounds what a rule can gain.  That guidance by contributions gains a factor 1.74 on the "
     "published data is a statement about data and trained heads; no formula decides it.",
     relations=(
         Relation("at_least_best", Min(*F.values()), "<=", chosen),

@@ -59,5 +59,5 @@ CLAIM = Claim(
     notes=("It holds where the out-of-distribution scores differ by a shift, or more generally where those of the one environment lie below those of the "
            "other sample by sample, for then every comparison in AUROC is won as well.",
            "What holds in general: the gap D = Con_IT(t,t) - Con_IT(s,t) bounds AUROC from below (D1, D2), and that bound improves as Con_IT(s,t) falls "
-           "below Con_IT(t,t): the one of D1 at equal variances, the one of D2 always.",),
+           "below Con_IT(t,t): the one of D1 at equal variances that are not both 0, the one of D2 always.",),
 )  # fmt: skip
