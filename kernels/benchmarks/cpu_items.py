@@ -15,10 +15,10 @@ def features(n: int, d: int, dtype: torch.dtype = torch.float32, device: str = "
     return normalize(x + 0.7 * normalize(torch.ones(d, device=device), dim=0), dim=1).to(dtype)
 
 
-def k0(quick: bool) -> Case:
+def k0(quick: bool, device: str = "cpu") -> Case:
     """Mean and variance of all pairs from moments, beside the matrix of scores."""
     n, d = (1024, 64) if quick else (16384, 256)
-    u, v = features(n, d), features(n, d)
+    u, v = features(n, d, device=device), features(n, d, device=device)
 
     def matrix() -> tuple[Tensor, Tensor]:
         scores = u @ v.T

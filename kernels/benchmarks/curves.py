@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +19,51 @@ from crossmodal.kernels.benchmarks.measure import PeakAnonymous, Run, limits, on
 PATTERN = 65536  # rows of random features; longer files repeat them, which changes neither time nor memory
 
 
-def k1_curve(quick: bool) -> Iterator[dict[str, object]]:
-    """`pair_lse` from a thousand rows on: time grows as N^2, memory does not."""
-    d = 64 if quick else 512
-    for n in (512, 1024) if quick else (2048, 4096, 8192, 16384, 32768):
-        u, v = features(n, d), features(n, d)
+def k1_curve(quick: bool, device: str = "cpu") -> Iterator[dict[str, object]]:
+    """`pair_lse` from a thousand rows on: time grows as N^2, memory does not.  float32 on a CPU, bfloat16 on a GPU."""
+    on_gpu = device == "cuda"
+    d, impl, dtype = 64 if quick else 512, "triton" if on_gpu else "torch", torch.bfloat16 if on_gpu else torch.float32
+    sizes = (2048, 4096, 8192, 16384, 32768, *((65536, 131072) if on_gpu else ()))
+    for n in (512, 1024) if quick else sizes:
+        u, v = features(n, d, dtype, device), features(n, d, dtype, device)
         if n <= 2048:
-            found = pair_lse(u, v, 100.0, impl="torch")
+            found = pair_lse(u, v, 100.0, impl=impl)
             expected = pair_lse(u.double(), v.double(), 100.0, impl="naive")
             error = float((found.row_lse - expected.row_lse).abs().max() / expected.row_lse.abs().max())
             if not error <= 1e-6:
                 raise ArithmeticError(f"pair_lse is wrong by {error:.2g}; no curve is drawn")
 
         def run(u: torch.Tensor = u, v: torch.Tensor = v) -> object:
-            return pair_lse(u, v, 100.0, impl="torch")
+            return pair_lse(u, v, 100.0, impl=impl)
 
-        once(run, "cpu")
-        times = [once(run, "cpu") for _ in range(3)]
-        yield {"n": n, "d": d, "ms": min(times), "peak_mib": peak_memory(run, "cpu"), "matrix_mib": n * n * 4 / 2**20}
+        once(run, device)
+        times = [once(run, device) for _ in range(3)]
+        matrix = n * n * dtype.itemsize / 2**20
+        yield {"n": n, "d": d, "ms": min(times), "peak_mib": peak_memory(run, device), "matrix_mib": matrix}
 
 
-def k0_curve(quick: bool, rows: int | None = None) -> Iterator[dict[str, object]]:
-    """`stream_moments` of two memory-mapped float16 files, up to 10^7 pairs of 512 dimensions."""
-    rate, bandwidth = limits("cpu", torch.float32)
-    for n, d, paths in _files(stream_moments, ("mean", "variance"), quick, rows):
-        row = _streamed(lambda paths=paths: stream_moments(*paths), n, d, 1, bandwidth)  # type: ignore[misc]
+def k0_curve(quick: bool, device: str = "cpu", rows: int | None = None) -> Iterator[dict[str, object]]:
+    """`stream_moments` of two memory-mapped float16 files, up to 10^7 pairs of 512 dimensions, multiplied on `device`."""
+    rate, bandwidth = limits(device, torch.float32)
+    if device == "cuda":
+        bandwidth = link()
+    for n, d, paths in _files(partial(stream_moments, device=device), ("mean", "variance"), quick, rows):
+        row = _streamed(lambda paths=paths: stream_moments(*paths, device=device), n, d, 1, bandwidth)  # type: ignore[misc]
         yield {**row, "floor_seconds_products": 2.0 * n * d * (d + 1) / rate}
 
 
-def k0_marginals_curve(quick: bool, rows: int | None = None) -> Iterator[dict[str, object]]:
+def link() -> float:
+    """Bytes a second from pinned memory to the GPU, the best of twenty: what features that lie in files must come over."""
+    source = torch.empty(2**26, dtype=torch.float32).pin_memory()
+    target = torch.empty_like(source, device="cuda")
+    run: Run = lambda: target.copy_(source)  # noqa: E731
+    once(run, "cuda")
+    return source.numel() * 4 / min(once(run, "cuda") for _ in range(20)) * 1e3
+
+
+def k0_marginals_curve(quick: bool, device: str = "cpu", rows: int | None = None) -> Iterator[dict[str, object]]:
     """`stream_marginals` of the same files: linear in d; one of the two is read twice, the other once."""
-    _, bandwidth = limits("cpu", torch.float32)
+    _, bandwidth = limits(device, torch.float32)
     for n, d, paths in _files(stream_marginals, ("mean", "image", "text"), quick, rows):
         yield _streamed(lambda paths=paths: stream_marginals(*paths), n, d, 1.5, bandwidth)  # type: ignore[misc]
 
@@ -82,7 +97,7 @@ def _files(
     few = [torch.from_numpy(p[:1000]) for p in pattern]
     found, expected = stream(*few), moments(*few, impl="naive")
     if not all(abs(float(getattr(found, name) / getattr(expected, name)) - 1) <= 1e-5 for name in names):
-        raise ArithmeticError(f"{stream.__name__} is wrong; no curve is drawn")
+        raise ArithmeticError(f"{names} of the stream are wrong; no curve is drawn")
     with tempfile.TemporaryDirectory(dir=os.environ.get("CROSSMODAL_BENCH_TMP")) as folder:
         for n in (n for n in sizes if rows is None or n <= rows):
             yield n, d, [_write(Path(folder) / f"{side}.npy", p, n) for side, p in zip("uv", pattern, strict=True)]

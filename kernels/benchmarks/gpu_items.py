@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from crossmodal.kernels import GraphedCall, autotune, coalition_head, pair_lse, segment_attention
-from crossmodal.kernels.benchmarks.cpu_items import clip_loss, features, our_clip_loss, torch_linear_loss
+from crossmodal.kernels.benchmarks.cpu_items import clip_loss, features, k0, our_clip_loss, torch_linear_loss
 from crossmodal.kernels.benchmarks.measure import Case, Run, largest_error
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 DTYPE = torch.bfloat16
+SIZES = {
+    "k1": {"n": 65536},
+    "k2": {"n": 1_000_000, "classes": 1000},
+    "k3": {"batch": 64, "heads": 12},
+}
+QUICK = {
+    "k1": {"n": 4096},
+    "k2": {"n": 8192, "classes": 1000},
+    "k3": {"batch": 4, "heads": 12},
+}
 
 
 def peer(make: Callable[[], Run | str]) -> Run | str:
@@ -28,26 +40,32 @@ def peer(make: Callable[[], Run | str]) -> Run | str:
     return run
 
 
-def tuned(op: str, shape: tuple[int, ...], candidates: Any, run: Callable[[dict[str, int]], object]) -> str:
+def tuned(
+    op: str, shape: tuple[int, ...], device: str, candidates: Any, run: Callable[[dict[str, int]], object]
+) -> str:
     """Tune once, and say what was chosen and how long compiling took."""
-    entry = autotune.tune(op, shape, DTYPE, torch.device("cuda"), candidates, run)
+    entry = autotune.tune(op, shape, DTYPE, torch.device(device), candidates, run)
     seconds = sum(t.get("compile_s", 0.0) for t in entry["tried"])
     return f"tuned: {entry['config']}, {len(entry['tried'])} candidates compiled in {seconds:.1f} s"
 
 
-def k1(quick: bool) -> Case:
+def name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def k1(n: int, device: str = "cuda") -> Case:
     """CLIP loss of a very large batch in bfloat16."""
     from crossmodal.kernels.ops.pair_lse import triton as kernel
 
-    n, d, scale = (4096 if quick else 65536), 512, 100.0
-    u, v = features(n, d, DTYPE, "cuda"), features(n, d, DTYPE, "cuda")
-    labels = torch.arange(n, device="cuda")
-    note = tuned("pair_lse", (n, n, d), kernel.CANDIDATES, lambda c: kernel.pair_lse_triton(u, v, scale, c))
+    d, scale = 512, 100.0
+    u, v = features(n, d, DTYPE, device), features(n, d, DTYPE, device)
+    labels = torch.arange(n, device=device)
+    note = tuned("pair_lse", (n, n, d), device, kernel.CANDIDATES, lambda c: kernel.pair_lse_triton(u, v, scale, c))
 
     def inf_clip() -> Run:
         from inf_cl import cal_flash_loss
 
-        tau = torch.tensor(scale, device="cuda")
+        tau = torch.tensor(scale, device=device)
         return lambda: cal_flash_loss(u, v, labels, tau) + cal_flash_loss(v, u, labels, tau)
 
     def cut() -> Run:
@@ -63,7 +81,7 @@ def k1(quick: bool) -> Case:
 
     return Case(
         shape=f"N={n}, d={d}",
-        dtype="bfloat16",
+        dtype=name_of(DTYPE),
         ours=lambda: our_clip_loss(u, v, scale, "triton"),
         peers={
             "torch.mm": peer(lambda: lambda: u @ v.T),
@@ -75,25 +93,26 @@ def k1(quick: bool) -> Case:
         error=error,
         flops=2.0 * n * n * d,
         bytes=2.0 * n * d * 2,
-        targets={} if quick else {"torch.mm": 1 / 1.5, "open_clip-style loss": 3.0},
+        targets={"torch.mm": 1 / 1.5, "open_clip-style loss": 3.0},
         note=note,
     )
 
 
-def k2(quick: bool) -> Case:
+def k2(n: int, classes: int, device: str = "cuda") -> Case:
     """A linear head under four coalitions for a million samples in bfloat16."""
     from crossmodal.kernels.ops.coalition_head import triton as kernel
 
-    n, d, classes = (8192 if quick else 1_000_000), 256, 1000
-    image, text = (torch.randn(n, d, device="cuda").to(DTYPE) for _ in range(2))
-    w_image, w_text = ((torch.randn(classes, d, device="cuda") / d**0.5).to(DTYPE) for _ in range(2))
-    labels = torch.randint(classes, (n,), device="cuda")
+    d = 256
+    image, text = (torch.randn(n, d, device=device).to(DTYPE) for _ in range(2))
+    w_image, w_text = ((torch.randn(classes, d, device=device) / d**0.5).to(DTYPE) for _ in range(2))
+    labels = torch.randint(classes, (n,), device=device)
     zero_bias, zero = w_image.new_zeros(classes), w_image.new_zeros(d)
     both, weight = torch.cat([image, text], 1), torch.cat([w_image, w_text], 1)
     arguments = (image, text, w_image, w_text, labels, zero_bias, zero, zero)
     note = tuned(
         "coalition_head",
         (n, classes, d),
+        device,
         kernel.CANDIDATES,
         lambda c: kernel.coalition_head_triton(*arguments, c),
     )
@@ -120,7 +139,7 @@ def k2(quick: bool) -> Case:
 
     return Case(
         shape=f"N={n}, d={d}+{d}, C={classes}",
-        dtype="bfloat16",
+        dtype=name_of(DTYPE),
         ours=lambda: coalition_head(image, text, w_image, w_text, labels, impl="triton"),
         peers={
             "four eager passes": peer(lambda: eager),
@@ -130,26 +149,27 @@ def k2(quick: bool) -> Case:
         error=error,
         flops=4.0 * n * d * classes,
         bytes=4.0 * n * d,
-        targets={} if quick else {"four eager passes": 4.0, "one GEMM": 1 / 1.7},
+        targets={"four eager passes": 4.0, "one GEMM": 1 / 1.7},
         note=note,
     )
 
 
-def k3(quick: bool) -> Case:
+def k3(batch: int, heads: int, device: str = "cuda") -> Case:
     """Attention of a ViT-B layer over 256 image and 78 text tokens in bfloat16; launch cost rules, so as a graph."""
     from crossmodal.kernels.ops.segment_attention import triton as kernel
 
-    batch, heads, width, bounds = (4 if quick else 64), 12, 64, (0, 256, 334)
+    width, bounds = 64, (0, 256, 334)
     tokens = bounds[-1]
-    q, k, v = (torch.randn(batch, heads, tokens, width, device="cuda").to(DTYPE) for _ in range(3))
+    q, k, v = (torch.randn(batch, heads, tokens, width, device=device).to(DTYPE) for _ in range(3))
     subsets = ((), (0,), (1,), (0, 1))
     note = tuned(
         "segment_attention",
         (batch * heads, tokens, tokens, width),
+        device,
         kernel.CANDIDATES,
         lambda c: kernel.segment_attention_triton(q, k, v, bounds, subsets, None, width**-0.5, c),
     )
-    is_image = torch.arange(tokens, device="cuda") < bounds[1]
+    is_image = torch.arange(tokens, device=device) < bounds[1]
     masks = [torch.zeros_like(is_image), is_image, ~is_image, torch.ones_like(is_image)]
 
     def flex() -> Run:
@@ -179,7 +199,7 @@ def k3(quick: bool) -> Case:
     graph = GraphedCall(both, q, k, v)
     return Case(
         shape=f"B={batch}, H={heads}, tokens=256+78 (class token with the text), D={width}",
-        dtype="bfloat16",
+        dtype=name_of(DTYPE),
         ours=lambda: graph(q, k, v),
         peers={
             "four masked SDPA": peer(
@@ -191,9 +211,19 @@ def k3(quick: bool) -> Case:
         error=error,
         flops=4.0 * batch * heads * tokens * tokens * width,
         bytes=(3.0 + 4) * batch * heads * tokens * width * 2,
-        targets={} if quick else {"four masked SDPA": 2.2},
+        targets={"four masked SDPA": 2.2},
         note=note,
     )
 
 
-ITEMS = {"k1": k1, "k2": k2, "k3": k3}
+CASES: dict[str, Callable[..., Case]] = {"k1": k1, "k2": k2, "k3": k3}
+
+
+def item(name: str, quick: bool) -> Case:
+    """One item; of a quick run no target is spoken of."""
+    case = CASES[name](**(QUICK if quick else SIZES)[name])
+    return replace(case, targets={}) if quick else case
+
+
+ITEMS: dict[str, Callable[[bool], Case]] = {name: partial(item, name) for name in CASES}
+ITEMS["k0"] = partial(k0, device="cuda")

@@ -15,7 +15,7 @@ from crossmodal.theory.errors import InputError
 from crossmodal.theory.files import write_table
 
 CPU = ("k0", "k1", "k1-small", "k2", "k2-narrow", "k3", "k4", "k5", "k0-curve", "k0-marginals-curve", "k1-curve")
-GPU = ("k1", "k2", "k3")
+GPU = ("k0", "k1", "k2", "k3", "k0-curve", "k1-curve")
 ONE_THREAD = ("k1", "k1-small")  # what their targets were set for
 ROUNDS = {"k4": 5, "k1-small": 200}
 Rows = list[dict[str, Any]]

@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     with torch.no_grad():
         if options.item in curves.CURVES:
             facts = {"item": options.item, "threads": options.threads, **machine(options.device)}
-            rows = [{**facts, **row} for row in curves.CURVES[options.item](options.quick)]
+            rows = [{**facts, **row} for row in curves.CURVES[options.item](options.quick, options.device)]
         else:
             items: dict[str, Callable[[bool], Case]] = dict(cpu_items.ITEMS)
             if options.device == "cuda":

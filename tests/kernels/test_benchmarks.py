@@ -11,7 +11,7 @@ from functools import cache
 import pytest
 import torch
 from crossmodal.kernels import benchmarks
-from crossmodal.kernels.benchmarks import cpu_items, curves, measure, suite, worker
+from crossmodal.kernels.benchmarks import cpu_items, curves, gpu_items, measure, suite, worker
 from crossmodal.theory.errors import InputError
 
 # Seconds of products and copies; they are the machine's and not an item's, so once is enough for all items.
@@ -131,6 +131,7 @@ def test_bad_choices_are_explained(tmp_path) -> None:
         with pytest.raises(InputError, match="not available"):
             benchmarks.main(tmp_path, device="cuda")
     assert set(suite.CPU) == set(cpu_items.ITEMS) | set(curves.CURVES)
+    assert set(suite.GPU) <= set(gpu_items.ITEMS) | set(curves.CURVES)
 
 
 def test_a_bad_choice_on_the_command_line_is_a_message(tmp_path) -> None:

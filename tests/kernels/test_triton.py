@@ -13,16 +13,18 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 from triton_versions import PAIRED, environment  # noqa: E402
 
+LINEAR = "F.linear_cross_entropy, both ways"  # not in every torch
+OPERATIONS = {"k1": "pair_lse", "k2": "coalition_head", "k3": "segment_attention"}
 TOLERANCE = 1e-6  # float32 accumulation, relative to the largest value; half-precision outputs: twice their rounding
 
 
-def interpret(*mutants: str) -> dict:
+def interpret(*mutants: str, script: str = "interpret_kernels.py", **more: str) -> dict:
     try:
-        variables = environment(PAIRED, TRITON_INTERPRET="1")
+        variables = environment(PAIRED, TRITON_INTERPRET="1", **more)
     except RuntimeError as error:
         pytest.skip(f"NOT RUN: {error}")
-    script = [sys.executable, "-W", "ignore", str(HERE / "interpret_kernels.py"), *mutants]
-    run = subprocess.run(script, env=variables, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-W", "ignore", str(HERE / script), *mutants]
+    run = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-3000:]
     return json.loads(run.stdout.splitlines()[-1])
 
@@ -51,3 +53,22 @@ def test_mutants_are_noticed() -> None:
     found = {mutant: wrong(errors) for mutant, errors in interpret(*MUTANTS).items()}
     assert found.keys() == MUTANTS.keys()
     assert {mutant: case for mutant, case in MUTANTS.items() if case not in found[mutant]} == {}
+
+
+ABSENT = {"Inf-CLIP, both ways", "cut-cross-entropy, both ways", "Liger fused linear CE, four times", LINEAR}
+
+
+def test_the_gpu_benchmark_runs_to_its_end(tmp_path) -> None:
+    """A machine with a GPU is lent by the minute: what can go wrong without one goes wrong here."""
+    found = interpret(script="dry_run_gpu.py", CROSSMODAL_CACHE=str(tmp_path))
+    assert found["items"].keys() == {"k1", "k2", "k3"}
+    for name, item in found["items"].items():
+        rows = {row["contender"]: row for row in item["rows"]}
+        assert rows["ours"]["status"] == "ok"
+        assert rows["ours"]["note"].startswith("tuned: {'BLOCK")
+        assert {row["contender"]: row["status"] for row in item["rows"] if row["status"] != "ok"}.keys() <= ABSENT
+        assert item["targets"] == sorted(contender for contender, row in rows.items() if "target_met" in row)
+        assert any(key.startswith(OPERATIONS[name]) for key in found["cached"]), "what was tuned is not stored"
+        (row,) = item["wrong"]
+        assert row["status"].startswith("WRONG")
+        assert "p50_ms" not in row
