@@ -23,7 +23,7 @@ def narrow_offsets() -> list[dict]:
 def spilling() -> list[dict]:
     """A tile too large for the registers."""
     module = mutant("head")
-    return [compiled(module.coalition_head_kernel, "bf16", HEAD_INPUTS, module.DEFAULT | {"BLOCK_C": 128})]
+    return [compiled(module.coalition_head_kernel, "bf16", HEAD_INPUTS, module.DEFAULT | {"BLOCK_N": 128})]
 
 
 def too_much_shared_memory() -> list[dict]:

@@ -49,7 +49,7 @@ def signature(fn, dtype: str, inputs: set[str], constants: dict[str, int]) -> di
 
 def compiled(fn, dtype: str, inputs: set[str], config: dict[str, int], **constants: int) -> dict:
     """Machine code facts of one configuration.  Inner strides are 1 and pointers aligned, as for torch tensors."""
-    constants = {**{k: v for k, v in config.items() if k.startswith("BLOCK")}, **constants}
+    constants = {**{k: v for k, v in config.items() if k.isupper()}, **constants}
     types = signature(fn, dtype, inputs, constants)
     inner = [n for n in fn.arg_names if re.fullmatch(r"stride_\w+d", n)]
     constants |= dict.fromkeys(inner, 1)

@@ -12,9 +12,11 @@ import sys
 
 import torch
 from crossmodal.kernels import coalition_head, pair_lse, segment_attention
+from crossmodal.kernels.ops.coalition_head import CoalitionHead
 from crossmodal.kernels.ops.coalition_head import triton as head
 from crossmodal.kernels.ops.pair_lse import triton as pair
 from crossmodal.kernels.ops.segment_attention import triton as segment
+from crossmodal.theory.errors import InputError
 from mutate import mutant
 
 
@@ -64,7 +66,7 @@ def repeats() -> float:
     return 0.0 if all(torch.equal(a, b) for a, b in zip(*runs, strict=True)) else float("inf")
 
 
-def heads(n, c, di, dt, dtype=torch.float32, tie=False, bias=0.0) -> float:
+def heads(n, c, di, dt, dtype=torch.float32, tie=False, bias=0.0, config=None) -> float:
     """Ties come from whole numbers, where no product rounds: every second class has the same weights."""
     draw = (lambda *shape: torch.randint(-3, 4, shape).float()) if tie else torch.randn
     made = [draw(n, di), draw(n, dt), draw(c, di), draw(c, dt)]
@@ -73,12 +75,24 @@ def heads(n, c, di, dt, dtype=torch.float32, tie=False, bias=0.0) -> float:
         made[2:], vectors["bias"] = [w[torch.arange(c) % 2] for w in made[2:]], torch.zeros(c)
     made, vectors = [y.to(dtype) for y in made], {name: y.to(dtype) for name, y in vectors.items()}
     labels = torch.randint(c, (n,))
-    found = coalition_head(*made, labels, **vectors, impl="triton")
+    if config is None:
+        found = coalition_head(*made, labels, **vectors, impl="triton")
+    else:
+        found = CoalitionHead(*head.coalition_head_triton(*made, labels, *vectors.values(), config))
     doubles = {name: y.double() for name, y in vectors.items()}
     expected = coalition_head(*(y.double() for y in made), labels, **doubles, impl="naive")
     if not torch.equal(found.argmax, expected.argmax):
         return float("inf")
     return error(found[:2], expected[:2])
+
+
+def too_wide() -> float:
+    """Features wider than what stays in shared memory are refused, not cut."""
+    try:
+        heads(3, 4, 300, 5, config=head.CANDIDATES[2])
+    except InputError:
+        return 0.0
+    return float("inf")
 
 
 def segments(batch, heads, queries, bounds, width, dtype=torch.float32, masked=False, coalitions=None) -> float:
@@ -113,6 +127,9 @@ CASES = {
     "head odd shapes": lambda: heads(130, 65, 96, 33),
     "head odd shapes fp16": lambda: heads(130, 65, 96, 33, HALF),
     "head one": lambda: heads(1, 1, 1, 1),
+    "head resident": lambda: heads(130, 70, 96, 33, config=head.CANDIDATES[2]),
+    "head resident ties fp16": lambda: heads(70, 70, 5, 256, HALF, tie=True, config=head.CANDIDATES[3]),
+    "head too wide to stay": too_wide,
     "head ties": lambda: heads(20, 70, 5, 5, tie=True),
     "head all negative": lambda: heads(20, 65, 5, 5, bias=-500.0),
     "segment two": lambda: segments(2, 2, 40, (0, 33, 50), 64),
@@ -136,6 +153,23 @@ MUTANTS = {
         "pair",
         "pair_lse_kernel",
         [('z = tl.where(row_ok[:, None] & col_ok[None, :], z * scale_log2e, float("-inf"))', "z = z * scale_log2e")],
+    ),
+    # columns beyond the last class count
+    "classes_too_many": (
+        "head",
+        "coalition_head_kernel",
+        [('a_bias_ptr + cols, mask=col_ok, other=float("-inf")', "a_bias_ptr + cols, mask=col_ok, other=0.0")],
+    ),
+    # in a tile the last of equals wins
+    "last_of_a_tile": (
+        "head",
+        "coalition_head_kernel",
+        [
+            (
+                "tl.min(tl.where(z == tile_m[:, None], column[None, :], BLOCK_C), 1)",
+                "tl.max(tl.where(z == tile_m[:, None], column[None, :], 0), 1)",
+            )
+        ],
     ),
     # a tie goes to the later tile
     "late_tie": ("head", "coalition_head_kernel", [("tile_m > m, first", "tile_m >= m, first")]),

@@ -42,6 +42,8 @@ def test_kernels_agree_with_float64() -> None:
 MUTANTS = {
     "shared_shift": "pair far below",
     "padding_counts": "pair 65 all negative",
+    "classes_too_many": "head all negative",
+    "last_of_a_tile": "head ties",
     "late_tie": "head ties",
     "empty_row": "segment masked",
     "unweighted_merge": "segment two",
