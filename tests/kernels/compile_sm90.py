@@ -38,6 +38,8 @@ def signature(fn, dtype: str, inputs: set[str], constants: dict[str, int]) -> di
             types[name] = "*i64"
         elif name == "keep_ptr":
             types[name] = "*i8"
+        elif name == "faint_ptr":
+            types[name] = "*i32"
         elif name.endswith("_ptr"):
             types[name] = "*fp32"
         elif name.startswith("stride"):
@@ -101,6 +103,7 @@ def kernels() -> Iterator[dict]:
         full, half = dtype == "fp32", dtype == "fp16"
         for config in [pair.DEFAULT_FP32] if full else pair.CANDIDATES[: 1 if half else None]:
             yield compiled(pair.pair_lse_kernel, dtype, {"u_ptr", "v_ptr"}, config)
+            yield compiled(pair.faint_columns_kernel, dtype, {"u_ptr", "v_ptr"}, config)
         for config in [head.DEFAULT_FP32] if full else head.CANDIDATES[: 1 if half else None]:
             yield compiled(head.coalition_head_kernel, dtype, HEAD_INPUTS, config)
         for width, candidates in ((64, segment.CANDIDATES), (128, segment.CANDIDATES_WIDE)):

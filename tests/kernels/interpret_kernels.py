@@ -54,6 +54,15 @@ def far_below() -> float:
     return error(found, pair_lse(u.double(), v.double(), 200.0, impl="naive"))
 
 
+def far_below_in_one_tile() -> float:
+    """Of three tiles of columns the last has such columns; the rows are more than one block, the last of them not full."""
+    u = torch.nn.functional.normalize(torch.tensor([[1.0, 0.2, 0.1]]) + 0.01 * torch.randn(150, 3), dim=1)
+    v = torch.nn.functional.normalize(torch.tensor([[1.0, 0.1, 0.2]]) + 0.01 * torch.randn(300, 3), dim=1)
+    v[290:] = -v[290:]
+    found = pair_lse(u, v, 120.0, impl="triton")
+    return error(found, pair_lse(u.double(), v.double(), 120.0, impl="naive"))
+
+
 def strided() -> float:
     u, v = unit(65, 40, torch.float32).T.contiguous().T[::2], unit(90, 80, torch.float32)[:, ::2]
     found = pair_lse(u, v, 100.0, impl="triton")
@@ -122,6 +131,7 @@ CASES = {
     "pair masks": lambda: pairs(70, 80, 9, u_keep=torch.arange(70) % 3 > 0, v_keep=torch.arange(80) % 2 > 0),
     "pair nothing kept": lambda: pairs(5, 6, 9, v_keep=torch.zeros(6, dtype=torch.bool)),
     "pair far below": far_below,
+    "pair far below in one tile": far_below_in_one_tile,
     "pair strided": strided,
     "pair repeats": repeats,
     "head odd shapes": lambda: heads(130, 65, 96, 33),
@@ -142,17 +152,30 @@ CASES = {
 }
 
 MUTANTS = {
-    # one shared shift for rows and columns
-    "shared_shift": (
-        "pair",
-        "pair_lse_kernel",
-        [("col_m = tl.max(z, 0)", "col_m = tl.max(z, 0) * 0 + tl.max(tl.max(z, 0), 0)")],
-    ),
+    # one shared shift for all columns, whatever is lost
+    "shared_shift": ("pair", "pair_lse_kernel", [("< FAINT", "< 0.0")]),
     # padding columns count as logits of zero
     "padding_counts": (
         "pair",
         "pair_lse_kernel",
-        [('z = tl.where(row_ok[:, None] & col_ok[None, :], z * scale_log2e, float("-inf"))', "z = z * scale_log2e")],
+        [('tl.where(col_ok, 0.0, float("-inf"))', "tl.where(col_ok, 0.0, 0.0)")],
+    ),
+    # padding rows count in the columns, first where one shift is enough, then where it is not
+    "padding_rows": (
+        "pair",
+        "pair_lse_kernel",
+        [("tl.where(row_ok, tl.exp2(row_m - top), 0.0)", "tl.exp2(row_m - top)")],
+    ),
+    "padding_rows_far_below": (
+        "pair",
+        "faint_columns_kernel",
+        [('z = tl.where(row_ok[:, None], z, float("-inf"))', "z = tl.where(row_ok[:, None], z, 0.0)")],
+    ),
+    # a tile's flag is read as its neighbour's
+    "wrong_tile": (
+        "pair",
+        "faint_columns_kernel",
+        [("row_block * tiles + tile))", "row_block * tiles + (tile + 1) % tiles))")],
     ),
     # columns beyond the last class count
     "classes_too_many": (

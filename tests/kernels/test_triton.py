@@ -42,6 +42,9 @@ def test_kernels_agree_with_float64() -> None:
 MUTANTS = {
     "shared_shift": "pair far below",
     "padding_counts": "pair 65 all negative",
+    "padding_rows": "pair 65 all negative",
+    "padding_rows_far_below": "pair far below",
+    "wrong_tile": "pair far below in one tile",
     "classes_too_many": "head all negative",
     "last_of_a_tile": "head ties",
     "late_tie": "head ties",

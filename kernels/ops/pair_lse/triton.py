@@ -1,9 +1,12 @@
 """K1 on a GPU: tiles of the product in registers, two-stage reductions without atomics.
 
-Rows and columns keep *separate* shifts.  A program owns a block of rows and a range of columns.  Row maximum and
-sum live in registers; each tile's column maximum and sum are written as partials, one line a row block, and a
-second stage (a few torch reductions) merges them in a fixed order, so results repeat bit for bit.  Rows are taken
-in stripes of at most `STRIPE`, so the partials take O(M), not O(N M), memory.
+A program owns a block of rows and a range of columns.  Row maximum and sum live in registers; each tile's column shift and
+sum are written as partials, one line a row block, and a second stage (a few torch reductions) merges them in a fixed order,
+so results repeat bit for bit.  Rows are taken in stripes of at most `STRIPE`, so the partials take O(M), not O(N M), memory.
+
+A tile's exponentials are taken once, for the rows; weighted they are those of the columns, with one shift a tile.  A column
+far below the others would lose its powers that way, so a tile where a sum is not large enough to prove that it lost none is
+done again by a kernel that gives every column a shift of its own.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -20,6 +23,8 @@ from torch import Tensor
 LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
 LN2 = 0.6931471805599453
 STRIPE = 8192
+# powers below 2^-126 are 0: 256 of them, beside a sum of at least this, are less than 2^-28 of it
+FAINT: tl.constexpr = tl.constexpr(2.0**-90)
 
 DEFAULT: Config = {"BLOCK_N": 128, "BLOCK_M": 128, "BLOCK_D": 64, "num_warps": 8, "num_stages": 3}
 DEFAULT_FP32: Config = {"BLOCK_N": 64, "BLOCK_M": 64, "BLOCK_D": 32, "num_warps": 4, "num_stages": 2}
@@ -32,11 +37,31 @@ CANDIDATES: tuple[Config, ...] = (  # every one compiles without spills for sm_9
 
 
 @triton.jit
+def _scores(
+    u_ptr, v_ptr, rows, row_ok, cols, col_ok, d, scale_log2e, stride_un, stride_ud, stride_vm, stride_vd,
+    BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """A tile of scaled scores in base 2; -inf in columns that are not there, and 0 in such rows."""
+    z = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)
+    for k in range(0, d, BLOCK_D):
+        ks = (k + tl.arange(0, BLOCK_D)).to(tl.int64)
+        k_ok = ks < d
+        a = tl.load(
+            u_ptr + rows[:, None] * stride_un + ks[None, :] * stride_ud, mask=row_ok[:, None] & k_ok[None, :], other=0.0
+        )
+        b = tl.load(
+            v_ptr + cols[None, :] * stride_vm + ks[:, None] * stride_vd, mask=col_ok[None, :] & k_ok[:, None], other=0.0
+        )
+        z = tl.dot(a, b, z, input_precision="ieee")
+    return z * scale_log2e + tl.where(col_ok, 0.0, float("-inf"))[None, :]
+
+
+@triton.jit
 def pair_lse_kernel(
-    u_ptr, v_ptr, row_m_ptr, row_l_ptr, col_m_ptr, col_l_ptr,
+    u_ptr, v_ptr, row_m_ptr, row_l_ptr, col_m_ptr, col_l_ptr, faint_ptr,
     n, m, d, scale_log2e,
     stride_un, stride_ud, stride_vm, stride_vd,
-    columns_per_split,
+    columns_per_split, tiles,
     BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Rows [pid0 * BLOCK_N, ...) times columns of split pid1.  All shifts and sums are in base 2."""
@@ -52,36 +77,58 @@ def pair_lse_kernel(
     for start in range(first, last, BLOCK_M):
         cols = (start + tl.arange(0, BLOCK_M)).to(tl.int64)
         col_ok = cols < last
-        z = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)
-        for k in range(0, d, BLOCK_D):
-            ks = (k + tl.arange(0, BLOCK_D)).to(tl.int64)
-            k_ok = ks < d
-            a = tl.load(
-                u_ptr + rows[:, None] * stride_un + ks[None, :] * stride_ud,
-                mask=row_ok[:, None] & k_ok[None, :], other=0.0,
-            )  # fmt: skip
-            b = tl.load(
-                v_ptr + cols[None, :] * stride_vm + ks[:, None] * stride_vd,
-                mask=col_ok[None, :] & k_ok[:, None], other=0.0,
-            )  # fmt: skip
-            z = tl.dot(a, b, z, input_precision="ieee")
-        z = tl.where(row_ok[:, None] & col_ok[None, :], z * scale_log2e, float("-inf"))
-
-        tile_m = tl.max(z, 1)
-        new_m = tl.maximum(row_m, tile_m)
-        shift = tl.where(new_m == float("-inf"), 0.0, new_m)  # exp2(-inf - -inf) would be NaN
-        row_l = row_l * tl.exp2(row_m - shift) + tl.sum(tl.exp2(z - shift[:, None]), 1)
+        z = _scores(
+            u_ptr, v_ptr, rows, row_ok, cols, col_ok, d, scale_log2e, stride_un, stride_ud, stride_vm, stride_vd,
+            BLOCK_N, BLOCK_M, BLOCK_D,
+        )  # fmt: skip
+        new_m = tl.maximum(row_m, tl.max(z, 1))  # finite: a tile holds a column
+        p = tl.exp2(z - new_m[:, None])
+        row_l = row_l * tl.exp2(row_m - new_m) + tl.sum(p, 1)
         row_m = new_m
 
-        col_m = tl.max(z, 0)
-        shift = tl.where(col_m == float("-inf"), 0.0, col_m)
-        col_l = tl.sum(tl.exp2(z - shift[None, :]), 0)
+        # the same exponentials, weighted, are those of the columns as well, all with one shift: the largest of the rows'
+        top = tl.max(tl.where(row_ok, row_m, float("-inf")), 0)
+        weight = tl.where(row_ok, tl.exp2(row_m - top), 0.0)
+        col_l = tl.sum(p * weight[:, None], 0)
         at = row_block.to(tl.int64) * m + cols
-        tl.store(col_m_ptr + at, col_m, mask=col_ok)
+        tl.store(col_m_ptr + at, tl.zeros((BLOCK_M,), tl.float32) + top, mask=col_ok)
         tl.store(col_l_ptr + at, col_l, mask=col_ok)
+        faint = tl.min(tl.where(col_ok, col_l, 1.0), 0) < FAINT
+        tl.store(faint_ptr + (row_block.to(tl.int64) * tiles + start // BLOCK_M), faint.to(tl.int32))
     at = split.to(tl.int64) * n + rows
     tl.store(row_m_ptr + at, row_m, mask=row_ok)
     tl.store(row_l_ptr + at, row_l, mask=row_ok)
+
+
+@triton.jit
+def faint_columns_kernel(
+    u_ptr, v_ptr, faint_ptr, col_m_ptr, col_l_ptr,
+    n, m, d, scale_log2e,
+    stride_un, stride_ud, stride_vm, stride_vd,
+    tiles,
+    BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """The columns of a tile again, each with a shift of its own, where one lies so far below that powers were lost.
+
+    It is a kernel of its own, which mostly has nothing to do, so that the other has registers for two programs at a time.
+    """
+    row_block = tl.program_id(0).to(tl.int64)
+    tile = tl.program_id(1)
+    if tl.load(faint_ptr + (row_block * tiles + tile)) != 0:
+        rows = row_block * BLOCK_N + tl.arange(0, BLOCK_N)
+        row_ok = rows < n
+        cols = (tile * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
+        col_ok = cols < m
+        z = _scores(
+            u_ptr, v_ptr, rows, row_ok, cols, col_ok, d, scale_log2e, stride_un, stride_ud, stride_vm, stride_vd,
+            BLOCK_N, BLOCK_M, BLOCK_D,
+        )  # fmt: skip
+        z = tl.where(row_ok[:, None], z, float("-inf"))
+        col_m = tl.max(z, 0)
+        shift = tl.where(col_ok, col_m, 0.0)  # exp2(-inf - -inf) would be NaN
+        at = row_block * m + cols
+        tl.store(col_m_ptr + at, col_m, mask=col_ok)
+        tl.store(col_l_ptr + at, tl.sum(tl.exp2(z - shift[None, :]), 0), mask=col_ok)
 
 
 def pair_lse_triton(u: Tensor, v: Tensor, scale: float, config: Config | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,10 +161,12 @@ def _stripe(u: Tensor, v: Tensor, scale: float, config: Config) -> tuple[tuple[T
     splits = triton.cdiv(m, per_split)
     row = [u.new_empty((splits, n), dtype=torch.float32) for _ in range(2)]
     col = [u.new_empty((row_blocks, m), dtype=torch.float32) for _ in range(2)]
+    tiles = triton.cdiv(m, config["BLOCK_M"])
+    faint = u.new_empty((row_blocks, tiles), dtype=torch.int32)
+    sizes = (n, m, d, scale * LOG2E.value, *u.stride(), *v.stride())
     with on_device_of(u):
-        pair_lse_kernel[(row_blocks, splits)](
-            u, v, *row, *col, n, m, d, scale * LOG2E.value, *u.stride(), *v.stride(), per_split, **config
-        )
+        pair_lse_kernel[(row_blocks, splits)](u, v, *row, *col, faint, *sizes, per_split, tiles, **config)
+        faint_columns_kernel[(row_blocks, tiles)](u, v, faint, *col, *sizes, tiles, **config)
     return _reduce(*row), _reduce(*col)
 
 
