@@ -41,7 +41,8 @@ INTRODUCTION = (
     "Understanding Cross-Modal Contributions in Continual Vision-Language Models: A Theoretical Perspective).  This "
     "document states each claim exactly and gives its verdict.  PROVED: a small independent checker accepts the certificate, "
     "in exact rationals, given the facts listed as its trust base.  REFUTED: an exact witness violates the claim.  UNDECIDED: "
-    "neither.  Statements, proofs, tables and figures are generated from the same objects that are checked."
+    "neither.  Statements and proofs "
+    "are printed from the objects that are checked; figures and tables from what is computed, stored or recorded, each with its origin."
 )
 
 

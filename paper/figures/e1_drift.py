@@ -15,7 +15,7 @@ from ..tables.published import FILE
 
 READINGS = ("transition", "step")
 CAPTION = (
-    "E1: drift of the losses over {transitions} transitions between {environments} environments of the embedded world ({orders} orders, {seeds} seeds, "
+    "E1: drift of the losses, averaged over {seeds} seeds, over {transitions} transitions between {environments} environments of the embedded world ({orders} orders, "
     "CE + $\\lambda$ CLIP with $\\lambda$ {weight:g}, unseen pairs), regressed by least squares on Con$_{{IT}}$ and Con$_{{TI}}$, with frozen encoders, trained "
     "in full, and by low-rank updates.  A digest leaves open which drift is meant.  Left: the new environment's loss less the old one's (transition).  "
     "Middle: what the old environment's own loss gained while the new one was learnt (step); both of CE, after epoch {epochs}, against Con$_{{IT}}$.  "

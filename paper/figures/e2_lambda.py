@@ -14,7 +14,7 @@ from ..stored import load_stored
 CAPTION = (
     "E2: CE + $\\lambda$ CLIP on the shipped dual encoder over {environments} environments in turn ({epochs} epochs each, {optimiser}, inverse temperature "
     "{tau:g} in the loss), {seeds} seeds, judged on unseen scenes; mean over environments, bars from the least to the largest seed.  Left: the "
-    "contrastive loss, which $\\lambda$ weighs (T2.4 speaks of minimisers; training stops before).  Right: CLV.  Dotted: the checkpoint's.  Frozen encoders: CLV "
+    "contrastive loss, which $\\lambda$ weighs (T2.4 and P5 speak of minimisers; training stops before).  Right: CLV.  Dotted: the checkpoint's.  Frozen encoders: CLV "
     "moves by {frozen_change:g} over all $\\lambda$ (T2.6).  Trained in full, CLV goes from {clv_first:.3f} to {clv_last:.3f}, and falls at "
     "{falls} of {steps} steps of $\\lambda$ (P5 says at none); the loss rises at {rises}.  Dashed: the training pairs of the environment learnt last, whose loss was "
     "minimised last; there it rises at {fitted_rises} of {steps}.  Published for another data set: {published_first:.2f} to "

@@ -21,7 +21,7 @@ CAPTION = (
     "out-images accepted where {recall:.0%} of in-images are) of all {pairs} ordered pairs of environments against Con$_{{IT}}$, bars: {level:.0%} intervals of AUROC for other images (Wilson's, with DeLong's variance); mean AUROC "
     "{mean:.2f}, Pearson correlation {pearson:.2f} ({interval}).  "
     "Right (E6): AUROC of the classes seen against environments to come.  Band: {orders} orders, {which}; the order of least cumulative "
-    "contribution averages {rule:.3f}, the neutral order {neutral:.3f}, the median order {median:.3f}, and {better:.0%} of those orders "
+    "contribution averages {rule:.3f}, the neutral order {neutral:.3f}, the median of all orders' averages is {median:.3f}, and {better:.0%} of those orders "
     "do better than that rule."
 )
 
@@ -83,7 +83,7 @@ def draw(data: Data) -> Any:
     stage = np.arange(1, data["curves"].shape[1] + 1)
     right.fill_between(stage, data["curves"].min(axis=0), data["curves"].max(axis=0), color=style.SKY, alpha=0.35, linewidth=0,
                        label=f"{data['orders']} orders")  # fmt: skip
-    right.plot(stage, np.median(data["curves"], axis=0), color=style.SKY, label="median order")
+    right.plot(stage, np.median(data["curves"], axis=0), color=style.SKY, label="median of each stage")
     right.plot(stage, data["neutral_curve"], color="black", marker="s", label="neutral")
     right.plot(stage, data["rule_curve"], color=style.RED, marker="o", label="least contribution")
     right.axhline(0.5, color=style.GREY, linewidth=0.6, linestyle="--")

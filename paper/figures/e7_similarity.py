@@ -14,9 +14,9 @@ from ..stored import load_stored
 
 CAPTION = (
     "E7: a linear head on the shipped dual encoder along all {orders} orders of {environments} environments whose scenes share ever more of their colours and "
-    "backgrounds, {seeds} draws of {scenes} unseen scenes for each value; bars from the least to the largest draw.  Left: forgetting of the best, the "
+    "backgrounds, {seeds} draws of {scenes} scenes for each value, unseen by the encoder, on which the head is trained and judged; points: means over draws, bars: from the least to the largest.  Left: forgetting of the best, the "
     "mean and the worst order.  Right: worst over best.  Mean Con$_{{II}}$ between environments goes from {con_first:.3f} to {con_last:.3f}; forgetting of "
-    "the mean order is largest at {peak:g}, the ratio of worst to best at {widest:g} and least at {narrowest:g}.  T3.4 lets forgetting of two rank-one "
+    "the mean order is largest at {peak:g}; of the means, the ratio of worst to best is largest at {widest:g} and least at {narrowest:g}.  T3.4 lets forgetting of two rank-one "
     "environments vanish at both ends of similarity; identical environments (O2) are not among these worlds, whose labels stay apart."
 )
 LINES = (("worst", style.RED, "s"), ("mean", style.BLUE, "o"), ("best", style.GREEN, "^"))

@@ -11,7 +11,7 @@ from .. import style
 from ..results import Data, Provenance
 
 CAPTION = (
-    "Kernels beside their peers, as recorded on {device} ({threads}, {dtype}, torch {torch}, {date}, load {load_low:g} to {load_high:g}; "
+    "Kernels beside their peers, as recorded on {device} ({threads}, {dtype}, torch {torch}, {dates}, load {load_low:g} to {load_high:g}; "
     "recorded files {files}); contenders take turns, ratios are medians over rounds, dots the ratios of the minima.  Left: how many times longer the peer takes, and the "
     "target where there is one; {met} of {targets} targets met; diamonds: the same on {others}.  Middle: time of ours over the floor, the same arithmetic at the speed of the "
     "machine's own matrix product.  Right: time and peak memory of K1 against the number of pairs; at {largest:.0f} pairs it needs "
@@ -26,6 +26,8 @@ def compute(features: Any, seed: int) -> Data:
     peers = [row for row in rows if row["contender"] != "ours"]
     goals = [row for row in peers if "target_speedup" in row]
     curve = recorded("k1-curve")
+    shown = [*rows, *curve]
+    dates = sorted({str(row["date"]) for row in shown})
     floors = [(item, row["times_floor"]) for item, row in ours.items() if "times_floor" in row]
     threads = sorted({int(row["threads"]) for row in rows})
     others = [name for name in folders() if "/" not in name and name != LATEST]
@@ -48,10 +50,10 @@ def compute(features: Any, seed: int) -> Data:
             "floor_item": [item.upper() for item, _ in floors], "times_floor": np.array([x for _, x in floors]),
             "curve_n": np.array([row["n"] for row in curve]), "curve_ms": np.array([row["ms"] for row in curve]),
             "curve_mib": np.array([row["peak_mib"] for row in curve]), "curve_matrix": np.array([row["matrix_mib"] for row in curve]),
-            "met": sum(bool(row["target_met"]) for row in goals), "targets": len(goals), "device": rows[0]["device"],
+            "met": sum(bool(row["target_met"]) for row in goals), "targets": len(goals), "device": " and ".join(dict.fromkeys(str(row["device"]) for row in shown)),
             "threads": " and ".join(map(str, threads)) + (" thread" if threads == [1] else " threads"),
-            "torch": rows[0]["torch"], "dtype": rows[0]["dtype"], "width": int(curve[0]["d"]), "date": max(str(row["date"]) for row in rows), "files": content_hash()[:12],
-            "load_low": min(row["load"] for row in rows), "load_high": max(row["load"] for row in rows),
+            "torch": rows[0]["torch"], "dtype": rows[0]["dtype"], "width": int(curve[0]["d"]), "dates": " to ".join(dict.fromkeys((dates[0], dates[-1]))), "files": content_hash()[:12],
+            "load_low": min(row["load"] for row in shown), "load_high": max(row["load"] for row in shown),
             "largest": curve[-1]["n"], "memory": curve[-1]["peak_mib"], "matrix": curve[-1]["matrix_mib"],
             "gpu": ", ".join(item for name in folders() for item in items(folder=name, device="cuda")) or "none",
         },

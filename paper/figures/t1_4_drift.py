@@ -23,8 +23,8 @@ PARTS = {"e": "uni-modal scores vary", "D_size": "means do not explain", "B": "c
 CAPTION = (
     "Loss drift against its linear prediction from the cross-modal scores (T1.4), for {pairs} transitions between environments of the "
     "features: a linear head on fused features ($p$ = {p:g}, $q$ = {q:g}, squared loss) set to the class texts of $s$ takes one gradient step of "
-    "size {eta:g} on $t$.  Left: change of the loss of $s$; bars: the certified remainder; line: equality.  Drifts "
-    "outside their bars: {outside}.  The prediction has the right sign in {signs} cases; Pearson correlation {pearson:.2f}.  Right: the three "
+    "size {eta:g} on $t$.  Left: change of the loss of $s$; bars: the certified remainder; line: equality.  Bars that "
+    "do not reach it: {outside}.  The prediction has the right sign in {signs} cases; Pearson correlation {pearson:.2f}.  Right: the three "
     "parts of the remainder as multiples of the median absolute drift (boxes: quartiles over transitions).  The transition's parameter $e$ is at "
     "most {epsilon:.3f}, with reference values in the middle of the range of the uni-modal scores."
 )

@@ -25,7 +25,7 @@ CAPTION = (
     "Where the CLIP loss is linear in the scores (T1.5).  Left, for all {pairs} pairs of environments of the features: median change "
     "of the loss that the scores explain, $|\\Delta \\tau(\\bar C - CLV)|$, and of the rest, $|\\Delta \\delta|$ (bands: "
     "quartiles), in nats; dashed: the claim's bound on $\\delta$ itself, mean over rows of the least of its three.  The rest "
-    "exceeds a tenth of the explained change from inverse temperature {tenth:.3g} on (bound: from {certified:.3g} on); at CLIP's own, "
+    "exceeds a tenth of the explained change from inverse temperature {tenth:.3g} on, of those tried (largest bound: from {certified:.3g} on); at CLIP's own, "
     "{clip:.0f}, it is {clip_share:.2f} times the explained change.  Right: the same bound on $\\delta$ over temperature and standard deviation "
     "of a row of scores, for rows of the features' shape (largest deviation {top_ratio:.1f}, range {range_ratio:.1f} standard "
     "deviations); crosses: the environments at inverse temperatures {marks}, with the mean $\\delta$ measured there."

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import sympy
+import torch
 
 from ...synthetic.encoders import Path, train, worlds
 from ...vlm_validation import lowered
@@ -16,8 +17,9 @@ from ..results import Data, provenance
 MODELS, PAIRS, TAU = 12, 12, 2.0
 LAMBDAS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 CAPTION = (
-    "Linear image and text encoders with a linear head, trained on CE + $\\lambda$ CLIP to minimisers (largest gradient entry "
-    "{gradient:.0e}) for {count} values of $\\lambda$ up to {most:g}, {models} random data sets of {pairs} pairs, inverse temperature "
+    "Linear image and text encoders with a linear head, trained on CE + $\\lambda$ CLIP to local minimisers (largest gradient entry "
+    "{gradient:.0e}, least eigenvalue of the Hessian {curvature:.1g}; {worse} of {points} are worse at their $\\lambda$ than what was found for another, and T2.4 "
+    "asks no more of minimisers) for {count} values of $\\lambda$ up to {most:g}, {models} random data sets of {pairs} pairs, inverse temperature "
     "{tau:g}.  Thin lines: data sets; thick: median.  Left: the contrastive loss rises at {rises} of {steps} steps of $\\lambda$, "
     "by {rise:.1g} at most (T2.4: at none).  "
     "Middle: the alignment CLV moves with $\\lambda$ where encoders adapt and not at all where they are frozen (T2.6; largest change "
@@ -43,11 +45,15 @@ def compute(features: Any, seed: int) -> Data:
     loss, gap, alignment = (getattr(adaptive, k).numpy() for k in ("contrastive", "gap", "alignment"))
     floor = bound(adaptive)
     still = frozen.alignment.numpy()
+    # (lambdas, models, lambdas): the objective of the first lambda at the point of the last one
+    height = adaptive.task.T[None] + torch.tensor(LAMBDAS)[:, None, None] * adaptive.contrastive.T[None]
+    own = torch.diagonal(height, dim1=0, dim2=2).T
     return Data(
         values={
             "lambda": np.array(LAMBDAS), "loss": loss, "alignment": alignment, "gap": gap, "bound": floor, "frozen": still,
             "count": len(LAMBDAS), "most": max(LAMBDAS), "models": MODELS, "pairs": PAIRS, "tau": TAU,
             "gradient": float(max(adaptive.gradient.max(), frozen.gradient.max())),
+            "curvature": float(adaptive.curvature.min()), "worse": int((own > height.amin(2) + 1e-9).sum()), "points": own.numel(),
             "rise": max(0.0, float(np.diff(loss, axis=0).max())), "frozen_change": float(np.ptp(still, axis=0).max()),
             "below": int((gap[1:] < floor[1:]).sum()), "checked": int(gap[1:].size),
             "falls": int((np.diff(alignment, axis=0) < 0).sum()),

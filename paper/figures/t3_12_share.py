@@ -27,7 +27,7 @@ CAPTION = (
     "What is forgotten where only a share of every environment is learnt (T3.12): expected total forgetting times the dimension, isotropic target, "
     "divided by the sum of the squared scores of all pairs.  Left: {environments} rank-one environments with unequal positive cosines, {draws} drawn Gram matrices at each "
     "root mean square cosine; lines: means over all {orders} orders and draws; bands: all of them.  Dotted: the term of second order, "
-    "$\\eta (2 - \\eta)(2 \\eta - 1)$, which changes its sign at one half; below zero, later environments help earlier ones.  The mean crosses zero at "
+    "$\\eta (2 - \\eta)(2 \\eta - 1)$, which changes its sign at one half; below zero, later environments help earlier ones on the whole.  The mean crosses zero at "
     "{crossings}.  Right: mean image directions of the features (root mean square cosine {features_similarity:.3f}), all {features_orders} orders; "
     "their mean crosses zero at {features_crossing}."
 )

@@ -30,7 +30,7 @@ CAPTION = (
     "rank-one environments with unequal cosines and an isotropic target, all {orders} orders of {draws} drawn Gram matrices at each "
     "similarity (lines: medians; bands: all draws).  The part that no order changes grows like the square of the cosines "
     "(fitted exponent {leading_slope:.3f}), the spread between best and worst order like their fourth power ({spread_slope:.3f}, "
-    "over the lower half of the axis).  Dashed: the largest spread that the claim's bounds on the quartic term allow.  With equal "
+    "over the lower half of the axis).  Dashed: the largest spread that the claim's bounds on the quartic term allow (median; {beyond} of {count} draws exceed their own).  With equal "
     "cosines the spread is zero: {equal:.0e}, which is rounding.  Diamond: mean image directions of the features, all {features_orders} "
     "orders, spread {features_spread:.3f}."
 )
@@ -54,6 +54,7 @@ def compute(features: Any, seed: int) -> Data:
         values={
             "environments": ENVIRONMENTS, "orders": len(orders_of(ENVIRONMENTS)), "draws": DRAWS, "similarity": similarity,
             "leading": leading, "spread": spread, "allowed": allowed, "equal": equal,
+            "beyond": int((spread > allowed).sum()), "count": spread.size,
             "leading_slope": slope(similarity[low], leading[low]), "spread_slope": slope(similarity[low], spread[low]),
             "features_similarity": at, "features_leading": on_features[0], "features_spread": on_features[1],
             "features_orders": orders,

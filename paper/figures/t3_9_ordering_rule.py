@@ -20,10 +20,10 @@ SHOWN = 0.2  # the parameter of the claim's family at which the orders are drawn
 CAPTION = (
     "The ordering rule fails for four environments (T3.9).  Environments {twins} are the same; a fourth has score {eps:.2f} with them.  "
     "Left: cumulative consecutive contribution and expected forgetting (times the dimension) of all {orders} orders; the rule "
-    "picks {rule}, which forgets {ratio:.1f} times as much as the best order, {best}.  Middle: squared residual of every environment "
+    "leaves {ties} orders, the best of which, {rule}, forgets {ratio:.1f} times as much as the best order, {best}.  Middle: squared residual of every environment "
     "after every step (white: not learnt yet; dot: learnt in this step).  The rule keeps environment {fourth} away from between the "
     "twins, where it would pay its score twice, and what is spoilt is never repaired.  The best order pays: {fourth} spoils the first "
-    "twin, and learning the second twin repairs it.  Right: the ratio along the family, above its certified lower "
+    "twin, and learning the second twin repairs it.  Right: the ratio to the order {certified} along the family, above its certified lower "
     "bound; it reaches {largest:.0f} and has no limit."
 )
 
@@ -48,7 +48,7 @@ def compute(features: Any, seed: int) -> Data:
         values={
             "eps": float(gram[1, 3]), "delta": float(gram[0, 3]), "gram": gram, "orders": len(orders), "cost": cost, "total": total,
             "names": [name(o) for o in orders], "rule": name(orders[rule]), "best": name(orders[best]), "rule_index": rule,
-            "best_index": best, "ratio": float(total[rule] / total[best]), "rule_steps": residuals(rows, orders[rule]),
+            "ties": len(least), "certified": ", ".join(map(str, source.BETTER)), "best_index": best, "ratio": float(total[rule] / total[best]), "rule_steps": residuals(rows, orders[rule]),
             "best_steps": residuals(rows, orders[best]), "twins": "2 and 3", "fourth": "4", "family_eps": values["eps"].reshape(-1).numpy(),
             "family_ratio": ratio[0], "family_bound": ratio[1], "largest": float(ratio[0].max()),
         },

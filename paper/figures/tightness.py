@@ -20,7 +20,7 @@ from ..results import Data, provenance
 BATCHES, SIZE = 4, 1024
 CAPTION = (
     "How tight every bound is: left side over right side, one bound a row; {bounds} bounds of {claims} claims.  Bar: the "
-    "middle {coverage:.0%} of up to {models} random small models that satisfy the assumptions; tick: their median; dot: the largest "
+    "middle {coverage:.0%} of up to {models} random small models that satisfy the assumptions and make both sides positive; tick: their median; dot: the largest "
     "ratio drawn (lower ends of intervals that hold the exact ratio); diamond: the claim's own instance of equality, in exact arithmetic.  {attained} of the {with_instance} "
     "bounds with such an instance attain it.  Of a matrix inequality, largest eigenvalues.  Bounds of another form, such as those between two quantities of either sign, have no ratio: "
     "{left_out}."

@@ -16,10 +16,10 @@ LEFT, RIGHT = -11.3, 8.6  # where titles begin and verdicts end, in columns
 PASSED, EMPTY, FAILED = 1, 0, -1
 CAPTION = (
     "Every claim and what it withstood: {proved} PROVED, {refuted} REFUTED, {undecided} UNDECIDED of {count}.  Filled: passed; "
-    "ring: does not apply (an identity has no slack to be tight in; a claim that no features enter is not measured) or is undecided; cross: "
+    "ring: does not apply (an identity or a separation has no slack to be tight in; a claim that no features enter is not measured) or is undecided; cross: "
     "failed.  certificate: the checker accepts what was derived now and it equals what is stored.  mutants: {killed} of "
-    "{tried} altered certificates rejected.  exact models: no violation on {models} models in rationals.  tight: a bound one "
-    "percent smaller fails.  assumptions: each one dropped has an exact counterexample.  features: no violation beyond its "
+    "{tried} altered certificates rejected.  exact models: no violation on {models} models in rationals.  tight: at least one of its bounds "
+    "fails when it is one percent smaller.  assumptions: each one dropped has an exact counterexample.  features: no violation beyond its "
     "proven rounding error unless an assumption fails there.  witness: a false claim has an exact counterexample, for which it is REFUTED."
 )
 

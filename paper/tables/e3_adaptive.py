@@ -13,7 +13,7 @@ from ..trained import ratio_in_words
 CAPTION = (
     "E3 beyond full batches: all {orders} orders of {environments} environments of the embedded world, {seeds} seeds, minibatches, "
     "rank correlation with the forgetting of one seed, and regret, of every predictor, on unseen pairs and on the training pairs it speaks of.  Every order is "
-    "trained, so the {level:.0%} intervals are over seeds alone (t on Fisher's scale).  Two seeds agree at Spearman {agree_low:.2f} to {agree_high:.2f} on unseen pairs.  Forgetting of the worst order over the best: {ratios}.  "
+    "trained, so the {level:.0%} intervals are over seeds alone (t on Fisher's scale).  Two seeds agree, on average over pairs of them, at Spearman {agree_low:.2f} to {agree_high:.2f} from mode to mode, on unseen pairs.  Forgetting of the worst order over the best: {ratios}.  "
     "The prediction from {prototypes} prototypes (T3.10) ranks at {frozen_training:.3f} where the encoder is frozen and the pairs are those trained on, at "
     "{frozen_unseen:.2f} on unseen ones, and at {full_training:.2f} where the encoder is trained in full: it speaks of the data it sees, and of features "
     "that stay.  The paper's cost ranks between {cost_low:.2f} and {cost_high:.2f}.  Stages trained: {steps}."

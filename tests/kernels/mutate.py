@@ -14,6 +14,8 @@ from crossmodal.kernels.ops.segment_attention import triton as segment
 
 MODULES = {"pair": pair, "head": head, "segment": segment}
 
+FOLDER = tempfile.TemporaryDirectory(prefix="mutants-")  # until the process ends
+
 
 def mutant(name: str, *replacements: tuple[str, str]) -> ModuleType:
     """The kernel module `name` with every replacement made; a replacement that finds nothing is an error."""
@@ -24,8 +26,7 @@ def mutant(name: str, *replacements: tuple[str, str]) -> ModuleType:
             raise ValueError(f"{name}: nothing to replace: {old!r}")
         source = source.replace(old, new)
     # Triton reads kernels from their file, so the mutant needs one
-    folder = Path(tempfile.mkdtemp(prefix="mutant-"))
-    path = folder / f"{name}_mutant.py"
+    path = Path(FOLDER.name) / f"{name}_mutant_{len(list(Path(FOLDER.name).iterdir()))}.py"
     path.write_text(source)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)

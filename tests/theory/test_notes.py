@@ -499,3 +499,21 @@ def test_second_moment_of_projectors_on_a_line_and_beside_one() -> None:
         for a in (image, one[[1, 0, 2, 3]], np.outer(error, error)):
             assert (sum(q @ a @ q for q in projectors) / 12 == (x + y) * a + y * np.trace(a) * one).all()
         assert sum(((image @ q @ error) ** 2).sum() for q in projectors) / 12 == y * 2 * 5
+
+
+def test_finer_groups_may_make_a_bound_larger() -> None:
+    """T3.13's bound s_2 (c_2 s_2 + 2 n_2) of four equal weights, one class and then two, logits 2 x the first entry."""
+    assert "no larger, leave z_2 as it is, and may make c_2 larger" in note("T3.13", "Finer groups")
+
+    def parts(groups: list[list[tuple[int, int]]]) -> tuple[Fraction, Fraction, Fraction]:
+        samples = sum(map(len, groups))
+        centres = [[Fraction(sum(x[i] for x in group), len(group)) for i in range(2)] for group in groups]
+        off = [[x[i] - c[i] for i in range(2)] for group, c in zip(groups, centres, strict=True) for x in group]
+        spread = Fraction(sum(4 * x[0] ** 2 for x in off), samples), Fraction(sum(dot(x, x) for x in off), samples)
+        return *spread, max(dot(c, c) for c in centres)
+
+    corners = [(1, 3), (-1, 3), (1, -3), (-1, -3)]
+    one, two = parts([corners]), parts([corners[:2], corners[2:]])
+    assert all(b <= a for a, b in zip(one[:2], two[:2], strict=True))
+    bounds = [s_2 * (c_2 * s_2 + 2 * n_2) for s_2, n_2, c_2 in (one, two)]
+    assert bounds == [80, 152]

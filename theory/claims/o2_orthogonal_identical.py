@@ -23,7 +23,7 @@ STATEMENT = Statement(
     text="If two neighbouring environments are orthogonal (P Q = 0), swapping them changes nothing, whatever was learnt before (Z) and after (Y).  An "
     "environment may also go past any number of environments whose feature rows A are orthogonal to it (W is what learning them in turn does; among themselves "
     "they may be anything): so orders of pairwise orthogonal environments, of any number, all end alike.  Learning environments orthogonal to it, one or any "
-    "number, leaves no residual on what was learnt before them, and neither does learning the same environment again.",
+    "number, leaves no residual on an environment learnt just before them, and neither does learning the same environment again.",
     relations=(
         Relation("swap", Y * (eye - P) * (eye - Q) * Z, "==", Y * (eye - Q) * (eye - P) * Z),
         Relation("keep", P * (eye - Q) * (eye - P), "==", 0 * P),

@@ -19,10 +19,10 @@ L1, L2, M1, M2, N = (matrix(name, "T", "T") for name in ("L_1", "L_2", "M_1", "M
 L, eye = matrix("L", "T", "T"), identity("T")
 
 STATEMENT = Statement(
-    text="(1 - l)^2 |F_1 - F_2| <= b for two orders of the same rank-one environments, b a bound of |L'L|_F^2 for both and l <= 1 one of the spectral "
+    text="(1 - l)^2 |F_1 - F_2| <= b for the expected forgetting, times d, of two orders of the same rank-one environments for an isotropic target, b a bound of |L'L|_F^2 for both and l <= 1 one of the spectral "
     "norms of L (T3.7).  |L'L|_F^2 <= lambda^2 |L|_F^2 for any bound lambda of the spectral norm: so b = l^2 |L|_F^2 will do, and for l < 1 two orders "
     "differ by at most (l / (1 - l))^2 times |L|_F^2, the term of forgetting that all orders share.  Equal scores, c between any two environments, give "
-    "L = c N for every order, N the strictly lower matrix of ones, hence no spread at all: X X' is the same, with what is forgotten at every place on its "
+    "L = c N for every order, N the strictly lower matrix of ones, hence no spread of what is expected: X X' is the same, with what is forgotten at every place on its "
     "diagonal.",
     relations=(
         Relation("above", (1 - ell) ** 2 * (f_1 - f_2), "<=", b),

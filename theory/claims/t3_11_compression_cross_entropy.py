@@ -238,6 +238,6 @@ CLAIM = Claim(
         "With |z| <= 1, weights that sum to 1 and s the largest eigenvalue of the within-class covariance a step adds at most (step size) |U| sqrt(s) / 2.",
         "Steps add up as in T3.10 'drift': from a common start |J - U| is at most the sum of the bounds of the steps made.",
         "The constant 1/2 is best possible (two equally likely classes, small logits); it is approached and, where the logits differ, not attained.",
-        "'stable' follows from the curvature bound of T1.2 for step sizes up to 4 / max|z|^2; it is assumed here, and measured.",
+        "'stable' follows from the curvature bound of T1.2 for step sizes up to 4 / max|z|^2 and weights that sum to 1; it is assumed here, and measured.",
     ),
 )  # fmt: skip

@@ -17,8 +17,8 @@ move, bent = vectors("D HD")
 
 STATEMENT = Statement(
     text="F_s = L_s(w_T) - L_s(w_s) <= <grad L_s(w_s), D> + Lambda/2 |D|^2 with D = w_T - w_s and Lambda a bound of the Hessian along the "
-    "segment; for a quadratic loss F_s is exactly <grad, D> + <D, H D>/2, and the bound with Lambda the largest eigenvalue of H is attained along its "
-    "eigenvectors.",
+    "segment; for a quadratic loss F_s is exactly <grad, D> + <D, H D>/2, and the bound with Lambda the largest eigenvalue of H is attained along the "
+    "eigenvectors of that eigenvalue.",
     relations=(
         Relation("expansion", forgetting, "==", slope + Inner(move, bent) / 2),
         Relation("bound", forgetting, "<=", slope + lip * norm2(move) / 2),

@@ -17,7 +17,7 @@ eye = identity("d")
 
 STATEMENT = Statement(
     text="For the fused feature z = p u + q v the Hessian of the squared loss is H = p^2 S_II + p q (S_IT + S_TI) + q^2 S_TT, S the second "
-    "moments of the features.  If a^2 and b^2 = (t a)^2 bound the largest eigenvalues of S_II and S_TT, then (p a + q b)^2 bounds that "
+    "moments of the features.  If p, q >= 0 and a^2 and b^2 = (t a)^2 with t > 0 bound the largest eigenvalues of S_II and S_TT, then (p a + q b)^2 bounds that "
     "of H.  Features of length at most a and b = t a have such second moments: n <x, H x> = sum_i <x, z_i>^2 <= n (p a + q b)^2 |x|^2 for any number "
     "n of samples; for unit features a = b = 1 and the bound is (p + q)^2.",
     relations=(

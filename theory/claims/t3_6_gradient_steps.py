@@ -21,7 +21,7 @@ eta = scalars("eta")
 
 STATEMENT = Statement(
     text="Environments with orthonormal feature rows a_t, of any number each (rank one: unit fused directions), are learnt one after the other, each by "
-    "one gradient step of size eta on its squared loss, from initial error e_0.  With A their rows in order, L the strictly "
+    "one gradient step of size eta on half the sum of its squared residuals, from initial error e_0.  With A their rows in order, L the strictly "
     "lower (block) part of the Gram matrix G = A A', the residuals on all of them after the last are "
     "r = A e_0 - eta G (I + eta L)^{-1} A e_0, and those on each just before its own step s = (I + eta L)^{-1} A e_0, of which the step leaves 1 - eta: "
     "forgotten is |r|^2 - (1 - eta)^2 |s|^2 in all.  eta = 1 is T3.5.  Any number m of steps on one environment b is one step of size "

@@ -51,7 +51,7 @@ def forgetting(order: tuple[int, ...], direction: Mapping[int, Any]) -> Any:
 DEARER = tuple(o for o in classes() if o not in RULE and o[::-1] not in RULE and cost(o) != eps)
 
 STATEMENT = Statement(
-    text="Environments 2 and 3 share a direction with score eps in (0, 1/2] to 4 and none to 1; 1 and 4 have score delta > 0.  The least cumulative "
+    text="Forgetting is expected and times d, of rank-one environments for an isotropic target.  Environments 2 and 3 share a direction with score eps in (0, 1/2] to 4 and none to 1; 1 and 4 have score delta > 0.  The least cumulative "
     "contribution is eps, attained by the orders 2,1,3,4 and 4,2,1,3 (and with 2, 3 exchanged or reversed) only.  Once delta <= eps^2, each "
     "of them forgets at least eps^2 - eps^4, while 2,4,1,3 forgets at most 2 eps^4.  So the paper's rule is false for T = 4, and "
     "F(rule)/F(best) is at least (1 - eps^2)/(2 eps^2): no constant bounds it.  A condition under which the rule holds: two disjoint pairs "
