@@ -1,7 +1,8 @@
 """K2 on a GPU: both partial products of a tile in registers, three online reductions, logits never written.
 
-What follows the products is most of the work: twice as many instructions as a product of 512 dimensions has cycles.  So there are few: the
-target is picked from the two parts, indices come from comparisons, powers are of two, and columns beyond the last class cost nothing.
+What follows products of 512 dimensions takes a multiprocessor about twice their cycles, by a count of its instructions.  So there are
+few: the target is picked from the two parts, indices come from comparisons, powers are of two, and columns beyond the last class
+need no selecting.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -60,7 +61,7 @@ def _product(
 def _update(z, column, first, m, l, best, BLOCK_C: tl.constexpr):
     """Fold a tile of logits into running maximum, argmax, and sum of powers of two relative to m log2 e."""
     tile_m = tl.max(z, 1)
-    # a comparison and a minimum of indices cost a third of what a maximum costs that carries its index along
+    # a comparison and a minimum of indices: a third of the instructions of a maximum that carries its index along
     tile_at = tl.min(tl.where(z == tile_m[:, None], column[None, :], BLOCK_C), 1)
     best = tl.where(tile_m > m, first + tile_at, best)  # strictly greater: the lowest index wins a tie
     new = tl.maximum(m, tile_m)
