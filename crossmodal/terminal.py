@@ -35,7 +35,7 @@ def table(title: str, columns: list[tuple[str, str]], rows: list[list[Any]]) -> 
         for row in [[name for name, _ in columns], *rows]:
             print("\t".join(str(cell).translate(SPACES) for cell in row))
         return
-    title = title.translate(CONTROLS)
+    title, columns = title.translate(CONTROLS), [(name.translate(CONTROLS), justify) for name, justify in columns]
     out = Table(title=Text(title), title_justify="left", header_style="bold", expand=False)
     for name, justify in columns:
         out.add_column(Text(name), justify=justify, overflow="fold", no_wrap=justify == "right")  # type: ignore[arg-type]

@@ -19,6 +19,25 @@ def test_brackets_are_text(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     assert out.getvalue().count(text) == 3
 
 
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_names_do_not_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], on_terminal: bool
+) -> None:
+    """An escape in a file's names is shown, and does nothing."""
+    out = io.StringIO()
+    monkeypatch.setattr(
+        terminal,
+        "console",
+        Console(file=out, force_terminal=on_terminal, width=80, color_system=None, legacy_windows=False),
+    )
+    text = "x\x1b]0;y\x07\x9b2J"
+    terminal.table(text, [(text, "left")], [[text]])
+    shown = out.getvalue() + capsys.readouterr().out
+    assert shown.count(r"x\x1b]0;y\x07\x9b2J") == 3
+    assert "\x1b]" not in shown
+    assert not {"\x07", "\x9b"} & set(shown)
+
+
 def test_a_pipe_gets_tabs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "console", Console(file=io.StringIO(), force_terminal=False))
     terminal.table("title", [("a", "left"), ("b", "right")], [[1, "x\ty\nz"]])

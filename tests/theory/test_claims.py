@@ -213,6 +213,10 @@ def test_what_a_relation_uses_is_shown() -> None:
     span = assumptions_used(registry.get("T3.10"), certificate_of("T3.10"))
     assert {"span: none", "logits: none", "twins: same_scores, same_start", "drift: stable"} <= set(span)
     assert assumptions_used(registry.get("S3"), None) == []
+    # a definition counts where it restricts: l > 0, and that a step size is not negative
+    share = assumptions_used(registry.get("T3.12"), certificate_of("T3.12"))
+    assert {"above: orthonormal, forward, share, norm, positive", "back: norm"} <= set(share)
+    assert "transition: within" in assumptions_used(registry.get("S5"), certificate_of("S5"))
 
 
 def test_mutants_do_mutate() -> None:
