@@ -122,9 +122,17 @@ def test_image_and_text_part_of_sorted_samples(way) -> None:
         assert parts_apart(WAYS[way](u, v), u, v) <= 1e-6
 
 
+def running_sums(weights: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """One float32 number takes up row after row.  How long a library's own sums are depends on the processor."""
+    terms = (weights[:, :, None] * x[None]).numpy()
+    return torch.from_numpy(np.add.accumulate(terms, axis=1, dtype=np.float32)[:, -1]).double()
+
+
 def test_that_check_fails_for_long_float32_sums(monkeypatch) -> None:
-    monkeypatch.setattr(blocked, "SHORT_ROWS", 4096)
-    assert max(parts_apart(WAYS["moments"](u, v), u, v) for u, v in (in_classes() for _ in range(10))) > 1e-6
+    """About two draws in five do (82 of 200)."""
+    monkeypatch.setattr(blocked, "_sums", running_sums)
+    draws = (in_classes() for _ in range(40))
+    assert any(parts_apart(WAYS["moments"](u, v), u, v) > 1e-6 for u, v in draws)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 63, 64, 65, 200])
