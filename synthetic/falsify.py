@@ -29,6 +29,7 @@ from .domains import DENOMINATORS, RELAXED, Inputs, Slot, on_domain, rounded, st
 from .draw import side, sizes, stream
 from .evaluate import Judgement, bound_values, judge, tightened
 from .restoring import restored
+from .screening import Sight, screen
 from .shrinking import Repair, Wanted, shrink
 
 exact = Exact()
@@ -198,19 +199,31 @@ def judge_exactly(
         return None
 
 
+def roundings(
+    claim: Claim, relation: Relation, round_slots: list[Slot], point: Mapping[str, Any], least: float
+) -> list[tuple[int, Inputs, Sight]]:
+    """A point rounded to rationals of its domain, coarse to fine: denominator, inputs and what float64 sees of them."""
+    found = [(d, inputs) for d in DENOMINATORS if (inputs := rounded(round_slots, point, d)) is not None]
+    sights = screen(claim, relation, [inputs for _, inputs in found], least)
+    return [(d, inputs, sight) for (d, inputs), sight in zip(found, sights, strict=True)]
+
+
 def confirm(
-    round_slots: list[Slot], point: Mapping[str, Any], wanted: Wanted, promising: Wanted, repair: Repair
+    candidates: list[tuple[int, Inputs, Sight]],
+    round_slots: list[Slot],
+    wanted: Wanted,
+    promising: Wanted,
+    repair: Repair,
 ) -> Inputs | None:
     """The first rounding, coarse to fine, that is what is wanted, perhaps once the equations it broke are restored."""
-    for denominator in DENOMINATORS:
-        inputs = rounded(round_slots, point, denominator)
-        if inputs is None or promising(inputs) is None:
+    for denominator, inputs, sight in candidates:
+        if not sight.may_violate or promising(inputs) is None:
             continue
-        if wanted(inputs) is not None:
+        if sight.inside and wanted(inputs) is not None:
             return inputs
-        inputs = repair(round_slots, inputs) if denominator in REPAIRED else None
-        if inputs is not None and wanted(inputs) is not None:
-            return inputs
+        mended = repair(round_slots, inputs) if denominator in REPAIRED else None
+        if mended is not None and wanted(mended) is not None:
+            return mended
     return None
 
 
@@ -266,7 +279,8 @@ def one_round(
         rate(index),
         effort.polish,
     ):
-        inputs = confirm(round_slots, point, wanted, promising, repair)
+        candidates = roundings(variant.weakened, relation, round_slots, point, least(index))
+        inputs = confirm(candidates, round_slots, wanted, promising, repair)
         if inputs is not None:
             _, inputs = shrink(round_slots, inputs, wanted, effort.shrinks, repair)
             judgement = wanted(inputs)
@@ -325,9 +339,9 @@ def tightest(
             rate(index),
             polished=max(2, effort.polish),
         ):
-            for denominator in DENOMINATORS:
-                inputs = rounded(round_slots, point, denominator)
-                if inputs is not None and (found := ratio(inputs, best[0] + 1e-9)) > best[0]:
+            candidates = roundings(claim, wanted_relation, round_slots, point, least(index))
+            for _, inputs, sight in sorted(candidates, key=lambda c: c[2].ratio, reverse=True):
+                if sight.may_exceed(best[0]) and (found := ratio(inputs, best[0] + 1e-9)) > best[0]:
                     best, best_slots = (found, inputs), round_slots
         if best[0] > enough:
             break
