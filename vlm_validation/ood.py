@@ -140,24 +140,33 @@ def mcm_scores(image: np.ndarray, prompts: np.ndarray, *, temperature: float = 1
     Raises:
         InputError: temperature not positive, widths differ.
     """
-    if not temperature > 0:
-        raise InputError(f"MCM temperature {temperature}", expected="a positive number", fix="temperature=1.0")
     if image.ndim != 2 or prompts.ndim != 2 or image.shape[1] != prompts.shape[1]:
         raise InputError(
             f"image has shape {image.shape}, prompts {prompts.shape}", expected="(N, d) and (C, d)",
             causes=("prompts of another encoder",),
         )  # fmt: skip
-    logits = _cosines(image, prompts) / temperature
+    return mcm_of_cosines(cosines(image, prompts), temperature)
+
+
+def mcm_of_cosines(cosine: np.ndarray, temperature: float) -> np.ndarray:
+    """(N,) the same from (N, C) cosines.
+
+    Raises:
+        InputError: temperature not positive.
+    """
+    if not temperature > 0:
+        raise InputError(f"MCM temperature {temperature}", expected="a positive number", fix="temperature=1.0")
+    logits = cosine / temperature
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(1 / shifted.sum(axis=1))
 
 
 def concept_scores(image: np.ndarray, concept: np.ndarray) -> np.ndarray:
     """(N,) cosine with one concept vector, such as the mean text of an environment: the score of claim D2."""
-    return _cosines(image, concept[None])[:, 0]
+    return cosines(image, concept[None])[:, 0]
 
 
-def _cosines(image: np.ndarray, concepts: np.ndarray) -> np.ndarray:
+def cosines(image: np.ndarray, concepts: np.ndarray) -> np.ndarray:
     """(N, C) inner products, each row on its own: a matrix product rounds a row by its place, and equal images would not tie."""
     u, v = (np.ascontiguousarray(x, dtype=np.float64) for x in (image, concepts))
     return np.asarray(np.einsum("nd,cd->nc", u, v))

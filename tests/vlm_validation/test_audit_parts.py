@@ -301,6 +301,15 @@ def test_ties_of_huge_logits_move_no_further_than_they_can() -> None:
         assert all(low <= x <= high for low, x, high in zip(row.low, row.change, row.high, strict=True))
 
 
+def test_without_heads_an_own_caption_says_nothing_of_the_class() -> None:
+    """Classes are drawn at random, so a third is right; the pair's own direction would tell the class by the caption."""
+    rng = np.random.default_rng(0)
+    pairs, image, text = rng.standard_normal((3, 60, 64))
+    sides = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (pairs + image, pairs + text)]
+    one = Features(*sides, environment=np.zeros(60, dtype=int), label=np.arange(60) % 3)
+    assert module.right(make_run((one, one)), 0, 0).mean() < 0.5
+
+
 # -- assumptions -------------------------------------------------------------------------------------------------
 
 
