@@ -473,6 +473,25 @@ def test_there_is_advice_on_every_term() -> None:
     assert terms == set(ADVICE)
 
 
+def test_means_that_point_apart_are_not_said_to_be_shared() -> None:
+    """Two environments with opposite mean images, mostly of one class both: a step on the second costs the first, by Con_II < 0."""
+    rng, n, d = np.random.default_rng(0), 40, 8
+    environment, label = np.repeat([0, 1], n), (rng.random(2 * n) < 0.9).astype(int)
+    x = np.eye(d)[0] * np.where(environment, -1, 1)[:, None] + 0.4 * rng.standard_normal((2 * n, d))
+    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    one, heads = (
+        Features(image=x, text=x, environment=environment, label=label),
+        [Head(np.zeros((d, 2)), np.zeros(2), False)],
+    )
+    for e in (0, 1):
+        here = Point(x[environment == e].astype(float), label[environment == e], heads[-1].weight)
+        heads.append(replace(heads[-1], weight=heads[-1].weight - 2 * here.gradient()))
+    (found,) = audit(make_run((one, one, one), heads)).forgetting
+    assert found.largest == "step, image-image"
+    assert x[environment == 0].mean(axis=0) @ x[environment == 1].mean(axis=0) < 0
+    assert "share" not in found.advice
+
+
 def test_an_environment_learnt_again_counts_from_the_last_time() -> None:
     run = replace(long_run(), order=(0, 1, 0))
     assert [(f.environment, f.transitions) for f in audit(run).forgetting] == [("b", 1)]

@@ -1,4 +1,4 @@
-"""How each environment's modality contributions moved while its accuracy stood still: forgetting that accuracy does not show.
+"""How each environment's modality contributions moved, up or down, where its accuracy does not show it: some of that is forgetting.
 
 With heads the value of a coalition (C1) is the probability of the true class; without, the cosine of a matched pair (C4).  An absent
 modality is the mean feature of the environment.  The intervals are about other samples and their means: a sample counts by its own
@@ -42,7 +42,8 @@ class Reliance:
         before, after: mean contributions of image and text.
         change: (image, text) of the contributions; `low`, `high`: intervals that hold together for all changes of the audit.
         accuracy: before and after, in [0, 1]; `accuracy_change`: (value, low, high), an interval of its own.
-        hidden: the modalities whose contribution moved beyond its interval while the accuracy did not.
+        hidden: the modalities whose contribution moved, up or down, beyond its interval, while that of the accuracy holds zero: of few
+            samples it may, though some of them changed sides.
     """
 
     environment: str
