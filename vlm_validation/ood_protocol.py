@@ -83,7 +83,7 @@ def pairwise_ood(features: Features, *, temperature: float = 1.0) -> OodTable:
         InputError: a single environment; temperature not positive.
     """
     features.require_environments(2, "a pair needs two environments")
-    cosine, origin = concept_cosines(features)
+    prompts, origin = concept_vectors(features)
     con = score_matrices(features)
     ids = features.environments
     pairs = []
@@ -99,7 +99,7 @@ def pairwise_ood(features: Features, *, temperature: float = 1.0) -> OodTable:
             settings = {"name": "MCM", "temperature": temperature, "prompts": origin}
             pairs.append(OodPair(
                 inside, outside,
-                ood_report(*(mcm_of_cosines(cosine[np.ix_(features.rows(k), own)], temperature) for k in (inside, outside)), settings),
+                ood_report(*(mcm_of_cosines(concept_cosines(features, prompts, features.rows(k), own), temperature) for k in (inside, outside)), settings),
                 ood_report(a, b, {"name": "concept score (D2)"}),
                 con_st,
                 lower_bound("D1", "cantelli", D=con_tt - con_st, V_in=a.var(), V_out=b.var()),
@@ -128,12 +128,12 @@ def cumulative_ood(features: Features, order: Sequence[int], *, temperature: flo
         InputError: a single environment.
     """
     features.require_environments(2, "something must be left to come")
-    cosine, origin = concept_cosines(features)
+    prompts, origin = concept_vectors(features)
     reports = []
     for k in range(1, len(order)):
         seen = np.isin(features.environment, list(order[:k]))
         classes = np.unique(features.label[seen])
-        score = mcm_of_cosines(cosine[:, classes], temperature)
+        score = mcm_of_cosines(concept_cosines(features, prompts, np.arange(len(features)), classes), temperature)
         settings = {"name": "MCM", "temperature": temperature, "prompts": origin, "environments seen": k}
         reports.append(ood_report(score[seen], score[~seen], settings))
     return reports
@@ -151,24 +151,33 @@ def concept_vectors(features: Features) -> tuple[np.ndarray, str]:
     return vectors / np.where(norms > 0, norms, 1), origin
 
 
-def concept_cosines(features: Features) -> tuple[np.ndarray, str]:
-    """(N, C) cosines of every image with every class's concept, and where the concepts came from.
+def concept_cosines(
+    features: Features, vectors: np.ndarray, rows: np.ndarray, classes: np.ndarray | None = None
+) -> np.ndarray:
+    """(n, c) cosines of some images with the concepts of some classes.
 
     Of mean captions the image's own is left out, unless its class has no other: with it, two environments of one law, 20 pairs in three
     classes each, have a mean AUROC by MCM of 0.95 (rows as in `OodPair.concept`).
+
+    Args:
+        vectors: (C, d) of `concept_vectors`.
+        rows: (n,) of the images.
+        classes: (c,) ascending; None: all.
     """
-    vectors, origin = concept_vectors(features)
-    found = cosines(features.image, vectors)
+    classes = np.arange(len(vectors)) if classes is None else classes
+    found, label = cosines(features.image[rows], vectors[classes]), features.label[rows]
     if features.prompts is None:
-        text = features.text.astype(np.float64)
-        total = np.zeros((features.classes, features.dimension))
-        np.add.at(total, features.label, text)
-        rows = np.flatnonzero(np.bincount(features.label)[features.label] > 1)
-        rest = total[features.label[rows]] - text[rows]
-        norms = np.linalg.norm(rest, axis=1)
-        own = np.einsum("nd,nd->n", features.image[rows], rest)
-        found[rows, features.label[rows]] = own / np.where(norms > 0, norms, 1)
-    return found, origin
+        own, place = np.flatnonzero(np.isin(label, classes)), np.searchsorted(classes, label)
+        for k in np.unique(label[own]).tolist():
+            mine = np.flatnonzero(features.label == k)
+            if len(mine) < 2:
+                continue
+            chosen = own[label[own] == k]
+            rest = features.text[mine].sum(axis=0, dtype=np.float64) - features.text[rows[chosen]]
+            norms = np.linalg.norm(rest, axis=1)
+            across = np.einsum("nd,nd->n", features.image[rows[chosen]], rest)
+            found[chosen, place[chosen]] = across / np.where(norms > 0, norms, 1)
+    return found
 
 
 def lower_bound(claim: str, relation: str, *, D: float, **values: float) -> float:

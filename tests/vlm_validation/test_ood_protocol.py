@@ -113,10 +113,11 @@ def test_left_out_by_hand() -> None:
     text = np.array([[1, 0], [0.6, 0.8], [0, 1], [0, 1]])
     features = Features(image=image, text=text, environment=np.array([0, 0, 1, 1]), label=np.array([0, 0, 1, 2]))
     both = np.array([1.6, 0.8]) / np.hypot(1.6, 0.8)
-    found, origin = protocol.concept_cosines(features)
-    np.testing.assert_allclose(
-        found, [[0.6, 0, 0], [0, 1, 1], [s * both.sum(), s, s], [s * both.sum(), s, s]], atol=1e-7
-    )
+    vectors, origin = protocol.concept_vectors(features)
+    expected = np.array([[0.6, 0, 0], [0, 1, 1], [s * both.sum(), s, s], [s * both.sum(), s, s]])
+    for rows, classes in (([0, 1, 2, 3], [0, 1, 2]), ([3, 1], [0, 2]), ([0, 2], [1])):
+        found = protocol.concept_cosines(features, vectors, np.array(rows), np.array(classes))
+        np.testing.assert_allclose(found, expected[np.ix_(rows, classes)], atol=1e-7)
     assert "left out" in origin
 
 

@@ -22,7 +22,7 @@ from scipy.special import ndtri
 
 from ..coalitions import share_right, split
 from ..mean_baseline import Values, cosines, probabilities
-from ..ood_protocol import concept_cosines
+from ..ood_protocol import concept_cosines, concept_vectors
 from .cross_entropy import augmented, matrix
 from .run import Run
 
@@ -200,5 +200,6 @@ def right(run: Run, stage: int, environment: int) -> np.ndarray:
     if run.heads:
         logits = augmented(run.fused(u, v), run.heads[stage]) @ matrix(run.heads[stage])
     else:
-        logits = concept_cosines(run.stages[stage])[0][run.stages[stage].rows(environment)]
+        features = run.stages[stage]
+        logits = concept_cosines(features, concept_vectors(features)[0], features.rows(environment))
     return share_right(torch.from_numpy(logits), torch.from_numpy(label)).numpy()
