@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from ..theory.errors import InputError
 
@@ -75,7 +75,9 @@ def auroc_interval(
 
     The trials are as many as give DeLong's variance (Biometrics 44, 1988), but not more than there are samples; where all are won, or none,
     that variance is 0 and they are the samples of the smaller side.  A bootstrap has no width there: with 20 normal scores a side it held an
-    AUROC of 0.99 in 70 % of 250 draws, this in 98 %.
+    AUROC of 0.99 in 70 % of 250 draws, this in 98 %.  Student's t instead of the normal, with Satterthwaite's degrees of freedom, for a side of
+    few samples knows its own spread badly: 5 normal scores against 200 hold an AUROC of 0.5 to 0.95 in 84 to 95 % (77 to 90 without), 2 in 84 to
+    88 % (67 to 75 without), 20 a side in 95 to 98 %.
 
     Args:
         ties: what a tie counts.
@@ -87,9 +89,11 @@ def auroc_interval(
         below, upto = np.searchsorted(ranked, x, side="left"), np.searchsorted(ranked, x, side="right")
         won.append((below + ties * (upto - below)) / len(other))
     share, sizes = float(won[0].mean()), [len(x) for x in won]
-    variance = sum(float(x.var(ddof=1)) / len(x) for x in won if len(x) > 1)
+    parts = [(float(x.var(ddof=1)) / len(x), len(x) - 1) for x in won if len(x) > 1]
+    variance = sum(part for part, _ in parts)
     trials = min(max(share * (1 - share) / variance, 1.0), float(sum(sizes))) if variance > 0 else float(min(sizes))
-    z = float(ndtri((1 + level) / 2))
+    freedom = variance**2 / sum(part**2 / free for part, free in parts) if variance > 0 else np.inf
+    z = float(stdtrit(freedom, (1 + level) / 2)) if np.isfinite(freedom) else float(ndtri((1 + level) / 2))
     middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
     return float(min(max(middle - half, 0.0), share)), float(max(min(middle + half, 1.0), share))

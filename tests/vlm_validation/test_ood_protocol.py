@@ -77,10 +77,13 @@ def test_rounding_correlates_with_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pairs", "draws", "auroc", "bound"), [(20, 100, 0.77, 0.36), (100, 40, 0.56, 0.03), (500, 10, 0.51, 0)]
+    ("pairs", "draws", "auroc", "bound", "within"),
+    [(20, 100, 0.77, 0.36, 0.13), (100, 40, 0.56, 0.03, 0.66), (500, 10, 0.51, 0, 0.9)],
 )
-def test_an_own_caption_lifts_the_concept_score_as_told(pairs: int, draws: int, auroc: float, bound: float) -> None:
-    found = []
+def test_an_own_caption_lifts_the_concept_score_as_told(
+    pairs: int, draws: int, auroc: float, bound: float, within: float
+) -> None:
+    found, held = [], []
     for seed in range(draws):
         parts = np.random.default_rng([pairs, seed]).standard_normal((3, 2 * pairs, 512))
         both, image, text = parts / np.linalg.norm(parts, axis=2, keepdims=True)
@@ -88,7 +91,9 @@ def test_an_own_caption_lifts_the_concept_score_as_told(pairs: int, draws: int, 
         sides = [(x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32) for x in (both + image, both + text)]
         features = Features(*sides, environment=np.repeat([0, 1], pairs), label=np.zeros(2 * pairs, dtype=int))
         found += [(p.concept.auroc, p.bound_D1) for p in protocol.pairwise_ood(features).pairs]
+        held += [p.concept.auroc_interval[0] <= 0.5 for p in protocol.pairwise_ood(features).pairs]
     assert np.mean(found, axis=0) == pytest.approx([auroc, bound], abs=0.012)
+    assert np.mean(held) == pytest.approx(within, abs=0.12), "that of other images is about 1/2"
 
 
 @pytest.mark.parametrize("pairs", [20, 100])
