@@ -40,7 +40,7 @@ def report(found: Audit) -> None:
 
 
 def in_short(found: Audit) -> None:
-    """A row a transition: what was forgotten since, what is hidden, and which theorems' assumptions failed."""
+    """A row a transition: what was forgotten since, what accuracy hides, and which theorems' assumptions failed."""
     lost = {f.environment: f for f in found.forgetting}
     last = {t.learnt: k for k, t in enumerate(found.transitions)}
     lines = []
@@ -50,7 +50,7 @@ def in_short(found: Audit) -> None:
         failed = [c.theorem for c in t.checks if not c.holds]
         forgot = [nats(f.forgotten), term(f.largest) if f.largest else "-"] if f else ["-", "-"]
         lines.append([t.learnt, *forgot, few(hidden), ", ".join(failed) or "-"])
-    texts = ("mostly by", "hidden meanwhile", "assumptions that fail")
+    texts = ("largest term", "hidden meanwhile", "assumptions that fail")
     head: Columns = [("learnt", "left"), ("forgotten", "right"), *((name, "left") for name in texts)]
     loss = next((f"forgotten since learnt ({f.loss}, nats), " for f in found.forgetting), "")
     terminal.table(f"in short: {loss}hidden and failed; explained below", head, lines)
@@ -177,7 +177,9 @@ def relied(t: Transition) -> None:
         ["accuracy, change", *(interval(*r.accuracy_change) for r in t.reliance)],
         ["hidden", *(", ".join(r.hidden) or "-" for r in t.reliance)],
     ]
-    title = "contribution of each modality (C1); hidden: it moved while the accuracy did not"
+    title = (
+        "contribution of each modality (C1); hidden: it moved, up or down, and the interval of the accuracy holds zero"
+    )
     by_environment(title, "contribution", [r.environment for r in t.reliance], rows)
 
 

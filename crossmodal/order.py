@@ -21,10 +21,10 @@ def order(file: Path, normalise: bool, seed: int, json_path: Path | None) -> Non
     rows = [[k + 1, name] for k, name in enumerate(found.named_order)]
     terminal.table(f"recommended order of {len(rows)} environments", [("", "right"), ("environment", "left")], rows)
     low, high = found.interval
-    scope = "all" if found.exhaustive else "a local search over"
+    scope, worst = ("all", "worst") if found.exhaustive else ("a local search over", "worst of those looked at")
     print(
         f"predicted forgetting {shown(found.predicted)} nats (90 % interval over resampled data {shown(low)} to {shown(high)}); neutral order "
-        f"{shown(found.neutral)}, worst {shown(found.worst)}; {scope} {len(found.orders)} orders; within 1 % of the best of the rivals looked at in "
+        f"{shown(found.neutral)}, {worst} {shown(found.worst)}; {scope} {len(found.orders)} orders; within 1 % of the best of the rivals looked at in "
         f"{100 * found.stability:.0f} % of resamples"
     )
     print(found.reason)

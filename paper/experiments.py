@@ -164,7 +164,11 @@ EXPERIMENTS = (
             choice=Choice(world=world),
             protocols={"full": PROTOCOLS["full"]},
             seeds=SEEDS,
-            settings={"lambda": [0.0, 1.0, 5.0], "order": "neutral", "concepts of MCM": "mean caption of every class"},
+            settings={
+                "lambda": [0.0, 1.0, 5.0],
+                "order": "neutral",
+                "concepts of MCM": "mean caption of every class, an image's own left out",
+            },
             fields={
                 "lambda": "weights of the contrastive loss, (L,)",
                 "start_auroc": "mean AUROC by MCM over ordered pairs of environments, unseen scenes, checkpoint before training",

@@ -3,7 +3,8 @@
 `R` is (T+1) x T: row 0 before training, row k after the k-th environment of the order; column j the j-th environment of
 the order.  Entries are accuracies in [0, 1] (`kind="accuracy"`) or losses (`kind="loss"`).  Below, R[k, j] is meant with
 k and j from 1, and losses count negatively, so that higher is always better; `forgetting` is positive when something was
-lost under every convention, and `bwt`, `fwt` are positive when something was gained.
+lost, and `bwt`, `fwt` are positive when something was gained, but for continuum: its forgetting of two environments is 0 whatever
+was lost, and its fwt is a mean performance on environments already learnt.
 
 Tools differ under the same names, so every value carries its convention:
 
@@ -83,7 +84,7 @@ def bwt(R: np.ndarray, *, convention: str, kind: str = "accuracy") -> Metric:
 
 
 def fwt(R: np.ndarray, *, convention: str, kind: str = "accuracy") -> Metric:
-    """Forward transfer: what earlier environments did for one not yet learned, over the start.  T >= 2.
+    """Forward transfer: what earlier environments did for one not yet learned, over the start (continuum: see the module).  T >= 2.
 
     Raises:
         InputError: as `bwt`.

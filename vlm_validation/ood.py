@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from ..theory.errors import InputError
 
@@ -75,7 +75,9 @@ def auroc_interval(
 
     The trials are as many as give DeLong's variance (Biometrics 44, 1988), but not more than there are samples; where all are won, or none,
     that variance is 0 and they are the samples of the smaller side.  A bootstrap has no width there: with 20 normal scores a side it held an
-    AUROC of 0.99 in 70 % of 250 draws, this in 98 %.
+    AUROC of 0.99 in 70 % of 250 draws, this in 98 %.  Student's t instead of the normal, with Satterthwaite's degrees of freedom, for a side of
+    few samples knows its own spread badly: 5 normal scores against 200 hold an AUROC of 0.5 to 0.95 in 84 to 95 % (77 to 90 without), 2 in 84 to
+    88 % (67 to 75 without), 20 a side in 95 to 98 %.
 
     Args:
         ties: what a tie counts.
@@ -87,9 +89,11 @@ def auroc_interval(
         below, upto = np.searchsorted(ranked, x, side="left"), np.searchsorted(ranked, x, side="right")
         won.append((below + ties * (upto - below)) / len(other))
     share, sizes = float(won[0].mean()), [len(x) for x in won]
-    variance = sum(float(x.var(ddof=1)) / len(x) for x in won if len(x) > 1)
+    parts = [(float(x.var(ddof=1)) / len(x), len(x) - 1) for x in won if len(x) > 1]
+    variance = sum(part for part, _ in parts)
     trials = min(max(share * (1 - share) / variance, 1.0), float(sum(sizes))) if variance > 0 else float(min(sizes))
-    z = float(ndtri((1 + level) / 2))
+    freedom = variance**2 / sum(part**2 / free for part, free in parts) if variance > 0 else np.inf
+    z = float(stdtrit(freedom, (1 + level) / 2)) if np.isfinite(freedom) else float(ndtri((1 + level) / 2))
     middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
     return float(min(max(middle - half, 0.0), share)), float(max(min(middle + half, 1.0), share))
@@ -140,24 +144,33 @@ def mcm_scores(image: np.ndarray, prompts: np.ndarray, *, temperature: float = 1
     Raises:
         InputError: temperature not positive, widths differ.
     """
-    if not temperature > 0:
-        raise InputError(f"MCM temperature {temperature}", expected="a positive number", fix="temperature=1.0")
     if image.ndim != 2 or prompts.ndim != 2 or image.shape[1] != prompts.shape[1]:
         raise InputError(
             f"image has shape {image.shape}, prompts {prompts.shape}", expected="(N, d) and (C, d)",
             causes=("prompts of another encoder",),
         )  # fmt: skip
-    logits = _cosines(image, prompts) / temperature
+    return mcm_of_cosines(cosines(image, prompts), temperature)
+
+
+def mcm_of_cosines(cosine: np.ndarray, temperature: float) -> np.ndarray:
+    """(N,) the same from (N, C) cosines.
+
+    Raises:
+        InputError: temperature not positive.
+    """
+    if not temperature > 0:
+        raise InputError(f"MCM temperature {temperature}", expected="a positive number", fix="temperature=1.0")
+    logits = cosine / temperature
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(1 / shifted.sum(axis=1))
 
 
 def concept_scores(image: np.ndarray, concept: np.ndarray) -> np.ndarray:
     """(N,) cosine with one concept vector, such as the mean text of an environment: the score of claim D2."""
-    return _cosines(image, concept[None])[:, 0]
+    return cosines(image, concept[None])[:, 0]
 
 
-def _cosines(image: np.ndarray, concepts: np.ndarray) -> np.ndarray:
+def cosines(image: np.ndarray, concepts: np.ndarray) -> np.ndarray:
     """(N, C) inner products, each row on its own: a matrix product rounds a row by its place, and equal images would not tie."""
     u, v = (np.ascontiguousarray(x, dtype=np.float64) for x in (image, concepts))
     return np.asarray(np.einsum("nd,cd->nc", u, v))

@@ -16,7 +16,7 @@ from ..synthetic.evaluate import least_factor
 from ..theory import registry
 from . import lowered
 from .features import Features
-from .ood import OodReport, concept_scores, mcm_scores, ood_report
+from .ood import OodReport, concept_scores, cosines, mcm_of_cosines, ood_report
 from .scores import score_matrices
 
 ROUNDING = 1e-12  # of a mean of cosines or a share: where scores are constant, nothing smaller says which is larger
@@ -32,7 +32,8 @@ class OodPair:
         concept: the concept score of D2.  Its mean text holds every in-image's own caption, as the bounds need it, which helps: two
             environments of one law, whose AUROC is 1/2, have 0.77 with 20 pairs each (and a bound D1 of 0.36), 0.56 with 100, 0.51
             with 500, where a row is the sum of a common direction, one of its pair and one of its own, on the sphere in 512
-            dimensions.  It speaks of these pairs, and so do the bounds.
+            dimensions.  It speaks of these pairs, and so do the bounds.  Its interval takes the concept as given: it holds the AUROC of
+            other images in 13, 66 and 90 % of draws of such environments.
         con_IT: Con_IT(outside, inside).
         bound_D1: lower bound on the concept score's AUROC from its means and variances; 0 where the means are reversed.
         bound_D2: the same from contribution scores alone.
@@ -99,8 +100,7 @@ def pairwise_ood(features: Features, *, temperature: float = 1.0) -> OodTable:
             settings = {"name": "MCM", "temperature": temperature, "prompts": origin}
             pairs.append(OodPair(
                 inside, outside,
-                ood_report(mcm_scores(x, prompts[own], temperature=temperature),
-                           mcm_scores(y, prompts[own], temperature=temperature), settings),
+                ood_report(*(mcm_of_cosines(concept_cosines(features, prompts, features.rows(k), own), temperature) for k in (inside, outside)), settings),
                 ood_report(a, b, {"name": "concept score (D2)"}),
                 con_st,
                 lower_bound("D1", "cantelli", D=con_tt - con_st, V_in=a.var(), V_out=b.var()),
@@ -134,7 +134,7 @@ def cumulative_ood(features: Features, order: Sequence[int], *, temperature: flo
     for k in range(1, len(order)):
         seen = np.isin(features.environment, list(order[:k]))
         classes = np.unique(features.label[seen])
-        score = mcm_scores(features.image, prompts[classes], temperature=temperature)
+        score = mcm_of_cosines(concept_cosines(features, prompts, np.arange(len(features)), classes), temperature)
         settings = {"name": "MCM", "temperature": temperature, "prompts": origin, "environments seen": k}
         reports.append(ood_report(score[seen], score[~seen], settings))
     return reports
@@ -148,7 +148,37 @@ def concept_vectors(features: Features) -> tuple[np.ndarray, str]:
     vectors = np.zeros((features.classes, features.dimension))
     np.add.at(vectors, features.label, features.text.astype(np.float64))
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(norms > 0, norms, 1), "mean caption of every class (the file has no prompts)"
+    origin = "mean caption of every class, an image's own left out (the file has no prompts)"
+    return vectors / np.where(norms > 0, norms, 1), origin
+
+
+def concept_cosines(
+    features: Features, vectors: np.ndarray, rows: np.ndarray, classes: np.ndarray | None = None
+) -> np.ndarray:
+    """(n, c) cosines of some images with the concepts of some classes.
+
+    Of mean captions the image's own is left out, unless its class has no other: with it, two environments of one law, 20 pairs in three
+    classes each, have a mean AUROC by MCM of 0.95 (rows as in `OodPair.concept`).
+
+    Args:
+        vectors: (C, d) of `concept_vectors`.
+        rows: (n,) of the images.
+        classes: (c,) ascending; None: all.
+    """
+    classes = np.arange(len(vectors)) if classes is None else classes
+    found, label = cosines(features.image[rows], vectors[classes]), features.label[rows]
+    if features.prompts is None:
+        own, place = np.flatnonzero(np.isin(label, classes)), np.searchsorted(classes, label)
+        for k in np.unique(label[own]).tolist():
+            mine = np.flatnonzero(features.label == k)
+            if len(mine) < 2:
+                continue
+            chosen = own[label[own] == k]
+            rest = features.text[mine].sum(axis=0, dtype=np.float64) - features.text[rows[chosen]]
+            norms = np.linalg.norm(rest, axis=1)
+            across = np.einsum("nd,nd->n", features.image[rows[chosen]], rest)
+            found[chosen, place[chosen]] = across / np.where(norms > 0, norms, 1)
+    return found
 
 
 def lower_bound(claim: str, relation: str, *, D: float, **values: float) -> float:

@@ -421,13 +421,13 @@ def _reason(
     each = span.span_forgetting_by_environment(
         prototypes, pair, steps=steps, step=step, dtype=np.float32, shortened=True
     )
+    each = np.where(
+        np.abs(each) > ROUNDING * np.abs(each).max(), each, 0.0
+    )  # the last environment has not been followed
     spread = float(np.ptp(predicted) / np.abs(predicted).max()) if predicted.any() else 0.0
     every = f"all {len(predicted)} orders" if exhaustive else f"the {len(predicted)} orders evaluated"
     if spread < 0.05:
-        return (
-            f"The order matters little here: {every} are predicted within {100 * spread:.1f} % of each other. "
-            "Where contributions are nearly uniform, no order is much better than another (P10)."
-        )
+        return f"The order matters little here: {every} are predicted within {100 * spread:.1f} % of each other."
     if (order == np.arange(T)).all():
         return (
             f"The neutral order is the best of {every}: predicted forgetting spans {predicted.min():.3g} to "

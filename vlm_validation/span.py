@@ -116,7 +116,7 @@ def _train(
     weight = p.weight[own_rows] * (np.arange(k) < np.array([[len(rows)] for rows in members]))  # padding pulls nothing
     pull = (p.gram[own_rows] * weight[:, :, None]).astype(dtype)
     inner = np.stack([pull[g][:, own_rows[g]] for g in range(G)])
-    right = np.eye(C, dtype=dtype)[p.label[own_rows]].swapaxes(1, 2)  # (G, C, k)
+    right = (p.label[own_rows][:, None] == np.arange(C)[:, None]).astype(dtype)  # (G, C, k)
     towards = np.repeat(right @ inner, B, axis=1)
     right = right[:, :, None]
     own = np.ascontiguousarray(state[:, chosen[:, :, None], own_rows[:, None]].swapaxes(0, 1))  # (G, C, B, k)

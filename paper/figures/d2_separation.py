@@ -19,7 +19,7 @@ LEVEL = 0.95
 CAPTION = (
     "Out-of-distribution separation by the concept score, and its certified lower bounds, for {pairs} ordered pairs of environments "
     "of the features (in-distribution: images of $t$; out: images of $s$; score: inner product with the mean text of $t$; at most "
-    "{most} images a side).  Left: AUROC against Con$_{{IT}}(s,t)$, bars: {level:.0%} intervals for other images (Wilson's, with DeLong's variance); Spearman correlation "
+    "{most} images a side).  Left: AUROC against Con$_{{IT}}(s,t)$, bars: {level:.0%} intervals (Wilson's, with DeLong's variance and Student's t), which do not allow for the in-images' own captions in the mean text; Spearman correlation "
     "{rho:.2f}.  Right: AUROC against the bounds.  Contribution scores alone (D2) guarantee {scores_least:.2f} to "
     "{scores_most:.2f}; measured means and variances (D1) {moments_least:.2f} to {moments_most:.2f}; sub-Gaussian tails "
     "(D1) {tails_least:.2f} to {tails_most:.2f}; bounds above their AUROC: {above}.  Pairs outside the assumption that "

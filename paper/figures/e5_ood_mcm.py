@@ -18,7 +18,7 @@ LEVEL = 0.95
 ENUMERATED, DRAWN = 6, 120  # environments whose orders are all tried, and orders drawn of more
 CAPTION = (
     "Out-of-distribution detection by MCM (temperature {temperature:g}; {prompts}).  Left (E5): AUROC and false positive rate (share of "
-    "out-images accepted where {recall:.0%} of in-images are) of all {pairs} ordered pairs of environments against Con$_{{IT}}$, bars: {level:.0%} intervals of AUROC for other images (Wilson's, with DeLong's variance); mean AUROC "
+    "out-images accepted where {recall:.0%} of in-images are) of all {pairs} ordered pairs of environments against Con$_{{IT}}$, bars: {level:.0%} intervals of AUROC for other images (Wilson's, with DeLong's variance and Student's t); mean AUROC "
     "{mean:.2f}, Pearson correlation {pearson:.2f} ({interval}).  "
     "Right (E6): AUROC of the classes seen against environments to come.  Band: {orders} orders, {which}; the order of least cumulative "
     "contribution averages {rule:.3f}, the neutral order {neutral:.3f}, the median of all orders' averages is {median:.3f}, and {better:.0%} of those orders "

@@ -31,7 +31,7 @@ CAPTION = (
     "learnt first; bands {level:.0%} bootstrap over samples and their means, each of its own; dotted: its accuracy.  Right: by how much contributions moved from the moment an "
     "environment was learnt to the end, against the move of its accuracy; bars hold for all {moves} at once at {level:.0%} (bootstrap of the largest "
     "studentised move of an environment, Bonferroni over {sequences} environments of both encoders).  In {hidden} of {moves} cases a contribution moved beyond "
-    "that and the accuracy not beyond a {level:.0%} interval of its own (Agresti and Min's): forgetting that accuracy does not show."
+    "that and the accuracy not beyond a {level:.0%} interval of its own (Agresti and Min's), {fallen} of them falls: what accuracy does not show."
 )
 
 
@@ -53,7 +53,7 @@ def compute(features: Any, seed: int) -> Data:
     weights = model_card(WORLD)["weights_sha256"]["fused"]
     source = f"{PurePath(features.source).name}; fused weights {weights[:12]}"
     return Data(
-        values={**values, **table, "kind": [row["kind"] for row in moved], "hidden": sum(map(hidden, moved)), "moves": len(moved),
+        values={**values, **table, "kind": [row["kind"] for row in moved], "hidden": sum(map(hidden, moved)), "fallen": sum(hidden(row) and row["contribution"] < 0 for row in moved), "moves": len(moved),
                 "sequences": sequences, "world": WORLD, "scenes": SCENES // len(runs["fused"].names), "level": LEVEL},
         provenance=Provenance(("C1", "E8"), features.content_hash(), source, seed),
     )  # fmt: skip

@@ -169,7 +169,7 @@ def trained_rows(told: dict[str, Any]) -> list[list[Any]]:
     return [
         ["drift of CLIP over seeds", f"largest standard deviation, balanced orders, {frozen}", r2["coco_vitb16_frozen_lambda1"]["delta_clip_std_over_seeds"], None, None,
          float(np.max(table["seed_sd"]["transition"]["clip"])), None],
-        ["transitions whose drift changes sign", f"CE against CE + CLIP, neutral order, frozen, of {len(neutral)}", r2["coco_vitb16_frozen_lambda1"]["sign_reversal_transition"],
+        ["transitions whose drift changes sign", f"CE against CE + CLIP, neighbours of the neutral order, in every balanced order with them, frozen, of {len(neutral)}", r2["coco_vitb16_frozen_lambda1"]["sign_reversal_transition"],
          None, None, ", ".join(f"E{t + 1}->E{t + 2}" for t, found in enumerate(neutral) if found) or "none", None],
         *(["R² of the drift of CE", f"{mode}, {reading}, balanced orders, last of {epochs} epochs", r2["ols_r2_frozen"] if mode == "frozen" else r2["ols_r2_adaptive_epoch10"]["coco"],
            None if mode == "frozen" else r2["ols_r2_adaptive_epoch10"]["cub"], None, found, None] for (mode, reading), found in fits.items()),

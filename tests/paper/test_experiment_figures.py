@@ -155,6 +155,7 @@ def test_contributions_along_a_sequence(compute: Any) -> None:
     learnt, end = run.shapley()[1, 0], run.shapley()[-1, 0]
     np.testing.assert_allclose(data["contribution"][:2], end - learnt)
     assert data["moves"] == 2 * (len(run.names) - 1) + 2 * (len(data["dual_phi"]) - 2)
+    assert 0 <= data["fallen"] <= data["hidden"]
 
 
 def test_hidden_forgetting_is_counted() -> None:

@@ -6,6 +6,7 @@ import csv
 import itertools
 import math
 import statistics
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -632,9 +633,26 @@ def test_reasons_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason(order, 1.75, 3.0).endswith("now in place 3 of 3."), "at nobody's expense"
     each[0] = each[1]
     assert reason(order, 1.75, 3.0).endswith("2.12."), "nothing is saved"
-    assert "within 3.0 % of each other" in reason(order, 0.97, 1.0)
+    assert reason(order, 0.97, 1.0).endswith("within 3.0 % of each other."), (
+        "of contributions that says nothing, nor does P10 of orders"
+    )
+    each[:] = [[1.5, 0.0, -1e-16], [1.5, 2.0, -2e-16]]
+    assert reason(order, 1.75, 3.0).endswith(f"saved on {name(1)} (2 to 0), now in place 1 of 3."), (
+        "rounding is at nobody's expense"
+    )
     assert "within" not in reason(order, 0.94, 1.0)
     assert reason(np.arange(3), 1.75, 3.0).startswith("The neutral order is the best of all 2")
+
+
+def test_labels_far_apart_take_no_square_of_their_number() -> None:
+    one = compressed()
+    far = Features(image=one.image, text=one.text, environment=one.environment, label=1000 * one.label)
+    tracemalloc.start()
+    try:
+        recommend_order(far, steps=1, resamples=0)
+        assert tracemalloc.get_traced_memory()[1] < 30e6, "5001 classes, and 100 MB in one-hot rows of them all"
+    finally:
+        tracemalloc.stop()
 
 
 def test_labels_that_are_no_class_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

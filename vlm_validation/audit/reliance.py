@@ -1,4 +1,4 @@
-"""How each environment's modality contributions moved while its accuracy stood still: forgetting that accuracy does not show.
+"""How each environment's modality contributions moved, up or down, where its accuracy does not show it: some of that is forgetting.
 
 With heads the value of a coalition (C1) is the probability of the true class; without, the cosine of a matched pair (C4).  An absent
 modality is the mean feature of the environment.  The intervals are about other samples and their means: a sample counts by its own
@@ -22,7 +22,7 @@ from scipy.special import ndtri
 
 from ..coalitions import share_right, split
 from ..mean_baseline import Values, cosines, probabilities
-from ..ood_protocol import concept_vectors
+from ..ood_protocol import concept_cosines, concept_vectors
 from .cross_entropy import augmented, matrix
 from .run import Run
 
@@ -42,7 +42,8 @@ class Reliance:
         before, after: mean contributions of image and text.
         change: (image, text) of the contributions; `low`, `high`: intervals that hold together for all changes of the audit.
         accuracy: before and after, in [0, 1]; `accuracy_change`: (value, low, high), an interval of its own.
-        hidden: the modalities whose contribution moved beyond its interval while the accuracy did not.
+        hidden: the modalities whose contribution moved, up or down, beyond its interval, while that of the accuracy holds zero: of few
+            samples it may, though some of them changed sides.
     """
 
     environment: str
@@ -199,5 +200,6 @@ def right(run: Run, stage: int, environment: int) -> np.ndarray:
     if run.heads:
         logits = augmented(run.fused(u, v), run.heads[stage]) @ matrix(run.heads[stage])
     else:
-        logits = u @ concept_vectors(run.stages[stage])[0].astype(np.float64).T
+        features = run.stages[stage]
+        logits = concept_cosines(features, concept_vectors(features)[0], features.rows(environment))
     return share_right(torch.from_numpy(logits), torch.from_numpy(label)).numpy()
