@@ -499,6 +499,11 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
     (lambda folder: _more(folder, "visual_projection.lora_A.weight"), "no place for 1 weight"),
     (lambda folder: (folder / "adapter_config.json").write_text("{}"), r"adapter of peft(.|\n)*merge_and_unload"),
     (
+        lambda folder: _part(folder, "text_config", eos_token_id=97),
+        r"tokenizer makes .* of 'a photo'(.|\n)*the end token 97",
+    ),
+    (lambda folder: _edit(folder / "tokenizer.json", post_processor=None), "the end token 3"),
+    (
         lambda folder: _config(folder, quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True}),
         "cannot be loaded",
     ),
@@ -534,6 +539,46 @@ def test_weights_that_no_feature_depends_on_are_left_out(
     np.testing.assert_array_equal(
         load_encoder(str(folder)).image_features(images), load_encoder(str(folders["clip"])).image_features(images)
     )
+
+
+def test_a_tokenizer_without_class_token(folders: dict[str, Path], tmp_path: Path) -> None:
+    """ViLT would pool the first word in its place."""
+    folder = shutil.copytree(folders["vilt"], tmp_path / "vilt")
+    _edit(folder / "tokenizer.json", post_processor=None)
+    with pytest.raises(InputError, match=r"of 'a photo'(.|\n)*one class token in front of every text"):
+        load_encoder(str(folder))
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+@pytest.mark.parametrize("command", ["extract", "coalitions"])
+def test_the_image_processor_of_another_checkpoint(
+    kind: str, command: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    from click.testing import CliRunner
+
+    from crossmodal.cli import main
+
+    folder = shutil.copytree(folders[kind], tmp_path / kind)
+    side = {"height": 48, "width": 48}
+    _edit(folder / "preprocessor_config.json", size=side, crop_size=side)
+    output = ["--output", str(tmp_path / "f.npz")] if command == "extract" else []
+    done = CliRunner().invoke(main, [command, str(folder), str(fake_folder(tmp_path / "data")), *output])
+    assert done.exit_code == 2, done.output
+    assert "gives pictures of 48 x 48 pixels, and the model takes 32 x 32" in done.stderr
+
+
+def test_a_processor_that_does_not_crop(folders: dict[str, Path], tmp_path: Path) -> None:
+    """Pictures of different shapes do not make a batch; which one the model cannot take is said of one alone."""
+    folder = shutil.copytree(folders["clip"], tmp_path / "clip")
+    _edit(folder / "preprocessor_config.json", do_center_crop=False)
+    found, shapes = load_encoder(str(folder)), ((40, 40), (80, 40))
+    from PIL import Image
+
+    images = [Image.new("RGB", shape) for shape in shapes]
+    for some in (images, images[1:]):
+        with pytest.raises(InputError, match=r"32 x 64 pixels, and the model takes 32 x 32"):
+            found.pixels(some)
+    assert found.pixels(images[:1])["pixel_values"].shape == (1, 3, 32, 32)
 
 
 def test_a_real_bert_is_refused_by_name(tmp_path: Path) -> None:
