@@ -343,6 +343,31 @@ def test_pictures_of_many_kinds(tmp_path: Path) -> None:
             open_image(tmp_path / f"{name}.{'png' if name == 'deep' else 'jpg'}")
 
 
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+def test_pictures_are_turned_as_their_exif_says(kind: str, orientation: int, tmp_path: Path) -> None:
+    """As Pillow's own `exif_transpose` turns them; 0 and 9 mean nothing."""
+    from crossmodal.vlm_validation.datasets.pairs import open_image
+    from PIL import Image, ImageOps
+
+    picture(tmp_path / "plain.png", 0, (24, 16))
+    note = Image.Exif()
+    note[0x0112] = orientation
+    Image.open(tmp_path / "plain.png").save(tmp_path / f"a.{kind}", exif=note)
+    with Image.open(tmp_path / f"a.{kind}") as image:
+        right = ImageOps.exif_transpose(image).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / f"a.{kind}")), np.asarray(right))
+    assert open_image(tmp_path / f"a.{kind}").size == ((16, 24) if orientation in range(5, 9) else (24, 16))
+
+
+def test_a_picture_with_damaged_exif_is_read(tmp_path: Path) -> None:
+    from crossmodal.vlm_validation.datasets.pairs import open_image
+    from PIL import Image
+
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png", exif=b"Exif\0\0garbage")
+    assert open_image(tmp_path / "a.png").size == (6, 4)
+
+
 def test_a_split_that_was_cut_short_is_no_test_split(tmp_path: Path) -> None:
     """What the list does not name is neither in the one half nor in the other."""
     root = fake_cub(tmp_path)
