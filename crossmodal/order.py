@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from crossmodal.vlm_validation.features import load_features
-from crossmodal.vlm_validation.order_oracle import recommend_order
+from crossmodal.vlm_validation.order_oracle import recommend_order, shown
 
 from . import terminal
 
@@ -34,8 +34,3 @@ def order(file: Path, normalise: bool, seed: int, json_path: Path | None) -> Non
     )
     for note in features.notes:
         print(f"note: {note}")
-
-
-def shown(x: float) -> str:
-    """Three digits, so that small forgettings can be told apart; zero for rounding."""
-    return f"{0.0 if abs(x) < 1e-12 else x:.3g}"

@@ -430,21 +430,26 @@ def _reason(
         )
     if (order == np.arange(T)).all():
         return (
-            f"The neutral order is the best of {every}: predicted forgetting spans {predicted.min():.3g} to "
-            f"{predicted.max():.3g} nats."
+            f"The neutral order is the best of {every}: predicted forgetting spans {shown(predicted.min())} to "
+            f"{shown(predicted.max())} nats."
         )
     saved = each[1] - each[0]
     gain, loss = int(np.argmax(saved)), int(np.argmin(saved))
     text = (
-        f"Predicted forgetting over {every} spans {predicted.min():.3g} to {predicted.max():.3g} "
-        f"nats; the neutral order has {neutral:.3g}."
+        f"Predicted forgetting over {every} spans {shown(predicted.min())} to {shown(predicted.max())} "
+        f"nats; the neutral order has {shown(neutral)}."
     )
     if saved[gain] > 0:
         text += (
-            f" Against the neutral order most is saved on {names[gain]} ({each[1, gain]:.3g} to {each[0, gain]:.3g}), "
+            f" Against the neutral order most is saved on {names[gain]} ({shown(each[1, gain])} to {shown(each[0, gain])}), "
             f"now in place {int(np.flatnonzero(order == gain)[0]) + 1} of {T}"
         )
         if saved[loss] < 0:
-            text += f", at the expense of {names[loss]} ({each[1, loss]:.3g} to {each[0, loss]:.3g})"
+            text += f", at the expense of {names[loss]} ({shown(each[1, loss])} to {shown(each[0, loss])})"
         text += "."
     return text
+
+
+def shown(x: float) -> str:
+    """Three digits, so that small forgettings can be told apart; zero for rounding."""
+    return f"{0.0 if abs(x) < 1e-12 else x:.3g}"
