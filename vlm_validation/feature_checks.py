@@ -113,7 +113,7 @@ def as_integers(value: Any, name: str, count: int, source: str) -> np.ndarray:
     if len(wrong):
         raise InputError(
             f"{source}: {name} is {_some(array[wrong])} in {_listed(wrong, count)}",
-            expected="ids from 0 upwards",
+            expected=f"ids from 0 to {np.iinfo(np.int32).max}",
             causes=("-1 marks 'unknown'", "a hash was stored as an id"),
             fix="leave unknown rows out and number the rest from 0",
         )

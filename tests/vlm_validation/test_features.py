@@ -81,7 +81,7 @@ WRONG: dict[str, tuple[Callable[[Arrays], Arrays], tuple[str, ...]]] = {
     "boolean labels": (lambda a: change(a, label=a["label"] > 2), ("label has type bool",)),
     "negative environment": (
         lambda a: change(a, environment=with_value(a["environment"], 5, -1)),
-        ("environment is -1 in 1 of 18 rows (5)",),
+        ("environment is -1 in 1 of 18 rows (5)", "ids from 0 to 2147483647"),
     ),
     "negative label": (lambda a: change(a, label=with_value(a["label"], 0, -3)), ("label is -3",)),
     "huge label": (lambda a: change(a, label=with_value(a["label"], 0, 2**40)), ("label is 1099511627776",)),
