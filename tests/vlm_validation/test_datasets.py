@@ -243,7 +243,10 @@ FOLDER: list[tuple[Damage, str]] = [
     (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text("[1]"), "line 1: a JSON list"),
     (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text('{"file": "a"}'), "no caption, label"),
     (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text("[" * 100_000), "line 1: not JSON"),
-    (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text('{"file": "a", "caption": "b", "label": false, "environment": 0}'), "no label"),
+    (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text('{"file": "a", "caption": "b", "label": false, "environment": 0}'), "label is false, no text"),
+    (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text('{"file": "a", "caption": "b", "label": 1.5, "environment": 0}'), r"label is 1\.5, no text(.|\n)*another type"),
+    (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text('{"file": "a", "caption": null, "label": 1, "environment": 0}'), "no caption"),
+    (lambda root: (root / CSV).write_text((root / CSV).read_text().replace(",", ";")), r"lacks file, caption(.|\n)*semicolons"),
     (lambda root: (root / CSV).unlink(), "no known layout"),
 ]  # fmt: skip
 COCO: list[tuple[Damage, str]] = [
@@ -300,6 +303,28 @@ def test_damaged_data_is_explained(make: Callable[[Path], Path], damage: Damage,
     damage(root)
     with pytest.raises(InputError, match=word):
         open_pairs(str(root))
+
+
+def test_blanks_around_a_cell_make_no_other_environment(tmp_path: Path) -> None:
+    """JSONL as CSV; mutant: 'place ' beside 'place', with half of its pairs each."""
+    picture(tmp_path / "a.png", 0)
+    row = {"file": "a.png", "caption": " a star", "label": "b", "environment": "place"}
+    rows = [row | {"environment": f"place{blank}", "label": f"{blank}b"} for blank in ("", " ", "\t", "\n")]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = open_pairs(str(tmp_path))
+    assert (found.environment_names, found.label_names) == (("place",), ("b",))
+    assert set(found.captions) == {"a star"}
+
+
+def test_a_picture_named_in_two_ways_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a path from the root and by one from here; mutant: its folder is counted twice."""
+    monkeypatch.chdir(tmp_path)
+    fake_folder(Path("data"))
+    path = Path("data", CSV)
+    path.write_text(path.read_text().replace("pictures/0.png", str(tmp_path / "data" / "pictures" / "1.png")))
+    notes = open_pairs("data").notes
+    assert "1 row with a picture of another row" in notes
+    assert "left out, without a row in captions.csv: 1 picture" in notes
 
 
 @pytest.mark.parametrize("place", ["caption", "label", "environment"])
