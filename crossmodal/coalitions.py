@@ -44,4 +44,4 @@ def coalitions(
         f"+- is the 90 % interval of the mean over pairs{' and of the mean features they give' if found.of_means else ''}"
     )
     for note in notes:
-        print(f"note: {note}")
+        terminal.say(f"note: {note}")

@@ -27,10 +27,10 @@ def order(file: Path, normalise: bool, seed: int, json_path: Path | None) -> Non
         f"{shown(found.neutral)}, worst {shown(found.worst)}; {scope} {len(found.orders)} orders; within 1 % of the best of the rivals looked at in "
         f"{100 * found.stability:.0f} % of resamples"
     )
-    print(found.reason)
+    terminal.say(found.reason)
     print(
         "What is predicted is the ranking of the orders.  All levels are too low, by what prototypes leave out of their classes (a fifth to a half on "
         "the generated set and on those of the shipped models), and the interval does not cover that."
     )
     for note in features.notes:
-        print(f"note: {note}")
+        terminal.say(f"note: {note}")

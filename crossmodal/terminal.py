@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -23,6 +23,11 @@ COLOURS = {"PROVED": "green", "REFUTED": "magenta", "UNDECIDED": "yellow"}
 
 def verdict(text: str) -> Text:
     return Text(text, style=COLOURS.get(text, ""))
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print a sentence that may hold names."""
+    print(text.translate(CONTROLS), file=file, flush=True)
 
 
 def table(title: str, columns: list[tuple[str, str]], rows: list[list[Any]]) -> None:
