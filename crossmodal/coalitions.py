@@ -17,9 +17,10 @@ def coalitions(
     device: str | None, seed: int, json_path: Path | None,
 ) -> None:  # fmt: skip
     """Print what image and text contribute in every environment; write JSON where asked."""
-    pairs = open_pairs(data, split=split, captions=captions).limited(limit)
-    encoder = load_encoder(model, head=True, device=device)
-    cut = encoder.too_long(pairs.captions)
+    with terminal.busy("reading data and model"):
+        pairs = open_pairs(data, split=split, captions=captions).limited(limit)
+        encoder = load_encoder(model, head=True, device=device)
+        cut = encoder.too_long(pairs.captions)
     notes = [*pairs.notes, *([f"cut to the tokens that the encoder takes: {counted(cut, 'caption')}"] if cut else [])]
     found = model_coalitions_by_environment(encoder, pairs, baseline=baseline, batch=batch, seed=seed)
     if json_path is not None:

@@ -21,8 +21,9 @@ def extract(
     """Encode a data set and write its features file."""
     check_output(output, batch)
     processes = running_processes()
-    pairs = open_pairs(data, split=split, captions=captions).limited(limit)
-    encoder = load_encoder(model, device=device or processes.device)
+    with terminal.busy("reading data and model", processes.main):
+        pairs = open_pairs(data, split=split, captions=captions).limited(limit)
+        encoder = load_encoder(model, device=device or processes.device)
     say = lambda message: terminal.say(message, file=sys.stderr)  # noqa: E731
     try:
         done = extract_features(encoder, pairs, output, batch=batch, overwrite=overwrite, say=say)

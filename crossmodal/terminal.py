@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -76,6 +78,15 @@ def progress() -> Progress:
         console=errors if errors.is_terminal else Console(quiet=True),  # rich before 14.3 ends a disabled bar with an empty line
         transient=True, disable=not errors.is_terminal,
     )  # fmt: skip
+
+
+@contextmanager
+def busy(what: str, seen: bool = True) -> Iterator[None]:
+    """A sign of life on the error stream while something takes its time; silent in a pipe, and where it is not to be seen."""
+    with progress() if seen else nullcontext() as bar:
+        if bar is not None:
+            bar.add_task(what, total=None)
+        yield
 
 
 def write_json(path: Path, data: Any) -> None:
