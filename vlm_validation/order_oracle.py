@@ -20,7 +20,7 @@ import numpy as np
 from ..theory.errors import InputError, counted
 from . import predictors as pre
 from . import span
-from .features import Features
+from .features import Features, require_features
 from .orders import MOST_ENUMERATED, OrderRuns, all_orders, excess, progress_bar
 from .prototypes import Prototypes, class_prototypes
 from .scores import KEYS, score_matrices
@@ -135,6 +135,7 @@ def recommend_order(
         InputError: fewer than two environments; labels that are no class numbers; steps < 1 or step <= 0; training that would diverge; one resample, or a
             negative number of them.
     """
+    require_features(features)
     features.require_environments(2, "an order needs something to order")
     features.require_class_numbers()
     if steps < 1 or not 0 < step < np.inf:
