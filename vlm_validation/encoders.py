@@ -158,8 +158,8 @@ class Encoder:
         for k, image in enumerate(images):
             try:
                 self._check_size(self.processor(images=[image], return_tensors="pt")["pixel_values"])
-            except InputError as error:
-                return error
+            except InputError as unfit:
+                return unfit
             except (ValueError, ZeroDivisionError) as alone:
                 title = names[k] if k < len(names) else f"picture {k} of a batch"
                 return InputError(

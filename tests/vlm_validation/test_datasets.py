@@ -389,8 +389,10 @@ def test_a_picture_with_damaged_exif_is_read(tmp_path: Path) -> None:
     from crossmodal.vlm_validation.datasets.pairs import open_image
     from PIL import Image
 
-    Image.new("RGB", (6, 4)).save(tmp_path / "a.png", exif=b"Exif\0\0garbage")
-    assert open_image(tmp_path / "a.png").size == (6, 4)
+    text = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\x006\0\0\0\0\0\0\0"  # the orientation is a text
+    for damaged in (b"Exif\0\0garbage", text):
+        Image.new("RGB", (6, 4)).save(tmp_path / "a.png", exif=damaged)
+        assert open_image(tmp_path / "a.png").size == (6, 4)
 
 
 def test_a_split_that_was_cut_short_is_no_test_split(tmp_path: Path) -> None:

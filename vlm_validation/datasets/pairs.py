@@ -127,11 +127,12 @@ _TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANS
           8: "ROTATE_90"}  # fmt: skip
 
 
-def _orientation(image: Any) -> object:
+def _orientation(image: Any) -> int:
     try:
-        return image.getexif().get(0x0112)
+        found = image.getexif().get(0x0112)
     except Exception:  # damaged EXIF fails in several parsers; no viewer turns such a picture
-        return None
+        return 1
+    return found if isinstance(found, int) else 1
 
 
 def open_image(path: Path) -> Any:
