@@ -36,7 +36,7 @@ def report(found: Audit) -> None:
     if not run.heads:
         print("note: no heads, so no cross-entropy and no curvature; pass --heads once for every stage to have them")
     for note in run.notes:
-        print(f"note: {note}")
+        terminal.say(f"note: {note}")
 
 
 def in_short(found: Audit) -> None:

@@ -32,16 +32,21 @@ class Group(click.Group):
             finally:
                 sys.stdout.flush()  # a full disk is told here, and not by the interpreter as it ends
         except InputError as error:
-            click.echo(f"crossmodal: {error}", err=True)
-            ctx.exit(2)
+            _refuse(ctx, error)
         except KeyboardInterrupt:
             click.echo("crossmodal: interrupted", err=True)
             ctx.exit(130)
         except BrokenPipeError:
             ctx.exit(1)
         except OSError as error:
-            click.echo(f"crossmodal: {_of_the_system(error)}", err=True)
-            ctx.exit(2)
+            _refuse(ctx, _of_the_system(error))
+
+
+def _refuse(ctx: click.Context, error: Exception) -> None:
+    from crossmodal import terminal
+
+    terminal.say(f"crossmodal: {error}", file=sys.stderr)
+    ctx.exit(2)
 
 
 def _of_the_system(error: OSError) -> Exception:

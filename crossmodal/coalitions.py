@@ -17,9 +17,10 @@ def coalitions(
     device: str | None, seed: int, json_path: Path | None,
 ) -> None:  # fmt: skip
     """Print what image and text contribute in every environment; write JSON where asked."""
-    pairs = open_pairs(data, split=split, captions=captions).limited(limit)
-    encoder = load_encoder(model, head=True, device=device)
-    cut = encoder.too_long(pairs.captions)
+    with terminal.busy("reading data and model"):
+        pairs = open_pairs(data, split=split, captions=captions).limited(limit)
+        encoder = load_encoder(model, head=True, device=device)
+        cut = encoder.too_long(pairs.captions)
     notes = [*pairs.notes, *([f"cut to the tokens that the encoder takes: {counted(cut, 'caption')}"] if cut else [])]
     found = model_coalitions_by_environment(encoder, pairs, baseline=baseline, batch=batch, seed=seed)
     if json_path is not None:
@@ -44,4 +45,4 @@ def coalitions(
         f"+- is the 90 % interval of the mean over pairs{' and of the mean features they give' if found.of_means else ''}"
     )
     for note in notes:
-        print(f"note: {note}")
+        terminal.say(f"note: {note}")

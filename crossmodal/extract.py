@@ -11,6 +11,8 @@ from crossmodal.vlm_validation.encoders import load_encoder
 from crossmodal.vlm_validation.extract import check_output, extract_features
 from crossmodal.vlm_validation.processes import running_processes
 
+from . import terminal
+
 
 def extract(
     model: str, data: str, output: Path, split: str | None, captions: Path | None, limit: int | None, batch: int,
@@ -19,9 +21,10 @@ def extract(
     """Encode a data set and write its features file."""
     check_output(output, batch)
     processes = running_processes()
-    pairs = open_pairs(data, split=split, captions=captions).limited(limit)
-    encoder = load_encoder(model, device=device or processes.device)
-    say = lambda message: print(message, file=sys.stderr)  # noqa: E731
+    with terminal.busy("reading data and model", processes.main):
+        pairs = open_pairs(data, split=split, captions=captions).limited(limit)
+        encoder = load_encoder(model, device=device or processes.device)
+    say = lambda message: terminal.say(message, file=sys.stderr)  # noqa: E731
     try:
         done = extract_features(encoder, pairs, output, batch=batch, overwrite=overwrite, say=say)
     except KeyboardInterrupt:
@@ -29,11 +32,11 @@ def extract(
         raise
     if not processes.main:
         return
-    print(
+    terminal.say(
         f"{done.output}: {counted(done.pairs, 'pair')} in {counted(len(pairs.environment_names), 'environment')}, d = {done.dimension}, "
         f"{encoder.metadata['encoder']} ({encoder.metadata['architecture']}), {pairs.name}"
     )
     if done.kept:
         print(f"of {counted(done.kept + done.computed, 'batch', 'batches')}, there from an earlier run: {done.kept}")
     for note in done.notes:
-        print(f"note: {note}")
+        terminal.say(f"note: {note}")

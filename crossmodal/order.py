@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from crossmodal.vlm_validation.features import load_features
-from crossmodal.vlm_validation.order_oracle import recommend_order
+from crossmodal.vlm_validation.order_oracle import recommend_order, shown
 
 from . import terminal
 
@@ -27,15 +27,10 @@ def order(file: Path, normalise: bool, seed: int, json_path: Path | None) -> Non
         f"{shown(found.neutral)}, {worst} {shown(found.worst)}; {scope} {len(found.orders)} orders; within 1 % of the best of the rivals looked at in "
         f"{100 * found.stability:.0f} % of resamples"
     )
-    print(found.reason)
+    terminal.say(found.reason)
     print(
         "What is predicted is the ranking of the orders.  All levels are too low, by what prototypes leave out of their classes (a fifth to a half on "
         "the generated set and on those of the shipped models), and the interval does not cover that."
     )
     for note in features.notes:
-        print(f"note: {note}")
-
-
-def shown(x: float) -> str:
-    """Three digits, so that small forgettings can be told apart; zero for rounding."""
-    return f"{0.0 if abs(x) < 1e-12 else x:.3g}"
+        terminal.say(f"note: {note}")

@@ -45,7 +45,7 @@ def scores(
     if shards:
         found = shard_scores(
             shard_files(files), delta=delta, normalise=normalise, workers=workers, dask=cluster,
-            say=lambda message: print(message, file=sys.stderr),
+            say=lambda message: terminal.say(message, file=sys.stderr),
         )  # fmt: skip
     else:
         with terminal.progress() as bar:
@@ -61,10 +61,10 @@ def scores(
         if shards:
             print(f"{counted(len(found.provenance['shards']), 'shard')}, {counted(int(found.counts.sum()), 'pair')}")
         for note in found.provenance["notes"]:
-            print(f"note: {note}")
+            terminal.say(f"note: {note}")
         print(f"wrote {json_path} and {figure}")
     if missing:
-        print(f"note: {figure} shows boxes where its font lacks a character: {missing}", file=sys.stderr)
+        terminal.say(f"note: {figure} shows boxes where its font lacks a character: {missing}", file=sys.stderr)
     return int(bool(found.provenance.get("set_aside")))
 
 

@@ -39,7 +39,7 @@ def sweep(config: Path, output: Path | None, workers: int, dask: str | None) -> 
     plan = read_config(config)
     folder = output if output is not None else config.with_suffix(".sweep")
     try:
-        run_sweep(plan, folder, workers=workers, dask=dask, say=lambda line: print(f"note: {line}", flush=True))
+        run_sweep(plan, folder, workers=workers, dask=dask, say=lambda line: terminal.say(f"note: {line}"))
     except KeyboardInterrupt:
         cells = plan.cells()
         finished = len(cells) - len(missing(cells, Store(folder)))

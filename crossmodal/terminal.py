@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -23,6 +25,11 @@ COLOURS = {"PROVED": "green", "REFUTED": "magenta", "UNDECIDED": "yellow"}
 
 def verdict(text: str) -> Text:
     return Text(text, style=COLOURS.get(text, ""))
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print a sentence that may hold names."""
+    print(text.translate(CONTROLS), file=file, flush=True)
 
 
 def table(title: str, columns: list[tuple[str, str]], rows: list[list[Any]]) -> None:
@@ -71,6 +78,15 @@ def progress() -> Progress:
         console=errors if errors.is_terminal else Console(quiet=True),  # rich before 14.3 ends a disabled bar with an empty line
         transient=True, disable=not errors.is_terminal,
     )  # fmt: skip
+
+
+@contextmanager
+def busy(what: str, seen: bool = True) -> Iterator[None]:
+    """A sign of life on the error stream while something takes its time; silent in a pipe, and where it is not to be seen."""
+    with progress() if seen else nullcontext() as bar:
+        if bar is not None:
+            bar.add_task(what, total=None)
+        yield
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -116,7 +116,7 @@ def print_rows(rows: list[dashboard.Row], measured: object) -> None:
         ]  # fmt: skip
         terminal.table(title, wide, [wide_cells(row) for row in rows])
     for note in getattr(measured, "notes", ()):
-        print(f"note: {note}")
+        terminal.say(f"note: {note}")
 
 
 def wide_cells(row: dashboard.Row) -> list[object]:

@@ -22,12 +22,13 @@ from .embedded_models import EMBEDDED, library, model_folder
 MODELS = {"clip": "CLIPModel", "siglip": "SiglipModel", "vilt": "ViltModel"}
 HEADS = ("ViltForQuestionAnswering", "ViltForImageAndTextRetrieval")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-_WANTED = ("config.json", "*.safetensors", "*.safetensors.index.json", "*processor_config.json", "*token*.json",
+_WANTED = ("config.json", "adapter_config.json", "*.safetensors", "*.safetensors.index.json", "*processor_config.json", "*token*.json",
            "vocab.txt", "vocab.json", "merges.txt", "*.model")  # fmt: skip
 _PROCESSING = (
     ("tokenizer", "AutoTokenizer", ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model"), "tokenizer"),
     ("image processor", "AutoImageProcessor", ("preprocessor_config.json", "processor_config.json"), "image_processor"),
 )
+_IGNORED = ("classifier.", "rank_output.", "mlm_score.")  # heads: no feature depends on them
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -71,6 +72,14 @@ def find_checkpoint(name: str) -> Checkpoint:
         title = folder.resolve().name
     else:
         folder = _downloaded(name)
+    if (folder / "adapter_config.json").is_file():
+        # transformers would take the base model from elsewhere, or leave the adapter out where peft is not installed
+        raise InputError(
+            f"{folder}: an adapter of peft (adapter_config.json)", expected="one model, with its adapter merged into its weights",
+            causes=("low-rank training that saved the adapter alone, or beside the model",),
+            fix=f"peft.PeftModel.from_pretrained(base, {str(folder)!r}).merge_and_unload().save_pretrained(another folder), "
+            "then its tokenizer and image processor",
+        )  # fmt: skip
     embedded = folder.resolve().parent == EMBEDDED.resolve()
     if embedded:
         title = f"crossmodal embedded {folder.resolve().name}"
@@ -90,7 +99,7 @@ def load_model(found: Checkpoint, head: bool) -> Any:
     """The model in float32 on the CPU, every one of its weights from the file.
 
     Raises:
-        InputError: torn weights, weights that are missing or of other shapes, no head where one is wanted.
+        InputError: torn weights, weights that are missing, of other shapes or without a place, no head where one is wanted.
     """
     import torch
 
@@ -110,7 +119,7 @@ def load_model(found: Checkpoint, head: bool) -> Any:
                 found.folder, local_files_only=True, use_safetensors=True, trust_remote_code=False,
                 output_loading_info=True, dtype=torch.float32,
             )  # fmt: skip
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, ImportError) as error:
         raise InputError(
             f"{found.folder}: {title} cannot be loaded ({_first_line(error)})",
             expected="every file of the checkpoint, its weights in the shapes of config.json",
@@ -124,6 +133,17 @@ def load_model(found: Checkpoint, head: bool) -> Any:
             causes=("a checkpoint of one tower", "weights saved under other names by a wrapper"),
             fix="save the whole model with save_pretrained",
         )
+    unread = sorted(
+        key for key in report["unexpected_keys"] if not key.startswith(_IGNORED) and not key.endswith("position_ids")
+    )
+    if unread:
+        raise InputError(
+            f"{found.folder}: {title} has no place for {counted(len(unread), 'weight')} of the file, the first {unread[0]}",
+            expected="weights of this architecture alone; what is left out would be missing from the features",
+            causes=("adapters, prompts or a head of your own beside the model", "fewer layers in config.json than in the weights"),
+            fix="merge adapters into the model; where the rest is a head, "
+            f"transformers.{title}.from_pretrained(folder).save_pretrained(another) leaves it out",
+        )  # fmt: skip
     return model
 
 

@@ -227,8 +227,11 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
         with open(path, "rb") as handle:
             head = handle.read(8)
         what = _what_is_it(head) if head[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05") else f"{error}"
+        renamed = zipfile.is_zipfile(path)
+        what = "a zip archive, as .npz and torch.save write" if renamed else what
         raise InputError(
-            f"{path}: cannot be read as .safetensors ({what})", expected="a whole .safetensors file", causes=_TORN,
+            f"{path}: cannot be read as .safetensors ({what})", expected="a whole .safetensors file",
+            causes=("the file was renamed",) if renamed else _TORN,
             fix="copy or write the file again, or give it the suffix of its real format",
         ) from None  # fmt: skip
     return arrays, {name: _parsed(text) for name, text in texts.items()}, {}

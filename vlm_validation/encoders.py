@@ -70,7 +70,7 @@ class Encoder:
         """`pixel_values` (N, 3, H, W) float32, and `pixel_mask` (N, H, W) for ViLT, from PIL images in RGB.
 
         Raises:
-            InputError: a picture the processor cannot take; it is called by its entry of `names`.
+            InputError: a picture the processor cannot take (called by its entry of `names`), or makes of another size than the model's.
         """
         if self.processor is None:
             from PIL import Image
@@ -84,6 +84,7 @@ class Encoder:
             found = self.processor(images=list(images), return_tensors="pt")
         except (ValueError, ZeroDivisionError) as error:
             raise self._unfit(images, names, error) from None
+        self._check_size(found["pixel_values"])
         wanted = ("pixel_values", "pixel_mask") if self.kind == "vilt" else ("pixel_values",)
         return {name: found[name] for name in wanted if name in found}
 
@@ -156,7 +157,9 @@ class Encoder:
         """Which of the pictures the processor refuses."""
         for k, image in enumerate(images):
             try:
-                self.processor(images=[image], return_tensors="pt")
+                self._check_size(self.processor(images=[image], return_tensors="pt")["pixel_values"])
+            except InputError as unfit:
+                return unfit
             except (ValueError, ZeroDivisionError) as alone:
                 title = names[k] if k < len(names) else f"picture {k} of a batch"
                 return InputError(
@@ -166,6 +169,20 @@ class Encoder:
                     fix="leave its row out; what is already computed is kept",
                 )  # fmt: skip
         return InputError(f"{self.name}: {type(self.processor).__name__} cannot take a batch of pictures ({error})")
+
+    def _check_size(self, pixels: torch.Tensor) -> None:
+        """Refuse pictures of another size than the model has positions for; ViLT fits its positions to any size."""
+        if self.kind == "vilt":
+            return
+        side = int(self.model.config.vision_config.image_size)
+        height, width = pixels.shape[-2:]
+        if (height, width) != (side, side):
+            raise InputError(
+                f"{self.name}: its {type(self.processor).__name__} gives pictures of {height} x {width} pixels, and the model takes {side} x {side}",
+                expected="the preprocessing the model was trained with",
+                causes=("the image processor of another checkpoint", "a processor that does not crop"),
+                fix="copy preprocessor_config.json from the checkpoint that the model came from",
+            )  # fmt: skip
 
     def _moved(self, inputs: Tensors) -> Tensors:
         return {name: x.to(self.device) for name, x in inputs.items()}
@@ -195,8 +212,9 @@ def load_encoder(name: str, *, head: bool = False, device: str | None = None) ->
         device: of torch; default: the GPU where there is one.
 
     Raises:
-        InputError: no such folder or name, no network, another architecture than CLIP, SigLIP or ViLT, no safetensors,
-            weights that are torn, missing or of other shapes, no description of the preprocessing, an unknown device.
+        InputError: no such folder or name, no network, another architecture than CLIP, SigLIP or ViLT, an adapter, no safetensors,
+            weights that are torn, missing, of other shapes or without a place, no description of the preprocessing, a
+            tokenizer without the token that is pooled, an unknown device.
     """
     found = find_checkpoint(name)
     model = load_model(found, head)
@@ -209,8 +227,32 @@ def load_encoder(name: str, *, head: bool = False, device: str | None = None) ->
             f"device {device!r}: {str(error).splitlines()[0]}", expected="'cpu', or 'cuda' where there is a GPU",
             causes=("a machine without a GPU, or torch built without CUDA",), fix="leave the device out",
         ) from None  # fmt: skip
+    _check_marks(found, model, tokenizer)
     metadata = _metadata(found, model, tokenizer, processor, longest)
     return Encoder(name, found.kind, model, tokenizer, processor, longest, metadata)
+
+
+def _check_marks(found: Checkpoint, model: Any, tokenizer: Any) -> None:
+    """Refuse a tokenizer that does not set the token whose state is pooled: CLIP's end token, ViLT's class token.
+
+    Without it both pool the first word, whatever follows, and say nothing.
+    """
+    texts = [list(ids) for ids in tokenizer(["", "a photo", "two cats"])["input_ids"]]
+    if found.kind == "clip":
+        end = model.config.text_config.eos_token_id
+        # 2: configurations written before the end token was recorded, where the largest token is pooled
+        right, mark = end == 2 or all(end in ids for ids in texts), f"the end token {end} of config.json in every text"
+    elif found.kind == "vilt":
+        first = {tuple(ids[:1]) for ids in texts}
+        right, mark = len(first) == 1 and () not in first, "one class token in front of every text"
+    else:
+        return
+    if not right:
+        raise InputError(
+            f"{found.folder}: its tokenizer makes {texts[1]} of 'a photo'", expected=f"{mark}: the model's text feature is read there",
+            causes=("a tokenizer that was built without a post-processor", "a config.json with the token ids of another tokenizer"),
+            fix="save the tokenizer the model was trained with, or correct text_config.eos_token_id",
+        )  # fmt: skip
 
 
 def _longest(found: Checkpoint, tokenizer: Any) -> int:

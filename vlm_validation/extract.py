@@ -30,7 +30,7 @@ from .features import Features, load_features, save_features
 from .orders import progress_bar
 from .processes import Processes, running_processes
 
-_FORMAT = 1
+_FORMAT = 2  # 1 did not turn pictures as their EXIF orientation says
 _SHARD = re.compile(r"\d{6,}-[0-9a-f]{16}\.npz")
 Say = Callable[[str], None]
 

@@ -24,8 +24,20 @@ COARSE = 2.0**-8  # by which bfloat16 rounds a number at most, and so a norm
 BLOCK = 8192  # rows looked at together: what is checked may be a file larger than memory
 
 
+def _array(value: Any, name: str, source: str) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except (RuntimeError, TypeError, ValueError) as error:  # torch's and numpy's own
+        raise InputError(
+            f"{source}: {name} of type {type(value).__name__} is no array ({str(error).splitlines()[0][:200]})",
+            expected="a numpy array, or a tensor on the CPU",
+            causes=("a tensor with a gradient, in bfloat16 or on a GPU", "rows of different lengths"),
+            fix=f"{name}.detach().float().cpu().numpy(), without float() where it holds ids",
+        ) from None
+
+
 def as_vectors(value: Any, name: str, source: str, minimum: int = 2) -> np.ndarray:
-    array = np.asarray(value)
+    array = _array(value, name, source)
     if array.dtype.kind != "f":
         raise InputError(
             f"{source}: {name} has type {array.dtype}", expected="float16, float32 or float64",
@@ -94,7 +106,7 @@ def as_normalised(value: Any, name: str, source: str) -> tuple[np.ndarray, list[
 
 
 def as_integers(value: Any, name: str, count: int, source: str) -> np.ndarray:
-    array = np.asarray(value)
+    array = _array(value, name, source)
     if array.dtype.kind not in "iu" and array.ndim <= 1:
         whole = array.dtype.kind == "b" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
         raise InputError(
@@ -113,7 +125,7 @@ def as_integers(value: Any, name: str, count: int, source: str) -> np.ndarray:
     if len(wrong):
         raise InputError(
             f"{source}: {name} is {_some(array[wrong])} in {_listed(wrong, count)}",
-            expected="ids from 0 upwards",
+            expected=f"ids from 0 to {np.iinfo(np.int32).max}",
             causes=("-1 marks 'unknown'", "a hash was stored as an id"),
             fix="leave unknown rows out and number the rest from 0",
         )
@@ -179,7 +191,7 @@ def is_unicode(text: str) -> bool:
 
 
 def as_ids(value: Any, count: int, source: str) -> np.ndarray:
-    array = np.asarray(value)
+    array = _array(value, "ids", source)
     if array.dtype.kind not in "iuU" or array.shape != (count,):
         raise InputError(
             f"{source}: ids has type {array.dtype} and shape {array.shape}",

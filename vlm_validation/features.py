@@ -54,7 +54,16 @@ REQUIRED = ("image", "text", "environment", "label")
 NAMES = ("environment_names", "label_names", "captions")
 OPTIONAL = (*NAMES, "ids", "prompts", "metadata")
 LARGEST = 2**28  # numbers in a vector a class: 2 GiB
-__all__ = ["NAMES", "NORM_TOLERANCE", "OPTIONAL", "REQUIRED", "Features", "load_features", "save_features"]
+__all__ = [
+    "NAMES",
+    "NORM_TOLERANCE",
+    "OPTIONAL",
+    "REQUIRED",
+    "Features",
+    "load_features",
+    "require_features",
+    "save_features",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,6 +303,20 @@ class Features:
             check_range(self.label, len(self.prompts), "label", "prompts", self.source)
 
 
+def require_features(value: object) -> None:
+    """Refuse what is no `Features`, such as the name of their file.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(value, Features):
+        raise InputError(
+            f"{type(value).__name__} in place of features", expected="crossmodal.Features",
+            causes=("the name of a features file, or its arrays",),
+            fix="crossmodal.load_features(path), or crossmodal.Features(image=..., text=..., environment=..., label=...)",
+        )  # fmt: skip
+
+
 _SELECTED = "some rows of the file were selected"
 
 
@@ -369,8 +392,9 @@ def save_features(path: str | os.PathLike[str], features: Features) -> None:
             empty, their names are not stored either, and ids count those that are left: a file has no name without a row.
 
     Raises:
-        InputError: unknown suffix, or a folder that cannot be written.
+        InputError: unknown suffix, a folder that cannot be written, something else than features.
     """
+    require_features(features)
     kept = features.environments
     if features.environment_names and len(kept) < len(features.environment_names):
         names = tuple(features.name(k) for k in kept)

@@ -8,7 +8,8 @@ from typing import Any
 from ..synthetic.arithmetic import Bounded
 from ..synthetic.evaluate import Judgement, bound_values, judge, judge_assumptions, rank
 from ..theory.claim import Claim
-from .features import Features
+from ..theory.errors import InputError
+from .features import Features, require_features
 from .view import FeaturesView
 
 
@@ -76,7 +77,19 @@ def measure(claim: Claim, features: Features) -> Measurement:
     Args:
         claim: with `on_features`; otherwise the note says why it has none.
         features: see `crossmodal.vlm_validation.features`.
+
+    Returns:
+        Both sides of each relation at its worst instance, in float64 with proven error bounds.
+
+    Raises:
+        InputError: something else than a claim or than features; labels that are no class numbers, where classes count.
     """
+    if not isinstance(claim, Claim):
+        raise InputError(
+            f"{type(claim).__name__} in place of a claim", expected="crossmodal.theory's Claim", causes=("the id of a claim",),
+            fix="crossmodal.get_claim('T3.4')",
+        )  # fmt: skip
+    require_features(features)
     if claim.on_features is None:
         return Measurement(claim.id, 0, 0, note=claim.features_note)
     ops = Bounded()

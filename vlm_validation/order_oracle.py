@@ -20,7 +20,7 @@ import numpy as np
 from ..theory.errors import InputError, counted
 from . import predictors as pre
 from . import span
-from .features import Features
+from .features import Features, require_features
 from .orders import MOST_ENUMERATED, OrderRuns, all_orders, excess, progress_bar
 from .prototypes import Prototypes, class_prototypes
 from .scores import KEYS, score_matrices
@@ -135,6 +135,7 @@ def recommend_order(
         InputError: fewer than two environments; labels that are no class numbers; steps < 1 or step <= 0; training that would diverge; one resample, or a
             negative number of them.
     """
+    require_features(features)
     features.require_environments(2, "an order needs something to order")
     features.require_class_numbers()
     if steps < 1 or not 0 < step < np.inf:
@@ -430,21 +431,26 @@ def _reason(
         return f"The order matters little here: {every} are predicted within {100 * spread:.1f} % of each other."
     if (order == np.arange(T)).all():
         return (
-            f"The neutral order is the best of {every}: predicted forgetting spans {predicted.min():.3g} to "
-            f"{predicted.max():.3g} nats."
+            f"The neutral order is the best of {every}: predicted forgetting spans {shown(predicted.min())} to "
+            f"{shown(predicted.max())} nats."
         )
     saved = each[1] - each[0]
     gain, loss = int(np.argmax(saved)), int(np.argmin(saved))
     text = (
-        f"Predicted forgetting over {every} spans {predicted.min():.3g} to {predicted.max():.3g} "
-        f"nats; the neutral order has {neutral:.3g}."
+        f"Predicted forgetting over {every} spans {shown(predicted.min())} to {shown(predicted.max())} "
+        f"nats; the neutral order has {shown(neutral)}."
     )
     if saved[gain] > 0:
         text += (
-            f" Against the neutral order most is saved on {names[gain]} ({each[1, gain]:.3g} to {each[0, gain]:.3g}), "
+            f" Against the neutral order most is saved on {names[gain]} ({shown(each[1, gain])} to {shown(each[0, gain])}), "
             f"now in place {int(np.flatnonzero(order == gain)[0]) + 1} of {T}"
         )
         if saved[loss] < 0:
-            text += f", at the expense of {names[loss]} ({each[1, loss]:.3g} to {each[0, loss]:.3g})"
+            text += f", at the expense of {names[loss]} ({shown(each[1, loss])} to {shown(each[0, loss])})"
         text += "."
     return text
+
+
+def shown(x: float) -> str:
+    """Three digits, so that small forgettings can be told apart; zero for rounding."""
+    return f"{0.0 if abs(x) < 1e-12 else x:.3g}"

@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from ..theory.errors import InputError
-from .features import Features
+from .features import Features, require_features
 from .score_moments import Moments, moments_of
 
 HalfWidth = Callable[[int, int, float], float]
@@ -153,8 +153,9 @@ def estimate_scores(
         Scores in ascending order of environment ids.  Cost: O(N d^2).
 
     Raises:
-        InputError: delta outside (0, 1).
+        InputError: delta outside (0, 1), something else than features.
     """
+    require_features(features)
     _check_delta(delta)
     moments = moments_of(features.image, features.text, features.environment, progress)
     provenance = {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 from crossmodal import terminal
+from crossmodal.cli import main
 
 
 @pytest.mark.parametrize("text", ["E[zz']", "[bold]street[/bold]", "[+0.1, +0.2]"])
@@ -49,3 +52,17 @@ def test_notes_keep_their_brackets() -> None:
     with terminal.errors.capture() as caught:
         terminal.errors.print("fix: pip install 'crossmodal[vlm]' :smile:")
     assert "'crossmodal[vlm]' :smile:" in caught.get()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["extract embedded:high embedded:high --limit 2 -o f.npz", "coalitions embedded:high embedded:high --limit 4"],
+)
+def test_loading_a_model_is_seen(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It takes seconds, most of them imports; on a terminal something moves meanwhile."""
+    pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    out = io.StringIO()
+    monkeypatch.setattr(terminal, "errors", Console(file=out, force_terminal=True, width=80, color_system=None))
+    assert CliRunner().invoke(main, command.split()).exit_code == 0
+    assert "reading data and model" in out.getvalue()

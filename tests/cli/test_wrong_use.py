@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,31 @@ def test_an_unknown_claim_names_those_near(typed: str, near: str) -> None:
     assert found.exit_code == 2
     said = found.output.partition("a typing error:")[2].splitlines()[:1]
     assert near in said[0] if near else not said
+
+
+@pytest.mark.parametrize(
+    "command", ["scores", "order", "verify S1 --models 1 --mutants-each 1 --jobs 1 --features", "audit"]
+)
+def test_names_do_not_steer_the_terminal(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In notes, reasons and refusals too, beside the tables."""
+    monkeypatch.chdir(tmp_path)
+    found = generated_features(3)
+    names = tuple(f"{name}\x1b[2J\x9b" for name in found.environment_names or ())
+    labels = tuple(f"class {c}\x1b[2J\x9b" for c in range(found.classes))
+    label = np.where(np.arange(len(found)) % 7, found.label, 0)  # class 0 is everywhere: a note names it
+    found = replace(found, environment_names=names, label_names=labels, label=label)
+    for path in ("my.npz", "after.npz"):
+        save_features(path, found)
+    done = CliRunner().invoke(main, [*command.split(), "my.npz", *(["after.npz"] if command == "audit" else [])])
+    assert done.exit_code == 0, done.output
+    assert r"class 0\x1b[2J\x9b" in done.output
+    assert not {"\x1b", "\x9b"} & set(done.output)
+    done = CliRunner().invoke(main, [*command.split(), "none\x1b[2J.npz"])
+    assert (done.exit_code, "\x1b" in done.output, r"none\x1b[2J.npz" in done.output or command == "audit") == (
+        2,
+        False,
+        True,
+    )
 
 
 def test_json_holds_nothing_that_json_has_not() -> None:

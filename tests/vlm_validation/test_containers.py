@@ -197,6 +197,13 @@ def test_an_array_twice_is_refused(second: str, tmp_path: Path) -> None:
         read_container(path)
 
 
+def test_a_zip_under_the_suffix_of_safetensors_is_no_torn_one(tmp_path: Path) -> None:
+    np.savez(tmp_path / "f.npz", a=np.zeros(2))
+    (tmp_path / "f.npz").rename(tmp_path / "f.safetensors")
+    with pytest.raises(InputError, match=r"a zip archive, as \.npz and torch.save write(.|\n)*renamed"):
+        read_container(tmp_path / "f.safetensors")
+
+
 def safetensors_of(metadata: dict[str, str], **tensors: tuple[str, list[int], bytes]) -> bytes:
     header: dict[str, object] = {"__metadata__": metadata}
     data = b""

@@ -243,7 +243,10 @@ FOLDER: list[tuple[Damage, str]] = [
     (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text("[1]"), "line 1: a JSON list"),
     (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text('{"file": "a"}'), "no caption, label"),
     (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text("[" * 100_000), "line 1: not JSON"),
-    (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text('{"file": "a", "caption": "b", "label": false, "environment": 0}'), "no label"),
+    (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text('{"file": "a", "caption": "b", "label": false, "environment": 0}'), "label is false, no text"),
+    (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text('{"file": "a", "caption": "b", "label": 1.5, "environment": 0}'), r"label is 1\.5, no text(.|\n)*another type"),
+    (lambda root: (root / CSV).unlink() or (root / "captions.jsonl").write_text('{"file": "a", "caption": null, "label": 1, "environment": 0}'), "no caption"),
+    (lambda root: (root / CSV).write_text((root / CSV).read_text().replace(",", ";")), r"lacks file, caption(.|\n)*semicolons"),
     (lambda root: (root / CSV).unlink(), "no known layout"),
 ]  # fmt: skip
 COCO: list[tuple[Damage, str]] = [
@@ -302,6 +305,28 @@ def test_damaged_data_is_explained(make: Callable[[Path], Path], damage: Damage,
         open_pairs(str(root))
 
 
+def test_blanks_around_a_cell_make_no_other_environment(tmp_path: Path) -> None:
+    """JSONL as CSV; mutant: 'place ' beside 'place', with half of its pairs each."""
+    picture(tmp_path / "a.png", 0)
+    row = {"file": "a.png", "caption": " a star", "label": "b", "environment": "place"}
+    rows = [row | {"environment": f"place{blank}", "label": f"{blank}b"} for blank in ("", " ", "\t", "\n")]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = open_pairs(str(tmp_path))
+    assert (found.environment_names, found.label_names) == (("place",), ("b",))
+    assert set(found.captions) == {"a star"}
+
+
+def test_a_picture_named_in_two_ways_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a path from the root and by one from here; mutant: its folder is counted twice."""
+    monkeypatch.chdir(tmp_path)
+    fake_folder(Path("data"))
+    path = Path("data", CSV)
+    path.write_text(path.read_text().replace("pictures/0.png", str(tmp_path / "data" / "pictures" / "1.png")))
+    notes = open_pairs("data").notes
+    assert "1 row with a picture of another row" in notes
+    assert "left out, without a row in captions.csv: 1 picture" in notes
+
+
 @pytest.mark.parametrize("place", ["caption", "label", "environment"])
 @pytest.mark.parametrize("text", ["half of a pair \ud800", "nul\0"])
 def test_text_that_no_file_can_hold(place: str, text: str, tmp_path: Path) -> None:
@@ -341,6 +366,33 @@ def test_pictures_of_many_kinds(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=word):
             open_image(tmp_path / f"{name}.{'png' if name == 'deep' else 'jpg'}")
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+def test_pictures_are_turned_as_their_exif_says(kind: str, orientation: int, tmp_path: Path) -> None:
+    """As Pillow's own `exif_transpose` turns them; 0 and 9 mean nothing."""
+    from crossmodal.vlm_validation.datasets.pairs import open_image
+    from PIL import Image, ImageOps
+
+    picture(tmp_path / "plain.png", 0, (24, 16))
+    note = Image.Exif()
+    note[0x0112] = orientation
+    Image.open(tmp_path / "plain.png").save(tmp_path / f"a.{kind}", exif=note)
+    with Image.open(tmp_path / f"a.{kind}") as image:
+        right = ImageOps.exif_transpose(image).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / f"a.{kind}")), np.asarray(right))
+    assert open_image(tmp_path / f"a.{kind}").size == ((16, 24) if orientation in range(5, 9) else (24, 16))
+
+
+def test_a_picture_with_damaged_exif_is_read(tmp_path: Path) -> None:
+    from crossmodal.vlm_validation.datasets.pairs import open_image
+    from PIL import Image
+
+    text = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\x006\0\0\0\0\0\0\0"  # the orientation is a text
+    for damaged in (b"Exif\0\0garbage", text):
+        Image.new("RGB", (6, 4)).save(tmp_path / "a.png", exif=damaged)
+        assert open_image(tmp_path / "a.png").size == (6, 4)
 
 
 def test_a_split_that_was_cut_short_is_no_test_split(tmp_path: Path) -> None:

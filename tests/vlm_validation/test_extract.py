@@ -462,6 +462,18 @@ def _without(folder: Path, prefix: str) -> None:
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def _more(folder: Path, *names: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(folder / "model.safetensors") | {name: torch.ones(2) for name in names}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _part(folder: Path, part: str, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    _config(folder, **{part: {**config[part], **changes}})
+
+
 def _truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
@@ -476,6 +488,25 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
     ),
     (lambda folder: _config(folder, projection_dim=25), "cannot be loaded"),
     (lambda folder: _without(folder, "text_projection"), "missing, 1 weight of CLIPModel, the first text_projection"),
+    (
+        lambda folder: _part(folder, "vision_config", num_hidden_layers=1),
+        "no place for 16 weights.*vision_model.encoder.layers.1",
+    ),
+    (
+        lambda folder: _more(folder, "prompt_learner.ctx"),
+        "no place for 1 weight of the file, the first prompt_learner.ctx",
+    ),
+    (lambda folder: _more(folder, "visual_projection.lora_A.weight"), "no place for 1 weight"),
+    (lambda folder: (folder / "adapter_config.json").write_text("{}"), r"adapter of peft(.|\n)*merge_and_unload"),
+    (
+        lambda folder: _part(folder, "text_config", eos_token_id=97),
+        r"tokenizer makes .* of 'a photo'(.|\n)*the end token 97",
+    ),
+    (lambda folder: _edit(folder / "tokenizer.json", post_processor=None), "the end token 3"),
+    (
+        lambda folder: _config(folder, quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True}),
+        "cannot be loaded",
+    ),
     (lambda folder: (folder / "config.json").unlink(), "no config.json"),
     (lambda folder: (folder / "config.json").write_text("{"), "not readable as JSON"),
     (lambda folder: (folder / "config.json").write_text("[" * 100_000), "not readable as JSON"),
@@ -496,6 +527,58 @@ def test_bad_checkpoints_are_explained(
     damage(tmp_path / "model")
     with pytest.raises(InputError, match=word):
         load_encoder(str(tmp_path / "model"))
+
+
+def test_weights_that_no_feature_depends_on_are_left_out(
+    folders: dict[str, Path], pairs: Pairs, tmp_path: Path
+) -> None:
+    """A classifier beside CLIP, positions that older versions stored."""
+    folder = shutil.copytree(folders["clip"], tmp_path / "clip")
+    _more(folder, "classifier.weight", "vision_model.embeddings.position_ids")
+    images = [pairs.load(0)]
+    np.testing.assert_array_equal(
+        load_encoder(str(folder)).image_features(images), load_encoder(str(folders["clip"])).image_features(images)
+    )
+
+
+def test_a_tokenizer_without_class_token(folders: dict[str, Path], tmp_path: Path) -> None:
+    """ViLT would pool the first word in its place."""
+    folder = shutil.copytree(folders["vilt"], tmp_path / "vilt")
+    _edit(folder / "tokenizer.json", post_processor=None)
+    with pytest.raises(InputError, match=r"of 'a photo'(.|\n)*one class token in front of every text"):
+        load_encoder(str(folder))
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+@pytest.mark.parametrize("command", ["extract", "coalitions"])
+def test_the_image_processor_of_another_checkpoint(
+    kind: str, command: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    from click.testing import CliRunner
+
+    from crossmodal.cli import main
+
+    folder = shutil.copytree(folders[kind], tmp_path / kind)
+    side = {"height": 48, "width": 48}
+    _edit(folder / "preprocessor_config.json", size=side, crop_size=side)
+    output = ["--output", str(tmp_path / "f.npz")] if command == "extract" else []
+    done = CliRunner().invoke(main, [command, str(folder), str(fake_folder(tmp_path / "data")), *output])
+    assert done.exit_code == 2, done.output
+    assert "gives pictures of 48 x 48 pixels, and the model takes 32 x 32" in done.stderr
+
+
+def test_a_processor_that_does_not_crop(folders: dict[str, Path], tmp_path: Path) -> None:
+    """Pictures of different shapes do not make a batch; which one the model cannot take is said of one alone."""
+    folder = shutil.copytree(folders["clip"], tmp_path / "clip")
+    _edit(folder / "preprocessor_config.json", do_center_crop=False)
+    found, shapes = load_encoder(str(folder)), ((40, 40), (80, 40))
+    from PIL import Image
+
+    images = [Image.new("RGB", shape) for shape in shapes]
+    for some in (images, images[1:]):
+        with pytest.raises(InputError, match=r"32 x 64 pixels, and the model takes 32 x 32"):
+            found.pixels(some)
+    assert found.pixels(images[:1])["pixel_values"].shape == (1, 3, 32, 32)
 
 
 def test_a_real_bert_is_refused_by_name(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ WRONG: dict[str, tuple[Callable[[Arrays], Arrays], tuple[str, ...]]] = {
     "boolean labels": (lambda a: change(a, label=a["label"] > 2), ("label has type bool",)),
     "negative environment": (
         lambda a: change(a, environment=with_value(a["environment"], 5, -1)),
-        ("environment is -1 in 1 of 18 rows (5)",),
+        ("environment is -1 in 1 of 18 rows (5)", "ids from 0 to 2147483647"),
     ),
     "negative label": (lambda a: change(a, label=with_value(a["label"], 0, -3)), ("label is -3",)),
     "huge label": (lambda a: change(a, label=with_value(a["label"], 0, 2**40)), ("label is 1099511627776",)),
@@ -348,6 +348,37 @@ def test_select_keeps_rows_together(arrays: Arrays) -> None:
 def test_metadata_must_be_json(arrays: Arrays) -> None:
     with pytest.raises(InputError, match="metadata is not JSON"):
         Features(**arrays, metadata={"model": object()})
+
+
+@pytest.mark.parametrize("make", ["gradient", "bfloat16", "ragged"])
+@pytest.mark.parametrize("name", ["image", "environment", "ids"])
+def test_what_is_no_array_is_explained(make: str, name: str, arrays: Arrays) -> None:
+    """Features straight from a training loop; mutant: torch's own error, which names no field."""
+    import torch
+
+    wrong = {
+        "gradient": torch.zeros(18, 4, requires_grad=True), "bfloat16": torch.zeros(18, 4).bfloat16(), "ragged": [[1, 2], [3]]
+    }[make]  # fmt: skip
+    with pytest.raises(InputError, match=rf"{name} of type \w+ is no array(.|\n)*{name}\.detach\(\)"):
+        Features(**{**arrays, name: wrong})
+    plain = torch.as_tensor(arrays["image"])
+    np.testing.assert_array_equal(Features(**{**arrays, "image": plain}).image, arrays["image"])
+
+
+@pytest.mark.parametrize("wrong", ["my.npz", None, {"image": 0}])
+def test_something_else_than_features(wrong: Any, tmp_path: Path) -> None:
+    import crossmodal as cm
+
+    claim = cm.get_claim("S1")
+    calls: tuple[Callable[[], Any], ...] = (
+        lambda: cm.estimate_scores(wrong), lambda: cm.recommend_order(wrong), lambda: cm.measure(claim, wrong),
+        lambda: cm.make_run([wrong, wrong]), lambda: cm.save_features(tmp_path / "f.npz", wrong),
+    )  # fmt: skip
+    for call in calls:
+        with pytest.raises(InputError, match=r"in place of features(.|\n)*load_features"):
+            call()
+    with pytest.raises(InputError, match=r"str in place of a claim(.|\n)*get_claim"):
+        cm.measure("S1", wrong)  # type: ignore[arg-type]
 
 
 word = st.text(max_size=6).map(lambda s: s.rstrip("\0"))  # nothing is filtered: hypothesis gives up where too much is

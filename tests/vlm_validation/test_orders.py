@@ -629,7 +629,9 @@ def test_reasons_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         f"most is saved on {name(0)} (1.5 to 0.5), now in place 3 of 3, at the expense of {name(1)} (0.25 to 1)."
         in found
     )
-    each[0, 1] = 0.25
+    each[1, 1] = -4e-19
+    assert f"{name(1)} (0 to 1)." in reason(order, 1.75, 3.0), "rounding is no forgetting"
+    each[:, 1] = 0.25
     assert reason(order, 1.75, 3.0).endswith("now in place 3 of 3."), "at nobody's expense"
     each[0] = each[1]
     assert reason(order, 1.75, 3.0).endswith("2.12."), "nothing is saved"

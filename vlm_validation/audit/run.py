@@ -11,7 +11,7 @@ import numpy as np
 
 from ...theory.errors import InputError, counted, unknown_name
 from ..containers import read_container
-from ..features import Features, load_features
+from ..features import Features, load_features, require_features
 from .stages import learnt_order, same_model, same_samples
 
 FUSIONS = ("image", "sum", "concat")
@@ -135,6 +135,8 @@ def make_run(
             f"{counted(len(stages), 'stage')} of a run", expected="at least two: before training, and after an environment",
             fix="crossmodal audit before.npz after_first.npz after_second.npz ...",
         )  # fmt: skip
+    for stage in stages:
+        require_features(stage)
     for later in stages[1:]:
         same_samples(stages[0], later)
         same_model(stages[0], later)

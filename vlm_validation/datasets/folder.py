@@ -39,7 +39,7 @@ def folder_pairs(folder: Path) -> Pairs:
     require_files(paths, lists[0])
     environments, environment_names = _numbered([row["environment"] for row in rows])
     labels, label_names = _numbered([row["label"] for row in rows])
-    repeated, unlisted = len(rows) - len(set(paths)), _unlisted(paths)
+    repeated, unlisted = len(rows) - len(set(map(os.path.abspath, paths))), _unlisted(paths)
     notes = [f"{counted(repeated, 'row')} with a picture of another row"] if repeated else []
     if unlisted:
         notes.append(f"left out, without a row in {lists[0].name}: {counted(unlisted, 'picture')}")
@@ -51,10 +51,10 @@ def folder_pairs(folder: Path) -> Pairs:
 
 
 def jsonl_rows(path: Path, fields: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """The objects of a JSONL file, each of `fields` as a text.
+    """The objects of a JSONL file, each of `fields` as a text without blanks around it, as in a CSV file.
 
     Raises:
-        InputError: a line that is not an object, or lacks a field or leaves one empty.
+        InputError: a line that is not an object, or lacks a field, leaves one empty or has another value there.
     """
     with open(path, encoding="utf-8-sig") as handle:
         for number, line in enumerate(text_lines(handle, path), 1):
@@ -66,12 +66,15 @@ def jsonl_rows(path: Path, fields: tuple[str, ...]) -> Iterator[dict[str, str]]:
                 raise _broken(path, number, f"not JSON ({error})", fields) from None
             if not isinstance(row, dict):
                 raise _broken(path, number, f"a JSON {type(row).__name__}", fields)
-            missing = [
-                name for name in fields if not isinstance(row.get(name), (str, int)) or isinstance(row[name], bool)
-            ]
+            missing = [name for name in fields if row.get(name) is None]
             if missing:
                 raise _broken(path, number, f"no {', '.join(missing)}", fields)
-            yield _filled({name: str(row[name]) for name in fields}, path, number)
+            for name in fields:
+                if not isinstance(row[name], (str, int)) or isinstance(row[name], bool):
+                    raise _broken(
+                        path, number, f"{name} is {json.dumps(row[name])[:60]}, no text and no whole number", fields
+                    )
+            yield _filled({name: str(row[name]).strip() for name in fields}, path, number)
 
 
 def text_lines(handle: Any, path: Path) -> Iterator[str]:
@@ -115,16 +118,17 @@ def _filled(row: dict[str, str], path: Path, line: int) -> dict[str, str]:
 def _broken(path: Path, line: int, what: str, fields: tuple[str, ...]) -> InputError:
     return InputError(
         f"{path}, line {line}: {what}", expected=f"the fields {', '.join(fields)}",
-        causes=("a comma in a caption without quotes around it",) if path.suffix == ".csv" else ("a line cut in two",),
+        causes=("a comma in a caption without quotes around it", "cells parted by semicolons or tabs")
+        if path.suffix == ".csv" else ("a line cut in two", "a value of another type"),
         fix="correct the line",
     )  # fmt: skip
 
 
 def _unlisted(paths: list[Path]) -> int:
     """Files in the folders of the listed pictures, with a suffix of theirs, that are not listed."""
-    listed, suffixes = {os.path.normpath(path) for path in paths}, {path.suffix.lower() for path in paths} - {""}
+    listed, suffixes = {os.path.abspath(path) for path in paths}, {path.suffix.lower() for path in paths} - {""}
     folders = {os.path.dirname(path) for path in listed}
-    names = (os.path.join(folder, name) for folder in folders for name in os.listdir(folder or "."))
+    names = (os.path.join(folder, name) for folder in folders for name in os.listdir(folder))
     return sum(os.path.splitext(name)[1].lower() in suffixes and name not in listed for name in names)
 
 

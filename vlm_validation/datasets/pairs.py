@@ -123,8 +123,20 @@ class Pairs:
         )  # fmt: skip
 
 
+_TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
+          8: "ROTATE_90"}  # fmt: skip
+
+
+def _orientation(image: Any) -> int:
+    try:
+        found = image.getexif().get(0x0112)
+    except Exception:  # damaged EXIF fails in several parsers; no viewer turns such a picture
+        return 1
+    return found if isinstance(found, int) else 1
+
+
 def open_image(path: Path) -> Any:
-    """A picture in RGB.
+    """A picture in RGB, turned as its EXIF orientation says: so a viewer shows it, and so its caption describes it.
 
     Raises:
         InputError: no such file, not a picture, cut short, or numbers that are not 8-bit colours.
@@ -140,7 +152,9 @@ def open_image(path: Path) -> Any:
                     causes=("a depth map, a mask or a 16-bit scan",), fix="convert it to 8 bit",
                 )  # fmt: skip
             # a palette's transparent colour is black behind it, with no warning on the way
-            return image.convert("RGBA").convert("RGB") if "transparency" in image.info else image.convert("RGB")
+            rgb = image.convert("RGBA").convert("RGB") if "transparency" in image.info else image.convert("RGB")
+            turn = _TURNS.get(_orientation(image))
+            return rgb if turn is None else rgb.transpose(Image.Transpose[turn])
     except InputError:
         raise
     except FileNotFoundError:
