@@ -116,7 +116,7 @@ def coalition_head_kernel(
         m_i, l_i, at_i = _update(a + b0, column, start, m_i, l_i, at_i, BLOCK_C)
         m_t, l_t, at_t = _update(a0 + b, column, start, m_t, l_t, at_t, BLOCK_C)
         m_b, l_b, at_b = _update(a + b, column, start, m_b, l_b, at_b, BLOCK_C)
-    size = n.to(tl.int64)
+    size = tl.cast(n, tl.int64)  # a single sample is a constant, not a tensor
     y_a += tl.load(a_bias_ptr + label.to(tl.int64), mask=row_ok, other=0.0)
     y_a0 = tl.load(a0_ptr + label.to(tl.int64), mask=row_ok, other=0.0)
     y_b0 = tl.load(b0_ptr + label.to(tl.int64), mask=row_ok, other=0.0)
