@@ -17,7 +17,7 @@ from crossmodal.kernels.ops.coalition_head import triton as head
 from crossmodal.kernels.ops.pair_lse import triton as pair
 from crossmodal.kernels.ops.segment_attention import triton as segment
 from crossmodal.theory.errors import InputError
-from mutate import mutant
+from mutate import contracted, mutant
 
 
 def error(found, expected) -> float:
@@ -95,6 +95,21 @@ def heads(n, c, di, dt, dtype=torch.float32, tie=False, bias=0.0, config=None) -
     return error(found[:2], expected[:2])
 
 
+def fused() -> float:
+    """Products that are not rounded before something is added, and many tiles after that of the maximum."""
+    image, text, labels = torch.randn(5, 3), torch.randn(5, 3), torch.randint(1500, (5,))
+    w_image, w_text, bias = torch.randn(1500, 3), torch.randn(1500, 3), torch.full((1500,), -500.0)
+    bias[7] = -450.0
+    right = head.coalition_head_kernel
+    head.coalition_head_kernel = contracted("head").coalition_head_kernel
+    try:
+        found = coalition_head(image, text, w_image, w_text, labels, bias=bias, impl="triton")
+    finally:
+        head.coalition_head_kernel = right
+    doubles = (x.double() for x in (image, text, w_image, w_text))
+    return error(found[:2], coalition_head(*doubles, labels, bias=bias.double(), impl="naive")[:2])
+
+
 def too_wide() -> float:
     """Features wider than what stays in shared memory are refused, not cut."""
     try:
@@ -139,6 +154,7 @@ CASES = {
     "head one": lambda: heads(1, 1, 1, 1),
     "head resident": lambda: heads(130, 70, 96, 33, config=head.CANDIDATES[2]),
     "head resident ties fp16": lambda: heads(70, 70, 5, 256, HALF, tie=True, config=head.CANDIDATES[3]),
+    "head products fused": fused,
     "head too wide to stay": too_wide,
     "head ties": lambda: heads(20, 70, 5, 5, tie=True),
     "head all negative": lambda: heads(20, 65, 5, 5, bias=-500.0),
