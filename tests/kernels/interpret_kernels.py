@@ -54,13 +54,32 @@ def far_below() -> float:
     return error(found, pair_lse(u.double(), v.double(), 200.0, impl="naive"))
 
 
-def far_below_in_one_tile() -> float:
-    """Of three tiles of columns the last has such columns; the rows are more than one block, the last of them not full."""
-    u = torch.nn.functional.normalize(torch.tensor([[1.0, 0.2, 0.1]]) + 0.01 * torch.randn(150, 3), dim=1)
-    v = torch.nn.functional.normalize(torch.tensor([[1.0, 0.1, 0.2]]) + 0.01 * torch.randn(300, 3), dim=1)
-    v[290:] = -v[290:]
+def far_below_in_one_tile(n: int = 150, m: int = 300) -> float:
+    """Of some tiles of columns the last has such columns; the rows are more than one block, the last of them not full."""
+    u = torch.nn.functional.normalize(torch.tensor([[1.0, 0.2, 0.1]]) + 0.01 * torch.randn(n, 3), dim=1)
+    v = torch.nn.functional.normalize(torch.tensor([[1.0, 0.1, 0.2]]) + 0.01 * torch.randn(m, 3), dim=1)
+    v[-10:] = -v[-10:]
     found = pair_lse(u, v, 120.0, impl="triton")
     return error(found, pair_lse(u.double(), v.double(), 120.0, impl="naive"))
+
+
+def few_programs() -> float:
+    """On 132 multiprocessors no program of the first kernel is left over for a last wave, and the second kernel has few."""
+    u, v = (torch.empty(n, 512, dtype=torch.bfloat16, device="meta") for n in (8192, 65536))
+    kernels, processors, grids = (pair.pair_lse_kernel, pair.faint_columns_kernel), pair._processors, []
+
+    class Launched:
+        def __getitem__(self, grid):
+            grids.append(grid[0] * grid[1])
+            return lambda *_, **__: None
+
+    pair.pair_lse_kernel = pair.faint_columns_kernel = Launched()
+    pair._processors = lambda _: 132
+    try:
+        pair._stripe(u, v, 100.0, pair.DEFAULT)
+    finally:
+        (pair.pair_lse_kernel, pair.faint_columns_kernel), pair._processors = kernels, processors
+    return 0.0 if 240 <= grids[0] <= 264 and grids[1] <= 2048 else float("inf")
 
 
 def strided() -> float:
@@ -147,6 +166,8 @@ CASES = {
     "pair nothing kept": lambda: pairs(5, 6, 9, v_keep=torch.zeros(6, dtype=torch.bool)),
     "pair far below": far_below,
     "pair far below in one tile": far_below_in_one_tile,
+    "pair far below in a late tile": lambda: far_below_in_one_tile(5, 64 * pair.TILES.value + 20),
+    "pair few programs": few_programs,
     "pair strided": strided,
     "pair repeats": repeats,
     "head odd shapes": lambda: heads(130, 65, 96, 33),
@@ -191,7 +212,7 @@ MUTANTS = {
     "wrong_tile": (
         "pair",
         "faint_columns_kernel",
-        [("row_block * tiles + tile))", "row_block * tiles + (tile + 1) % tiles))")],
+        [("row_block * tiles + tile)) != 0", "row_block * tiles + (tile + 1) % tiles)) != 0")],
     ),
     # columns beyond the last class count
     "classes_too_many": (
