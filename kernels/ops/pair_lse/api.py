@@ -121,7 +121,7 @@ def _spread(values: Tensor, keep: Tensor | None) -> Tensor:
 
 
 def _diagonal(u: Tensor, v: Tensor, scale: Tensor, u_keep: Tensor | None, v_keep: Tensor | None) -> Tensor:
-    diagonal = _Diagonal.apply(u, v).mul(scale).to(scale.dtype)
+    diagonal: Tensor = _Diagonal.apply(u, v).mul(scale).to(scale.dtype)
     for keep in (u_keep, v_keep):
         if keep is not None:
             diagonal = torch.where(keep[: len(diagonal)], diagonal, -torch.inf)
