@@ -194,7 +194,8 @@ def k3(batch: int, heads: int, device: str = "cuda") -> Case:
     def error() -> tuple[float, float]:
         few = slice(-2, None)
         output, lse = graph(*graph.example)
-        expected = segment_attention(*(x[few].double() for x in (q, k, v)), bounds, impl="naive")
+        qs, ks, vs = (x[few].double() for x in (q, k, v))
+        expected = segment_attention(qs, ks, vs, bounds, impl="naive")
         parts = [
             scaled_dot_product_attention(q[few], k[few, :, at], v[few, :, at]) for at in (image, text, slice(None))
         ]
