@@ -14,7 +14,8 @@ class GraphedCall:
     """A call with tensor arguments of fixed shapes, replayed as one CUDA graph.
 
     On the CPU, and for arguments that are not all on one GPU, it is an ordinary call: `graphed` says which.  A
-    replay writes into the same output tensors every time; clone what must outlive the next call.
+    replay writes into the same output tensors every time; clone what must outlive the next call.  Arguments are copied to
+    where the graph reads them, unless they are those tensors: `example`, which may be written in place.
 
     Args:
         function: takes tensors and returns a tensor or a tuple of tensors.  It must not wait for the GPU: no
@@ -50,7 +51,8 @@ class GraphedCall:
         if not self.graphed:
             return self.function(*arguments)
         for buffer, x in zip(self.example, arguments, strict=True):
-            buffer.copy_(x)
+            if x is not buffer:
+                buffer.copy_(x)
         self.graph.replay()
         return self.output
 

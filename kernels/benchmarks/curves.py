@@ -29,8 +29,10 @@ def k1_curve(quick: bool, device: str = "cpu") -> Iterator[dict[str, object]]:
         if n <= 2048:
             found = pair_lse(u, v, 100.0, impl=impl)
             expected = pair_lse(u.double(), v.double(), 100.0, impl="naive")
-            error = float((found.row_lse - expected.row_lse).abs().max() / expected.row_lse.abs().max())
-            if not error <= 1e-6:
+            error = float((found.row_lse - expected.row_lse).abs().max())
+            # tensor cores truncate sums of bfloat16 products: about 3e-5 at this scale
+            allowed = 1e-4 if on_gpu else 1e-6 * float(expected.row_lse.abs().max())
+            if not error <= allowed:
                 raise ArithmeticError(f"pair_lse is wrong by {error:.2g}; no curve is drawn")
 
         def run(u: torch.Tensor = u, v: torch.Tensor = v) -> object:

@@ -20,6 +20,7 @@ SIZES = {
     "k2": {"n": 1_000_000, "classes": 1000},
     "k3": {"batch": 64, "heads": 12},
 }
+SOME = 1024  # rows compared with float64, the last ones of a call at full size: what is timed is what was compared
 QUICK = {
     "k1": {"n": 4096},
     "k2": {"n": 8192, "classes": 1000},
@@ -74,10 +75,12 @@ def k1(n: int, device: str = "cuda") -> Case:
         return lambda: linear_cross_entropy(u * scale, v, labels) + linear_cross_entropy(v * scale, u, labels)
 
     def error() -> tuple[float, float]:
-        rows, cols = u[:2048], v[:3072]
-        found = pair_lse(rows, cols, scale, impl="triton")
-        expected = pair_lse(rows.double(), cols.double(), scale, impl="naive")
-        return max(largest_error(a, b) for a, b in zip(found, expected, strict=True)), 1e-4
+        found = pair_lse(u, v, scale, impl="triton")
+        rows = pair_lse(u[-SOME:].double(), v.double(), scale, impl="naive")
+        columns = pair_lse(u.double(), v[-SOME:].double(), scale, impl="naive")
+        diagonal = scale * (u[-SOME:].double() * v[-SOME:].double()).sum(1)
+        expected = (rows.row_lse, columns.col_lse, rows.row_max, diagonal)
+        return max(largest_error(a[-SOME:], b) for a, b in zip(found, expected, strict=True)), 1e-4
 
     return Case(
         shape=f"N={n}, d={d}",
@@ -131,11 +134,15 @@ def k2(n: int, classes: int, device: str = "cuda") -> Case:
         return lambda: [functional.liger_fused_linear_cross_entropy(both, weight, labels) for _ in range(4)]
 
     def error() -> tuple[float, float]:
-        few = slice(0, 4096)
-        found = coalition_head(image[few], text[few], w_image, w_text, labels[few], impl="triton")
-        x, y, a, b = (t.double() for t in (image[few], text[few], w_image, w_text))
-        expected = coalition_head(x, y, a, b, labels[few], impl="naive")
-        return max(largest_error(a, b) for a, b in zip(found[:2], expected[:2], strict=True)), 1e-4
+        found = coalition_head(image, text, w_image, w_text, labels, impl="triton")
+        x, y, a, b = (t.double() for t in (image[-SOME:], text[-SOME:], w_image, w_text))
+        expected = coalition_head(x, y, a, b, labels[-SOME:], impl="naive")
+        lse, target, argmax = (t[:, -SOME:] for t in found)
+        if (
+            float((argmax != expected.argmax).double().mean()) > 1e-3
+        ):  # classes that float32 does not tell apart are rare
+            return float("inf"), 1e-4
+        return max(largest_error(lse, expected.lse), largest_error(target, expected.target)), 1e-4
 
     return Case(
         shape=f"N={n}, d={d}+{d}, C={classes}",
@@ -169,6 +176,7 @@ def k3(batch: int, heads: int, device: str = "cuda") -> Case:
         kernel.CANDIDATES,
         lambda c: kernel.segment_attention_triton(q, k, v, bounds, subsets, None, width**-0.5, c),
     )
+    image, text = slice(0, bounds[1]), slice(bounds[1], tokens)
     is_image = torch.arange(tokens, device=device) < bounds[1]
     masks = [torch.zeros_like(is_image), is_image, ~is_image, torch.ones_like(is_image)]
 
@@ -184,13 +192,16 @@ def k3(batch: int, heads: int, device: str = "cuda") -> Case:
         return lambda: [compiled(q, k, v, block_mask=block) for block in blocks]
 
     def error() -> tuple[float, float]:
-        few = slice(0, 2)
-        found = segment_attention(q[few], k[few], v[few], bounds, impl="triton")
+        few = slice(-2, None)
+        output, lse = graph(*graph.example)
         qs, ks, vs = (x[few].double() for x in (q, k, v))
         expected = segment_attention(qs, ks, vs, bounds, impl="naive")
-        plain = scaled_dot_product_attention(q[few], k[few], v[few])
-        own, other = (largest_error(x, expected.output[3]) for x in (found.output[3], plain))
-        return max(largest_error(found.lse, expected.lse) / 1e-4, own / (2 * other)), 1.0
+        parts = [
+            scaled_dot_product_attention(q[few], k[few, :, at], v[few, :, at]) for at in (image, text, slice(None))
+        ]
+        other = max(largest_error(x, y) for x, y in zip(parts, expected.output[1:], strict=True))
+        own = largest_error(output[:, few], expected.output)
+        return max(largest_error(lse[:, few], expected.lse) / 1e-4, own / (2 * other)), 1.0
 
     def both(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         found = segment_attention(q, k, v, bounds, impl="triton")
@@ -200,7 +211,7 @@ def k3(batch: int, heads: int, device: str = "cuda") -> Case:
     return Case(
         shape=f"B={batch}, H={heads}, tokens=256+78 (class token with the text), D={width}",
         dtype=name_of(DTYPE),
-        ours=lambda: graph(q, k, v),
+        ours=lambda: graph(*graph.example),  # its own inputs, as where a graph's layer before has written them
         peers={
             "four masked SDPA": peer(
                 lambda: lambda: [scaled_dot_product_attention(q, k, v, attn_mask=m[None, None, None]) for m in masks]

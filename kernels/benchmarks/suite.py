@@ -102,7 +102,7 @@ def _run(item: str, device: str, threads: int | None, quick: bool) -> Rows:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return [{"item": item, "contender": "ours", "status": f"FAILED: {last}"}]
-    rows: Rows = json.loads(done.stdout)
+    rows: Rows = json.loads(done.stdout.splitlines()[-1])  # a peer's library may have said something before
     return rows
 
 

@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
                 told = not_installed("transformers", "vlm")
                 sys.exit(f"{told.found}; fix: {told.fix}")  # in a line, for the status
             rows = rows_of(options.item, case, options.device, options.rounds)
-    json.dump(rows, sys.stdout)
+    print("\n" + json.dumps(rows))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ TYPES = {"fp16": "*fp16", "bf16": "*bf16", "fp32": "*fp32"}
 
 
 def signature(fn, dtype: str, inputs: set[str], constants: dict[str, int]) -> dict[str, str]:
-    """Argument types by name: inputs in `dtype`, results in float32, sizes int32, strides int64."""
+    """Argument types by name: inputs in `dtype`, results in float32, sizes and strides int32, as they are up to 2^31."""
     types = {}
     for name in fn.arg_names:
         if name in constants:
@@ -42,18 +42,22 @@ def signature(fn, dtype: str, inputs: set[str], constants: dict[str, int]) -> di
             types[name] = "*i32"
         elif name.endswith("_ptr"):
             types[name] = "*fp32"
-        elif name.startswith("stride"):
-            types[name] = "i64"
         else:
             types[name] = "fp32" if name == "scale_log2e" else "i32"
     return types
 
 
-def compiled(fn, dtype: str, inputs: set[str], config: dict[str, int], **constants: int) -> dict:
-    """Machine code facts of one configuration.  Inner strides are 1 and pointers aligned, as for torch tensors."""
+def compiled(
+    fn, dtype: str, inputs: set[str], config: dict[str, int], smallest: bool = False, **constants: int
+) -> dict:
+    """Machine code facts of one configuration.  Inner strides are 1 and pointers aligned, as for torch tensors.
+
+    A launch makes whole numbers that are 1 constants of the kernel; with `smallest` all are, but for the bounds of segments.
+    """
     constants = {**{k: v for k, v in config.items() if k.isupper()}, **constants}
     types = signature(fn, dtype, inputs, constants)
-    inner = [n for n in fn.arg_names if re.fullmatch(r"stride_\w+d", n)]
+    ones = r"(?!bound)\w+" if smallest else r"stride_\w+d"
+    inner = [n for n in fn.arg_names if types[n] == "i32" and re.fullmatch(ones, n)]
     constants |= dict.fromkeys(inner, 1)
     types |= dict.fromkeys(inner, "constexpr")
     even = ("stride", "d")  # the feature widths are d, d_image, d_text
@@ -112,6 +116,11 @@ def kernels() -> Iterator[dict]:
             for config in [segment.DEFAULT_FP32] if full else candidates[: 1 if half else None]:
                 constants = {"BLOCK_D": width, "HAS_KEEP": int(not half)}
                 yield compiled(segment.segment_attention_kernel, dtype, SEGMENT_INPUTS, config, **constants)
+    for fn in (pair.pair_lse_kernel, pair.faint_columns_kernel):
+        yield compiled(fn, "bf16", {"u_ptr", "v_ptr"}, pair.DEFAULT, smallest=True)
+    yield compiled(head.coalition_head_kernel, "bf16", HEAD_INPUTS, head.DEFAULT, smallest=True)
+    constants = {"BLOCK_D": 16, "HAS_KEEP": 1}
+    yield compiled(segment.segment_attention_kernel, "bf16", SEGMENT_INPUTS, segment.DEFAULT, True, **constants)
 
 
 def main() -> None:

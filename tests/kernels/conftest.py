@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -51,3 +52,40 @@ class Largest(TorchDispatchMode):
 @pytest.fixture
 def largest() -> Largest:
     return Largest()
+
+
+class Allocated(TorchDispatchMode):
+    """Counts calls inside the context, and the bytes of tensors made in it: those alive, and the most that were at a time.
+
+    With tensors on the meta device, which hold nothing, it tells what a GPU would be asked for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = self.now = self.peak = 0
+        self._seen: dict[int, weakref.ref] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        known = {id(x.untyped_storage()) for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)}
+        out = func(*args, **(kwargs or {}))
+        self.calls += 1
+        for x in tree_leaves(out):
+            if isinstance(x, torch.Tensor) and id(storage := x.untyped_storage()) not in self._seen.keys() | known:
+                self._made(storage)
+        return out
+
+    def _made(self, storage: torch.UntypedStorage) -> None:
+        at, size = id(storage), storage.nbytes()
+
+        def gone(_: object) -> None:
+            del self._seen[at]
+            self.now -= size
+
+        self._seen[at] = weakref.ref(storage, gone)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+
+@pytest.fixture
+def allocated() -> Allocated:
+    return Allocated()

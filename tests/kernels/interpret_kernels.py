@@ -17,7 +17,7 @@ from crossmodal.kernels.ops.coalition_head import triton as head
 from crossmodal.kernels.ops.pair_lse import triton as pair
 from crossmodal.kernels.ops.segment_attention import triton as segment
 from crossmodal.theory.errors import InputError
-from mutate import mutant
+from mutate import contracted, mutant
 
 
 def error(found, expected) -> float:
@@ -54,13 +54,32 @@ def far_below() -> float:
     return error(found, pair_lse(u.double(), v.double(), 200.0, impl="naive"))
 
 
-def far_below_in_one_tile() -> float:
-    """Of three tiles of columns the last has such columns; the rows are more than one block, the last of them not full."""
-    u = torch.nn.functional.normalize(torch.tensor([[1.0, 0.2, 0.1]]) + 0.01 * torch.randn(150, 3), dim=1)
-    v = torch.nn.functional.normalize(torch.tensor([[1.0, 0.1, 0.2]]) + 0.01 * torch.randn(300, 3), dim=1)
-    v[290:] = -v[290:]
+def far_below_in_one_tile(n: int = 150, m: int = 300) -> float:
+    """Of some tiles of columns the last has such columns; the rows are more than one block, the last of them not full."""
+    u = torch.nn.functional.normalize(torch.tensor([[1.0, 0.2, 0.1]]) + 0.01 * torch.randn(n, 3), dim=1)
+    v = torch.nn.functional.normalize(torch.tensor([[1.0, 0.1, 0.2]]) + 0.01 * torch.randn(m, 3), dim=1)
+    v[-10:] = -v[-10:]
     found = pair_lse(u, v, 120.0, impl="triton")
     return error(found, pair_lse(u.double(), v.double(), 120.0, impl="naive"))
+
+
+def few_programs() -> float:
+    """On 132 multiprocessors no program of the first kernel is left over for a last wave, and the second kernel has few."""
+    u, v = (torch.empty(n, 512, dtype=torch.bfloat16, device="meta") for n in (8192, 65536))
+    kernels, processors, grids = (pair.pair_lse_kernel, pair.faint_columns_kernel), pair._processors, []
+
+    class Launched:
+        def __getitem__(self, grid):
+            grids.append(grid[0] * grid[1])
+            return lambda *_, **__: None
+
+    pair.pair_lse_kernel = pair.faint_columns_kernel = Launched()
+    pair._processors = lambda _: 132
+    try:
+        pair._stripe(u, v, 100.0, pair.DEFAULT)
+    finally:
+        (pair.pair_lse_kernel, pair.faint_columns_kernel), pair._processors = kernels, processors
+    return 0.0 if 240 <= grids[0] <= 264 and grids[1] <= 2048 else float("inf")
 
 
 def strided() -> float:
@@ -93,6 +112,21 @@ def heads(n, c, di, dt, dtype=torch.float32, tie=False, bias=0.0, config=None) -
     if not torch.equal(found.argmax, expected.argmax):
         return float("inf")
     return error(found[:2], expected[:2])
+
+
+def fused() -> float:
+    """Products that are not rounded before something is added, and many tiles after that of the maximum."""
+    image, text, labels = torch.randn(5, 3), torch.randn(5, 3), torch.randint(1500, (5,))
+    w_image, w_text, bias = torch.randn(1500, 3), torch.randn(1500, 3), torch.full((1500,), -500.0)
+    bias[7] = -450.0
+    right = head.coalition_head_kernel
+    head.coalition_head_kernel = contracted("head").coalition_head_kernel
+    try:
+        found = coalition_head(image, text, w_image, w_text, labels, bias=bias, impl="triton")
+    finally:
+        head.coalition_head_kernel = right
+    doubles = (x.double() for x in (image, text, w_image, w_text))
+    return error(found[:2], coalition_head(*doubles, labels, bias=bias.double(), impl="naive")[:2])
 
 
 def too_wide() -> float:
@@ -132,6 +166,8 @@ CASES = {
     "pair nothing kept": lambda: pairs(5, 6, 9, v_keep=torch.zeros(6, dtype=torch.bool)),
     "pair far below": far_below,
     "pair far below in one tile": far_below_in_one_tile,
+    "pair far below in a late tile": lambda: far_below_in_one_tile(5, 64 * pair.TILES.value + 20),
+    "pair few programs": few_programs,
     "pair strided": strided,
     "pair repeats": repeats,
     "head odd shapes": lambda: heads(130, 65, 96, 33),
@@ -139,6 +175,7 @@ CASES = {
     "head one": lambda: heads(1, 1, 1, 1),
     "head resident": lambda: heads(130, 70, 96, 33, config=head.CANDIDATES[2]),
     "head resident ties fp16": lambda: heads(70, 70, 5, 256, HALF, tie=True, config=head.CANDIDATES[3]),
+    "head products fused": fused,
     "head too wide to stay": too_wide,
     "head ties": lambda: heads(20, 70, 5, 5, tie=True),
     "head all negative": lambda: heads(20, 65, 5, 5, bias=-500.0),
@@ -175,7 +212,7 @@ MUTANTS = {
     "wrong_tile": (
         "pair",
         "faint_columns_kernel",
-        [("row_block * tiles + tile))", "row_block * tiles + (tile + 1) % tiles))")],
+        [("row_block * tiles + tile)) != 0", "row_block * tiles + (tile + 1) % tiles)) != 0")],
     ),
     # columns beyond the last class count
     "classes_too_many": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 import tempfile
@@ -25,6 +26,51 @@ def mutant(name: str, *replacements: tuple[str, str]) -> ModuleType:
         if old not in source:
             raise ValueError(f"{name}: nothing to replace: {old!r}")
         source = source.replace(old, new)
+    return _imported(name, source)
+
+
+def contracted(name: str) -> ModuleType:
+    """The kernel module `name` as a compiler may make it: a product that something is added to is not rounded first.
+
+    The interpreter rounds every product, so what relies on that is right there and wrong on a GPU.
+    """
+    source = Path(MODULES[name].__file__).read_text()
+    return _imported(name, ast.unparse(_Contract().visit(ast.parse(source))) + FUSED)
+
+
+FUSED = """
+
+@triton.jit
+def _fused(a, b, c):
+    x = a * b
+    if x.dtype == tl.float32:
+        # the product of two float32 numbers is exact in float64
+        x = tl.cast(a, tl.float32).to(tl.float64) * tl.cast(b, tl.float32).to(tl.float64)
+        return (x + c).to(tl.float32)
+    return x + c
+"""
+
+
+class _Contract(ast.NodeTransformer):
+    """Writes ``a * b + c`` and ``a * b - c`` as ``_fused(a, b, c)`` in kernels."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self.generic_visit(node) if [ast.unparse(d) for d in node.decorator_list] == ["triton.jit"] else node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        left, right = node.left, node.right
+        if (
+            not isinstance(node.op, ast.Add | ast.Sub)
+            or not isinstance(left, ast.BinOp)
+            or not isinstance(left.op, ast.Mult)
+        ):
+            return node
+        right = right if isinstance(node.op, ast.Add) else ast.UnaryOp(ast.USub(), right)
+        return ast.Call(ast.Name("_fused"), [left.left, left.right, right], [])
+
+
+def _imported(name: str, source: str) -> ModuleType:
     # Triton reads kernels from their file, so the mutant needs one
     path = Path(FOLDER.name) / f"{name}_mutant_{len(list(Path(FOLDER.name).iterdir()))}.py"
     path.write_text(source)

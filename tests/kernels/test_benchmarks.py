@@ -147,6 +147,33 @@ def test_an_item_that_dies_is_reported(tmp_path, monkeypatch) -> None:
     assert found["k77"][0]["status"].startswith("FAILED")
 
 
+def test_what_a_library_says_is_not_taken_for_rows(tmp_path, monkeypatch) -> None:
+    def talkative(*_: object, **__: object) -> subprocess.CompletedProcess:
+        return subprocess.CompletedProcess(
+            [], 0, 'compiling [1/3] ...\n\n[{"contender": "ours", "status": "ok"}]\n', ""
+        )
+
+    monkeypatch.setattr(suite.subprocess, "run", talkative)
+    assert suite._run("k1", "cuda", None, True) == [{"contender": "ours", "status": "ok"}]
+
+
+def test_bfloat16_is_judged_by_its_own_bound_on_a_gpu(monkeypatch) -> None:
+    """Tensor cores truncate: an error of 9e-5 at scale 100, which float32 would not be forgiven."""
+
+    def truncated(u, v, scale, impl):
+        found = right(u.float(), v.float(), scale, impl="naive")
+        return found if impl == "naive" else found._replace(row_lse=found.row_lse + 9e-5)
+
+    right, made = curves.pair_lse, curves.features
+    monkeypatch.setattr(curves, "pair_lse", truncated)
+    monkeypatch.setattr(curves, "features", lambda n, d, dtype, device: made(n, d, dtype))
+    monkeypatch.setattr(curves, "once", lambda run, device: 1.0)
+    monkeypatch.setattr(curves, "peak_memory", lambda run, device: 1.0)
+    assert len(list(curves.k1_curve(True, "cuda"))) == 2
+    with pytest.raises(ArithmeticError, match="wrong by 9"):
+        list(curves.k1_curve(True, "cpu"))
+
+
 def test_an_item_without_its_library_names_the_extra(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     for item in ("k4", "k5"):

@@ -321,6 +321,21 @@ def test_tensors_on_two_gpus_are_no_graph(monkeypatch) -> None:
     assert recorded == [torch.device("cuda:1")]
 
 
+def test_a_graph_reads_its_own_inputs_in_place() -> None:
+    """Copying q, k and v takes as long as attention to them.  There is no GPU here: the graph is a stand-in."""
+
+    class Graph:
+        def replay(self) -> None:
+            pass
+
+    call = GraphedCall(torch.neg, torch.ones(2))
+    call.graphed, call.graph, call.output = True, Graph(), None
+    for arguments, copies in ((call.example, 0), ((torch.ones(2),), 1)):
+        before = call.example[0]._version
+        call(*arguments)
+        assert call.example[0]._version - before == copies
+
+
 def test_a_default_device_changes_nothing(unit) -> None:
     """Every tensor an operation makes says where: the default device may be another than its arguments'."""
     u, v = unit(3000, 16), unit(300, 16)

@@ -35,6 +35,26 @@ def test_agrees_with_the_matrix_of_scores(unit, poisoned, shape, dtype) -> None:
     close(moments(u, v, impl="torch"), moments(u, v, impl="naive"), 1e-13 if dtype == torch.float64 else 1e-6)
 
 
+@pytest.mark.parametrize("rows", [3, 64, 300, 1000])
+def test_blocks_of_a_gpu_at_once(monkeypatch, unit, rows) -> None:
+    """Blocks of 64 rows and up to 256 rows at a time, on a CPU."""
+    u, v = unit(rows, 16, spread=0.1), unit(90, 16, spread=0.1)
+    monkeypatch.setattr(blocked, "_waits_for_launches", lambda x: True)
+    monkeypatch.setattr(blocked, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(blocked, "BLOCK_NUMBERS_GPU", 256 * 16)
+    found, expected = moments(u, v, impl="torch"), moments(u, v, impl="naive")
+    close(found, expected, 1e-6)
+
+
+def test_a_gpu_is_given_few_launches(allocated) -> None:
+    """They take longer than products of 4096 rows; it took 2700 calls."""
+    u, v = (torch.empty(65536, 512, device="meta") for _ in range(2))
+    with torch.no_grad(), allocated:
+        moments(u, v, impl="torch")
+    assert allocated.calls <= 400
+    assert allocated.peak <= 100e6
+
+
 def raw_moments_in_float32(u: torch.Tensor, v: torch.Tensor) -> float:
     """Mutant: second moments that were not centred."""
     mean = (u.mean(0) @ v.mean(0)) ** 2

@@ -311,6 +311,33 @@ def test_diagonal_survives_cancellation(grad) -> None:
     assert pair_lse(u, v, 2.0, impl="torch").diagonal.tolist() == [2.0**-23]
 
 
+def test_diagonal_on_a_gpu_takes_few_launches_and_little_memory(allocated) -> None:
+    """A loop of small blocks took 3000 launches for 65536 rows, which is longer than all the products take."""
+    u, v = (torch.empty(65536, 512, dtype=torch.bfloat16, device="meta") for _ in range(2))
+    with allocated:
+        api._diagonal(u, v, torch.ones((), device="meta"), None, None)
+    assert allocated.calls <= 100
+    assert allocated.peak <= 40e6
+
+
+def test_diagonal_keeps_the_features_alone(unit) -> None:
+    u, v = unit(200, 8).requires_grad_(), unit(150, 8).requires_grad_()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        api._diagonal(u, v, torch.tensor(2.0), None, None)
+    assert sum(x.nbytes for x in kept if x.numel() > 200) == u.nbytes + v.nbytes
+
+
+def test_backward_on_a_gpu_takes_few_launches_and_little_memory(allocated) -> None:
+    """Gradients in float32, and in their own dtype: four times the features in bfloat16, and a few tiles."""
+    u, v = (torch.empty(65536, 512, dtype=torch.bfloat16, device="meta") for _ in range(2))
+    lse = torch.empty(65536, device="meta")
+    with allocated:
+        tiled.pair_lse_backward(u, v, 100.0, lse, lse, lse, lse)
+    assert allocated.calls <= 20_000
+    assert allocated.peak <= 4 * u.nbytes + 120e6
+
+
 def test_no_matrix_of_all_pairs(unit, largest) -> None:
     u = unit(2000, 8).requires_grad_()
     with largest:

@@ -74,6 +74,7 @@ def test_the_gpu_benchmark_runs_to_its_end(tmp_path) -> None:
         assert {row["contender"]: row["status"] for row in item["rows"] if row["status"] != "ok"}.keys() <= ABSENT
         assert item["targets"] == sorted(contender for contender, row in rows.items() if "target_met" in row)
         assert any(key.startswith(OPERATIONS[name]) for key in found["cached"]), "what was tuned is not stored"
+        assert set(item["timed"]) <= set(item["compared"]) & set(found["cached"]), "another configuration was compared"
         (row,) = item["wrong"]
         assert row["status"].startswith("WRONG")
         assert "p50_ms" not in row

@@ -58,16 +58,19 @@ def _product(
 
 
 @triton.jit
-def _update(z, column, first, m, l, best, BLOCK_C: tl.constexpr):
-    """Fold a tile of logits into running maximum, argmax, and sum of powers of two relative to m log2 e."""
+def _update(z, column, first, m, shift, l, best, BLOCK_C: tl.constexpr):
+    """Fold a tile of logits into running maximum, argmax, and sum of powers of two relative to `shift`, m log2 e rounded.
+
+    The shift is kept, and not made again: a compiler fuses products with differences, so that m log2 e less its rounded
+    value would not be 0, and every tile would multiply the sum by a power of what rounding took away.
+    """
     tile_m = tl.max(z, 1)
     # a comparison and a minimum of indices: a third of the instructions of a maximum that carries its index along
     tile_at = tl.min(tl.where(z == tile_m[:, None], column[None, :], BLOCK_C), 1)
     best = tl.where(tile_m > m, first + tile_at, best)  # strictly greater: the lowest index wins a tie
-    new = tl.maximum(m, tile_m)
-    shift = new * LOG2E  # a tile holds a class, so it is finite
-    l = l * tl.exp2(m * LOG2E - shift) + tl.sum(tl.exp2(z * LOG2E - shift[:, None]), 1)
-    return new, l, best
+    new = tl.maximum(shift, tile_m * LOG2E)  # a tile holds a class, so it is finite
+    l = l * tl.exp2(shift - new) + tl.sum(tl.exp2(z * LOG2E - new[:, None]), 1)
+    return tl.maximum(m, tile_m), new, l, best
 
 
 @triton.jit
@@ -84,6 +87,9 @@ def coalition_head_kernel(
     m_i = tl.full((BLOCK_N,), float("-inf"), tl.float32)
     m_t = m_i
     m_b = m_i
+    s_i = m_i
+    s_t = m_i
+    s_b = m_i
     l_i = tl.zeros((BLOCK_N,), tl.float32)
     l_t = l_i
     l_b = l_i
@@ -113,16 +119,16 @@ def coalition_head_kernel(
         a += tl.load(a_bias_ptr + cols, mask=col_ok, other=float("-inf"))[None, :]
         a0 = tl.load(a0_ptr + cols, mask=col_ok, other=float("-inf"))[None, :]
         b0 = tl.load(b0_ptr + cols, mask=col_ok, other=0.0)[None, :]
-        m_i, l_i, at_i = _update(a + b0, column, start, m_i, l_i, at_i, BLOCK_C)
-        m_t, l_t, at_t = _update(a0 + b, column, start, m_t, l_t, at_t, BLOCK_C)
-        m_b, l_b, at_b = _update(a + b, column, start, m_b, l_b, at_b, BLOCK_C)
-    size = n.to(tl.int64)
+        m_i, s_i, l_i, at_i = _update(a + b0, column, start, m_i, s_i, l_i, at_i, BLOCK_C)
+        m_t, s_t, l_t, at_t = _update(a0 + b, column, start, m_t, s_t, l_t, at_t, BLOCK_C)
+        m_b, s_b, l_b, at_b = _update(a + b, column, start, m_b, s_b, l_b, at_b, BLOCK_C)
+    size = tl.cast(n, tl.int64)  # a single sample is a constant, not a tensor
     y_a += tl.load(a_bias_ptr + label.to(tl.int64), mask=row_ok, other=0.0)
     y_a0 = tl.load(a0_ptr + label.to(tl.int64), mask=row_ok, other=0.0)
     y_b0 = tl.load(b0_ptr + label.to(tl.int64), mask=row_ok, other=0.0)
-    tl.store(lse_ptr + rows, (m_i * LOG2E + tl.log2(l_i)) * LN2, mask=row_ok)
-    tl.store(lse_ptr + size + rows, (m_t * LOG2E + tl.log2(l_t)) * LN2, mask=row_ok)
-    tl.store(lse_ptr + 2 * size + rows, (m_b * LOG2E + tl.log2(l_b)) * LN2, mask=row_ok)
+    tl.store(lse_ptr + rows, (s_i + tl.log2(l_i)) * LN2, mask=row_ok)
+    tl.store(lse_ptr + size + rows, (s_t + tl.log2(l_t)) * LN2, mask=row_ok)
+    tl.store(lse_ptr + 2 * size + rows, (s_b + tl.log2(l_b)) * LN2, mask=row_ok)
     tl.store(target_ptr + rows, y_a + y_b0, mask=row_ok)
     tl.store(target_ptr + size + rows, y_a0 + y_b, mask=row_ok)
     tl.store(target_ptr + 2 * size + rows, y_a + y_b, mask=row_ok)

@@ -11,6 +11,7 @@ from crossmodal.kernels.dispatch import without_autocast
 from torch import Tensor
 
 BLOCK_ROWS = 4096  # so many float32 squares are added up in float32; more would lose digits
+BLOCK_NUMBERS_GPU = 1 << 24  # of features centred at a time on a GPU, in blocks of `BLOCK_ROWS`
 PIECE_BYTES = 1 << 20  # of centred features: they stay in the cache from one pass to the next
 SHORT_ROWS = 64  # what is one-sided about them does not cancel before their sum is rounded: more would lose digits
 SAMPLED = 256  # rows that tell where the mean lies
@@ -90,8 +91,8 @@ class Centred:
     def __call__(self, x: Tensor) -> Iterator[Tensor]:
         """All of `x` (N, d) less the centre."""
         pivot = self.pivot(x.dtype)
-        size = len(x)  # a GPU waits for launches, not for memory
-        if x.device.type == "cpu":
+        size = len(x)
+        if not _waits_for_launches(x):
             size = min(size, PIECE_BYTES // max(1, len(pivot) * pivot.itemsize))
         size = max(1, size)
         if self._kept.dtype != pivot.dtype or len(self._kept) < size:
@@ -122,13 +123,19 @@ class RunningMoments:
     def add(self, x: Tensor) -> None:
         """Fold in the rows of `x` (N, d); autograd follows where `x` requires grad."""
         acc, follow = accumulator(x.dtype), x.requires_grad and torch.is_grad_enabled()
-        axis = self.axis.to(acc)
-        for block in x.split(BLOCK_ROWS):
-            gram = torch.zeros_like(self.scatter, dtype=acc)
+        axis, rows = self.axis.to(acc), BLOCK_ROWS
+        batched = _waits_for_launches(x) and not follow
+        if batched:
+            rows *= max(1, BLOCK_NUMBERS_GPU // (BLOCK_ROWS * max(1, x.shape[1])))
+        for block in x.split(rows):
+            gram = torch.zeros_like(self.scatter, dtype=torch.float64 if batched else acc)
             # autograd keeps what it follows, so that nothing may take over its memory
             pieces = [block.to(acc) - self.pivot.to(acc)] if follow else self._centred(block)
             for centred in pieces:
-                gram = gram + centred.T @ centred if follow else _add_gram(gram, centred)
+                if batched:
+                    gram = _batched_gram(centred)
+                else:
+                    gram = gram + centred.T @ centred if follow else _add_gram(gram, centred)
                 with torch.no_grad():  # a rounding error has no gradient
                     scores = centred @ axis
                     weights, wide = torch.stack([torch.ones_like(scores), scores]), scores.double()
@@ -153,6 +160,11 @@ class RunningMoments:
             row = self.row + axis * ((self.square - axis @ self.row) / _square(axis))
             lost = torch.outer(axis, _lost(scatter, axis, row - off * ((off @ axis) * self.count)))
         return FeatureMoments(self.count, self.pivot + off, scatter.add_(lost + lost.T))
+
+
+def _waits_for_launches(x: Tensor) -> bool:
+    """A GPU does, and a CPU waits for memory."""
+    return x.device.type != "cpu"
 
 
 def _about(x: Tensor) -> Tensor:
@@ -211,6 +223,13 @@ def _add_gram(gram: Tensor, x: Tensor) -> Tensor:
         rows = slice(start, start + PANEL)
         gram[rows, start:].addmm_(x[:, rows].T, x[:, start:])
     return gram
+
+
+def _batched_gram(x: Tensor) -> Tensor:
+    """``x' x`` in float64, of `BLOCK_ROWS` at a time in the dtype of `x`, in as many calls for many rows as for few."""
+    whole = len(x) - len(x) % BLOCK_ROWS
+    blocks, rest = x[:whole].view(whole // BLOCK_ROWS, BLOCK_ROWS, x.shape[1]), x[whole:]
+    return torch.bmm(blocks.mT, blocks).sum(0, dtype=torch.float64) + rest.T @ rest
 
 
 def combine(u: FeatureMoments, v: FeatureMoments) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from crossmodal.kernels import checks
@@ -11,7 +11,8 @@ from torch import Tensor
 
 # Below this many pairs the matrix fits in cache and the plain form wins (measured: see benchmarks/results).
 SMALL = 256 * 256
-DIAGONAL_ROWS = 64  # a float64 copy of so many rows at a time, which stays in the cache
+# a float64 copy of so many rows at a time: on a CPU it stays in the cache, and a GPU waits for launches
+DIAGONAL_ROWS, DIAGONAL_ROWS_GPU = 64, 8192
 
 
 class PairLSE(NamedTuple):
@@ -120,21 +121,45 @@ def _spread(values: Tensor, keep: Tensor | None) -> Tensor:
 
 
 def _diagonal(u: Tensor, v: Tensor, scale: Tensor, u_keep: Tensor | None, v_keep: Tensor | None) -> Tensor:
-    n = min(u.shape[0], v.shape[0])
-    blocks = [slice(i, min(i + DIAGONAL_ROWS, n)) for i in range(0, n, DIAGONAL_ROWS)]
-    # float64 costs nothing beside the N x M products, and cosines near zero lose no digits to cancellation
-    if torch.is_grad_enabled() and (u.requires_grad or v.requires_grad):
-        parts = [(u[b].double() * v[b].double()).sum(1) for b in blocks]
-        exact = torch.cat([*parts, u.new_zeros(0, dtype=torch.float64)])
-    else:
-        # written in place: small results kept between large temporaries would fragment the allocator's memory
-        exact = u.new_empty(n, dtype=torch.float64)
-        rows = u.new_empty((min(DIAGONAL_ROWS, n), u.shape[1]), dtype=torch.float64)
-        for b in blocks:
-            products = rows[: b.stop - b.start].copy_(u[b].detach()).mul_(v[b].detach())
-            torch.sum(products, 1, out=exact[b])
-    diagonal = exact.mul(scale).to(scale.dtype)
+    diagonal: Tensor = _Diagonal.apply(u, v).mul(scale).to(scale.dtype)
     for keep in (u_keep, v_keep):
         if keep is not None:
-            diagonal = torch.where(keep[:n], diagonal, -torch.inf)
+            diagonal = torch.where(keep[: len(diagonal)], diagonal, -torch.inf)
     return diagonal
+
+
+class _Diagonal(torch.autograd.Function):
+    """``<u_i, v_i>`` in float64, which costs nothing beside the N x M products: cosines near zero lose no digits to cancellation.
+
+    A function of its own, for autograd would keep the float64 copies.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, v: Tensor) -> Tensor:
+        ctx.save_for_backward(u, v)
+        blocks = _diagonal_blocks(u, v)
+        # written in place: small results kept between large temporaries would fragment the allocator's memory
+        exact = u.new_empty(min(u.shape[0], v.shape[0]), dtype=torch.float64)
+        rows = u.new_empty((blocks[0].stop if blocks else 0, u.shape[1]), dtype=torch.float64)
+        for b in blocks:
+            products = rows[: b.stop - b.start].copy_(u[b]).mul_(v[b])
+            torch.sum(products, 1, out=exact[b])
+        return exact
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        u, v = ctx.saved_tensors
+        blocks = _diagonal_blocks(u, v)
+
+        def towards(x: Tensor, other: Tensor) -> Tensor:
+            parts = [(other[b].double() * grad[b, None]).to(x.dtype) for b in blocks]
+            return torch.cat([*parts, x.new_zeros(x.shape[0] - len(grad), x.shape[1])])
+
+        needed = zip(ctx.needs_input_grad, ((u, v), (v, u)), strict=True)
+        du, dv = (towards(*pair) if wanted else None for wanted, pair in needed)
+        return du, dv
+
+
+def _diagonal_blocks(u: Tensor, v: Tensor) -> list[slice]:
+    n, rows = min(u.shape[0], v.shape[0]), DIAGONAL_ROWS if u.device.type == "cpu" else DIAGONAL_ROWS_GPU
+    return [slice(i, min(i + rows, n)) for i in range(0, n, rows)]

@@ -25,6 +25,7 @@ from crossmodal.kernels.products import Left, Right, left, product, right, worth
 from torch import Tensor
 
 ROWS, COLUMNS = 1024, 512  # a float32 tile of 2 MiB: products at full speed, and the rest finds it in the cache
+ROWS_GPU, COLUMNS_GPU = 2048, 4096  # of the backward pass there: a launch takes longer than a small tile
 DIGIT_ROWS, PANEL = 2048, 2**21  # rows of a tile where products are of digits, and numbers whose digits are kept: 6 MiB
 
 
@@ -164,20 +165,28 @@ def pair_lse_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients with respect to u, v and scale, one tile at a time; every exponent is at most zero."""
     acc = row_lse.dtype
+    height, width = (ROWS, COLUMNS) if u.device.type == "cpu" else (ROWS_GPU, COLUMNS_GPU)
     du, dv = torch.zeros_like(u, dtype=acc), torch.zeros_like(v, dtype=acc)
-    buffer = u.new_empty(min(ROWS, u.shape[0]) * min(COLUMNS, v.shape[0]), dtype=acc)
-    for j in range(0, v.shape[0], COLUMNS):
-        cols = slice(j, j + COLUMNS)
+    buffer = u.new_empty(min(height, u.shape[0]) * min(width, v.shape[0]), dtype=acc)
+    for j in range(0, v.shape[0], width):
+        cols = slice(j, j + width)
         block = v[cols].to(acc)
-        for i in range(0, u.shape[0], ROWS):
-            rows = slice(i, i + ROWS)
+        for i in range(0, u.shape[0], height):
+            rows = slice(i, i + height)
             z = _tile(Left(u[rows]), Right(block), scale, buffer)
             dz = (z - row_lse[rows, None]).exp_().mul_(grad_row[rows, None])
             dz += z.sub_(col_lse[cols]).exp_().mul_(grad_col[cols])
+            del z
             du[rows].addmm_(dz, block)
             dv[cols].addmm_(dz.T, u[rows].to(acc))
-    dscale = (du * u.to(acc)).sum()
-    return (du * scale).to(u.dtype), (dv * scale).to(v.dtype), dscale
+            del dz  # before there is another
+    del buffer
+    # some rows at a time: a product of all would be as large as the gradient
+    dscale = torch.stack(
+        [(du[i : i + height] * u[i : i + height]).sum() for i in range(0, max(1, len(u)), height)]
+    ).sum()
+    du = du.mul_(scale).to(u.dtype)
+    return du, dv.mul_(scale).to(v.dtype), dscale
 
 
 class RecomputedPairLSE(torch.autograd.Function):

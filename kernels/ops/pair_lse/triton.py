@@ -23,6 +23,7 @@ from torch import Tensor
 LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
 LN2 = 0.6931471805599453
 STRIPE = 8192
+TILES: tl.constexpr = tl.constexpr(16)  # that one program of the second kernel looks at: nearly all have nothing to do
 # powers below 2^-126 are 0: 256 of them, beside a sum of at least this, are less than 2^-28 of it
 FAINT: tl.constexpr = tl.constexpr(2.0**-90)
 
@@ -110,25 +111,28 @@ def faint_columns_kernel(
 ):  # fmt: skip
     """The columns of a tile again, each with a shift of its own, where one lies so far below that powers were lost.
 
-    It is a kernel of its own, which mostly has nothing to do, so that the other has registers for two programs at a time.
+    It is a kernel of its own, which mostly has nothing to do, so that the other keeps its registers for what it always does.
     """
     row_block = tl.program_id(0).to(tl.int64)
-    tile = tl.program_id(1)
-    if tl.load(faint_ptr + (row_block * tiles + tile)) != 0:
+    first = tl.program_id(1) * TILES
+    some = first + tl.arange(0, TILES)
+    if tl.max(tl.load(faint_ptr + (row_block * tiles + some), mask=some < tiles, other=0), 0) != 0:
         rows = row_block * BLOCK_N + tl.arange(0, BLOCK_N)
         row_ok = rows < n
-        cols = (tile * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
-        col_ok = cols < m
-        z = _scores(
-            u_ptr, v_ptr, rows, row_ok, cols, col_ok, d, scale_log2e, stride_un, stride_ud, stride_vm, stride_vd,
-            BLOCK_N, BLOCK_M, BLOCK_D,
-        )  # fmt: skip
-        z = tl.where(row_ok[:, None], z, float("-inf"))
-        col_m = tl.max(z, 0)
-        shift = tl.where(col_ok, col_m, 0.0)  # exp2(-inf - -inf) would be NaN
-        at = row_block * m + cols
-        tl.store(col_m_ptr + at, col_m, mask=col_ok)
-        tl.store(col_l_ptr + at, tl.sum(tl.exp2(z - shift[None, :]), 0), mask=col_ok)
+        for tile in range(first, tl.minimum(first + TILES, tiles)):
+            if tl.load(faint_ptr + (row_block * tiles + tile)) != 0:
+                cols = (tile * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
+                col_ok = cols < m
+                z = _scores(
+                    u_ptr, v_ptr, rows, row_ok, cols, col_ok, d, scale_log2e, stride_un, stride_ud, stride_vm, stride_vd,
+                    BLOCK_N, BLOCK_M, BLOCK_D,
+                )  # fmt: skip
+                z = tl.where(row_ok[:, None], z, float("-inf"))
+                col_m = tl.max(z, 0)
+                shift = tl.where(col_ok, col_m, 0.0)  # exp2(-inf - -inf) would be NaN
+                at = row_block * m + cols
+                tl.store(col_m_ptr + at, col_m, mask=col_ok)
+                tl.store(col_l_ptr + at, tl.sum(tl.exp2(z - shift[None, :]), 0), mask=col_ok)
 
 
 def pair_lse_triton(u: Tensor, v: Tensor, scale: float, config: Config | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -155,8 +159,8 @@ def pair_lse_triton(u: Tensor, v: Tensor, scale: float, config: Config | None = 
 def _stripe(u: Tensor, v: Tensor, scale: float, config: Config) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     (n, d), m = u.shape, v.shape[0]
     row_blocks = triton.cdiv(n, config["BLOCK_N"])
-    # enough programs for two waves, and at least one column tile each
-    splits = max(1, min(triton.cdiv(2 * _processors(u), row_blocks), triton.cdiv(m, config["BLOCK_M"])))
+    # two programs a multiprocessor at most, for a few more would take as long as twice as many; at least one column tile each
+    splits = max(1, min(2 * _processors(u) // row_blocks, triton.cdiv(m, config["BLOCK_M"])))
     per_split = triton.cdiv(triton.cdiv(m, splits), config["BLOCK_M"]) * config["BLOCK_M"]
     splits = triton.cdiv(m, per_split)
     row = [u.new_empty((splits, n), dtype=torch.float32) for _ in range(2)]
@@ -166,7 +170,7 @@ def _stripe(u: Tensor, v: Tensor, scale: float, config: Config) -> tuple[tuple[T
     sizes = (n, m, d, scale * LOG2E.value, *u.stride(), *v.stride())
     with on_device_of(u):
         pair_lse_kernel[(row_blocks, splits)](u, v, *row, *col, faint, *sizes, per_split, tiles, **config)
-        faint_columns_kernel[(row_blocks, tiles)](u, v, faint, *col, *sizes, tiles, **config)
+        faint_columns_kernel[(row_blocks, triton.cdiv(tiles, TILES.value))](u, v, faint, *col, *sizes, tiles, **config)
     return _reduce(*row), _reduce(*col)
 
 
