@@ -241,3 +241,27 @@ def test_in_a_browser(page: str, tmp_path: Path, width: int, scheme: str) -> Non
         assert (bright["ink"] < bright["ground"]) == (scheme == "light")
         assert abs(bright["ink"] - bright["ground"]) > 450  # of 765
         browser.close()
+
+
+def test_every_symbol_of_a_statement_is_said(page: str) -> None:
+    """In the claim's own list, in its sentences, or as another of a series that the list begins; and the list is printed."""
+    for claim in map(registry.get, verdicts.claims()):
+        said = claim.statement
+        relations = [*said.relations, *(r for a in said.assumptions for r in a.relations)]
+        relations += [r for given in said.given().values() for _, r in given]
+        words = " ".join([said.text, *(a.text for a in said.assumptions), *said.symbols.values()])
+        stems = {name.rpartition("_")[0] for name in said.symbols} | set(said.symbols)
+        sizes = set(re.findall(r"\w+", " ".join(said.matrices().values())))
+        for name in set().union(*(r.symbols for r in relations)) - set(said.symbols) - sizes:
+            alone = re.search(rf"(?<![A-Za-z]){re.escape(name)}(?![A-Za-z0-9])", words)
+            assert alone or name.rpartition("_")[0] in stems, f"{claim.id}: what is {name}?"
+        article = page.split(f'<article id="{claim.id.replace(".", "-")}">')[1].split("</article>")[0]
+        shown = article.split('class="where symbols">')[1].split("</p>")[0]
+        assert all(prose(meaning) in shown for meaning in said.symbols.values())
+        assert shown.count("<math") == len(said.symbols)
+
+
+def test_notation_comes_first(page: str) -> None:
+    ours = page.split('<section id="notation">')[1]
+    assert all(prose(text) in ours.split("</section>")[0] for _, text in document.NOTATION)
+    assert '<section id="verdicts">' in ours

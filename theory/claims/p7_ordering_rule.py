@@ -30,7 +30,7 @@ STATEMENT = Statement(
         Assumption("cheapest", "1, 2, 3, 4 has the least cumulative contribution", (
             Relation("", cost(RULE), "<=", Min(*(cost(o) for o in ORDERS if o != RULE and o[0] < o[-1]))),)),
     ),
-    symbols={"F_1234": "d times the expected forgetting of the order 1, 2, 3, 4", "c_12": "score of environments 1 and 2"},
+    symbols={"F_1234": "d times the expected forgetting of the order 1, 2, 3, 4, and so for the others", "c_12": "score of environments 1 and 2, and so for the others"},
 )  # fmt: skip
 
 

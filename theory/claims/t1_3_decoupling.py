@@ -54,7 +54,7 @@ STATEMENT = Statement(
         "G": "gradient of one environment", "Z": "its fused features as rows", "R": "its residuals as rows", "Cov": "their covariance",
         "zbar": "mean feature", "rbar": "mean residual", "gram": "<g_s, g_t>, Frobenius", "K": "mean kernel of s and t",
         "rho": "inner product of the mean residuals", "C_s": "Cov_s(z, r) as a vector", "M_s": "zbar_s rbar_s' as a vector",
-        "z_s": "mean feature of s", "r_s": "mean residual of s",
+        "z_s": "mean feature of s", "r_s": "mean residual of s", "one": "a column of ones",
     },
 )  # fmt: skip
 
