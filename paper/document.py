@@ -38,8 +38,8 @@ SUBTITLE = "Every claim with its proof, its verdict and what it measures"
 INTRODUCTION = (
     "A vision-language model learns one environment after another.  How alike the images and texts of two environments are, "
     "their contribution scores, is said to govern loss drift, forgetting and the best order of learning (Sekeh and Wisell, "
-    "Understanding Cross-Modal Contributions in Continual Vision-Language Models: A Theoretical Perspective).  This "
-    "document states each claim exactly and gives its verdict.  PROVED: a small independent checker accepts the certificate, "
+    "Understanding Cross-Modal Contributions in Continual Vision-Language Models: A Theoretical Perspective).  Of that paper a summary, the abstract and a third party's digest were at hand, not its proofs: "
+    "what it says is told here in our paraphrase of these.  This document states each claim exactly and gives its verdict.  PROVED: a small independent checker accepts the certificate, "
     "in exact rationals, given the facts listed as its trust base.  REFUTED: an exact witness violates the claim.  UNDECIDED: "
     "neither.  Statements and proofs "
     "are printed from the objects that are checked; figures and tables from what is computed, stored or recorded, each with its origin."
@@ -94,7 +94,8 @@ class Entry:
         """One word for the table; the section `tight` says more."""
         if self.row.tight:
             return "yes"
-        return "identity" if all(r.op == "==" for r in self.claim.statement.relations) else "see claim"
+        proved = self.row.verdict == "PROVED"  # an equality that is refuted is no identity
+        return "identity" if proved and all(r.op == "==" for r in self.claim.statement.relations) else "see claim"
 
     @property
     def anchor(self) -> str:
@@ -193,7 +194,8 @@ def environment(*, html_page: bool) -> Any:
             "inline": lambda latex: Markup(to_mathml(latex)),
             "caption": lambda built: Markup(caption_html(built)),
             "image": image,
-            "prose": lambda text: Markup(prose(text)),
+            "linked": lambda text: Markup(linked(html.escape(text, quote=False))),
+            "prose": lambda text: Markup(linked(prose(text))),
         }
         out.filters |= page_filters
         out.globals |= shared
@@ -219,6 +221,14 @@ def image(built: Built) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(built.images["svg"]).decode()
 
 
+def linked(text: str) -> str:
+    """HTML with the id of every claim in it, outside of tags, as a link to the claim."""
+    ids = "|".join(re.escape(c) for c in sorted(verdicts.claims(), key=len, reverse=True))
+    return re.sub(
+        rf"(?<![\w.<])({ids})(?![\w]|\.\d)", lambda m: f'<a href="#{m[1].replace(".", "-")}">{m[1]}</a>', text
+    )
+
+
 def alt(caption: str) -> str:
     """What a figure shows, for those who do not see it: the caption's first sentence, its formulas in plain characters."""
     return re.sub(r"[${}\\]", "", re.split(r"\.(?=\s)", caption)[0]).strip()
@@ -237,7 +247,7 @@ def caption_html(built: Built | BuiltTable) -> str:
             text = html.escape(piece.format(**values))
             parts.append(f'<data value="{html.escape(name, quote=True)}" title="{name} of {origin}">{text}</data>')
         else:
-            parts.append(html.escape(piece))
+            parts.append(linked(html.escape(piece)))
     return "".join(parts)
 
 
