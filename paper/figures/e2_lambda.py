@@ -67,7 +67,15 @@ def draw(data: Data) -> Any:
             bars = [middle - runs.min(axis=1), runs.max(axis=1) - middle]
             one.errorbar(x, middle, yerr=bars, color=colour, marker=marker, elinewidth=0.8, capsize=1.5, label=name)
             if kind == "clip" and name != "frozen":
-                one.plot(x, data[f"fitted_{name}"].mean(axis=1), color=colour, marker=marker, markerfacecolor="white", linestyle="--", linewidth=1)
+                one.plot(
+                    x,
+                    data[f"fitted_{name}"].mean(axis=1),
+                    color=colour,
+                    marker=marker,
+                    markerfacecolor="white",
+                    linestyle="--",
+                    linewidth=1,
+                )
         one.axhline(data[f"start_{kind}"], color=style.GREY, linewidth=0.8, linestyle=":")
         one.set_xscale("symlog", linthresh=0.1, linscale=0.5)
         one.set_xticks([0, 0.1, 1, 5], ["0", "0.1", "1", "5"])

@@ -119,7 +119,9 @@ def draw(data: Data) -> Any:
     figure, (left, right) = style.canvas(style.TEXT, 2.4, 1, 2)
     steps = np.arange(1, data["steps"] + 1)
     for k, (colour, line, mark) in enumerate(((style.BLUE, "-", "o"), (style.RED, "--", "s"))):
-        left.plot(steps, data["theory"][k], color=colour, linestyle=line, marker=mark, label=f"noise {data['noise'][k]:g}")
+        left.plot(
+            steps, data["theory"][k], color=colour, linestyle=line, marker=mark, label=f"noise {data['noise'][k]:g}"
+        )
         left.errorbar(steps, data["mean"][k], yerr=1.96 * data["error"][k], fmt=mark, color=colour, elinewidth=0.8)
     left.set_xlabel("environments learnt")
     left.set_ylabel("error on the first environment")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from fractions import Fraction
@@ -517,3 +518,32 @@ def test_finer_groups_may_make_a_bound_larger() -> None:
     assert all(b <= a for a, b in zip(one[:2], two[:2], strict=True))
     bounds = [s_2 * (c_2 * s_2 + 2 * n_2) for s_2, n_2, c_2 in (one, two)]
     assert bounds == [80, 152]
+
+
+def test_the_published_factor_is_a_mean_over_encoders() -> None:
+    """P8's note from the published numbers alone: every figure in it, the mean ratio and the gain in backward transfer."""
+    from crossmodal.paper.tables.published import FILE
+
+    text = note("P8", "mean of the ratios")
+    told = json.loads(FILE.read_text(encoding="utf-8"))
+    each = list(told["T3_total_forgetting_frozen"]["coco"].values())
+    ratios, costs = [e["ratio"] for e in each], [e["pearson"] for e in each]
+    transfer = told["backward_transfer_vitb16_frozen"]["coco"]
+    neutral, rule = transfer["neutral"], transfer["contribution_order"]
+    expected = [
+        f"{sum(ratios) / len(ratios):.2f}",
+        *(f"{r:.2f}" for r in ratios),
+        f"{min(costs)}",
+        f"{max(costs)}",
+        f"{neutral}",
+        f"{rule}",
+    ]
+    assert re.findall(r"-?\d+\.\d+", text) == [*expected, f"{neutral / rule:.2f}"]
+    assert expected[0] in registry.get("P8").paper
+
+
+def test_the_published_tendency() -> None:
+    from crossmodal.paper.tables.published import FILE
+
+    low, high = json.loads(FILE.read_text(encoding="utf-8"))["ood_pairwise_mean_auroc"]["pearson_con_IT_vs_auroc_coco"]
+    assert f"from {low} to {high}" in note("P9", "tendency")

@@ -207,7 +207,7 @@ CLAIM = Claim(
     title="Confidence intervals of the scores",
     family="contribution scores",
     source="new; the method of bounded differences of McDiarmid, 1989",
-    paper="Scores are estimated from samples; no confidence is reported.",
+    paper="",
     statement=STATEMENT,
     inputs=(
         Input("U", "unit_rows", "N", "d"), Input("V", "unit_rows", "M", "d"), Input("u_new", "unit_rows", "1", "d"),

@@ -150,7 +150,7 @@ CLAIM = Claim(
     title="One gradient step",
     family="loss drift",
     source="new; the Hessian bound is that of Boehning, 1992, with a sum-of-squares proof",
-    paper="The drift of a loss is given by first-order terms.",
+    paper="The loss drift is linear in Con_IT and Con_TI.",
     statement=STATEMENT,
     inputs=(
         Input("Z", "rows", "N", "d"), Input("W", "rows", "C", "d"), Input("Y", "rows", "N", "C"), Input("G_t", "rows", "C", "d"),

@@ -141,7 +141,7 @@ CLAIM = Claim(
     title="Decoupling of features and residuals",
     family="loss drift",
     source="new",
-    paper="Drift is a product of a residual factor and the contribution scores.",
+    paper="The loss drift is linear in Con_IT and Con_TI.",
     statement=STATEMENT,
     inputs=(
         Input("Z_s", "rows", "N", "d"), Input("R_s", "rows", "N", "C"), Input("Z_t", "rows", "M", "d"), Input("R_t", "rows", "M", "C"),
