@@ -547,3 +547,15 @@ def test_the_published_tendency() -> None:
 
     low, high = json.loads(FILE.read_text(encoding="utf-8"))["ood_pairwise_mean_auroc"]["pearson_con_IT_vs_auroc_coco"]
     assert f"from {low} to {high}" in note("P9", "tendency")
+
+
+@pytest.mark.parametrize(("weight", "smaller"), [(Fraction(1, 10), False), (Fraction(1, 2), None)])
+def test_when_the_second_order_bound_is_the_smaller(weight: Fraction, smaller: bool | None) -> None:
+    """Unit features 1 and -1 of one class, its prototype 0: s_2 + 2 n_2 < 1 decides only where weights sum to 1, as T3.13 says."""
+    assert "for unit features and weights that sum to 1 this one where s_2 + 2 n_2 < 1" in note(
+        "T3.13", "either may be smaller"
+    )
+    head = Fraction(1, 10)  # logits +- head times the feature
+    n_2, z_2, s_2 = 2 * weight, 2 * weight, 2 * weight * 2 * head**2
+    decided = (s_2 * 2 * n_2 < s_2 * z_2) if s_2 + 2 * n_2 < 1 else None
+    assert decided is smaller
