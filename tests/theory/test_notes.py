@@ -559,3 +559,16 @@ def test_when_the_second_order_bound_is_the_smaller(weight: Fraction, smaller: b
     n_2, z_2, s_2 = 2 * weight, 2 * weight, 2 * weight * 2 * head**2
     decided = (s_2 * 2 * n_2 < s_2 * z_2) if s_2 + 2 * n_2 < 1 else None
     assert decided is smaller
+
+
+def test_the_witness_against_the_rule_is_one_of_cross_modal_scores() -> None:
+    """P7: with image = text = direction all four scores are the cosines, so the paper's own cost is least for the same orders."""
+    assert "all four scores agree" in note("P7", "cosines of one direction")
+    rows = [[Fraction(x) for x in row] for row in registry.get("P7").witness.values["A"]]  # type: ignore[union-attr]
+    images, texts, p, q = rows, rows, Fraction(1, 3), Fraction(2, 3)
+    fused = [[p * x + q * y for x, y in zip(u, v, strict=True)] for u, v in zip(images, texts, strict=True)]
+    assert fused == rows
+    for s, t in product(range(4), repeat=2):
+        scores = {dot(a[s], b[t]) for a, b in product((images, texts), repeat=2)}
+        assert scores == {dot(rows[s], rows[t])}
+    assert of_the_rule(fused)[0] > min(forgets([fused[k] for k in o]) for o in permutations(range(4)))
