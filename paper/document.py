@@ -57,12 +57,16 @@ NOTATION = (
      "e_0 is the initial error of the head; where the target is isotropic forgetting is an expectation over e_0 with E[e_0 e_0'] = I/d.  A least-norm learner goes to "
      "the nearest head that fits the environment exactly.  The rule is the paper's: take the order whose neighbours' scores have the least sum, its cumulative "
      "consecutive contribution; the regret of an order is its forgetting over that of the best, less one."),
+    ("predictors", "Of the forgetting of an order, before training.  Cumulative: the sum of a score, or of its square, over neighbours.  Rank one and fourth order: an environment as one "
+     "direction, its mean image feature made a unit vector, an isotropic target, learnt in full or by half steps (eta = 1/2).  Class blocks: an environment as the span of its class "
+     "prototypes, the mean images of its classes.  Class prototypes: the head trained on these alone; refined, on more of them, the means of groups within classes."),
     ("signs", "A' is the transpose of a matrix, x' and t' may be a second sample or environment; |x| is the length of a vector, |A| the spectral norm of a matrix, |A|_F "
      "its Frobenius norm, and A <= B between symmetric matrices says that B - A is positive semidefinite.  In a proof over_k stands for one over a denominator of "
      "the statement and root_k for one of its square roots."),
     ("names", "S: scores; T1: drift of the loss; T2: the contribution balance factor, a mask on gradients; T3: forgetting and order; O: robustness to order; G: "
-     "generalisation; D: out-of-distribution (OOD) detection; C: coalitions of modalities; P: the paper's claims in our paraphrase.  E1 to E8 are experiments, K0 to K5 "
-     "kernels.  Under its formulas every claim says what its letters are: the same letter may be something else in another claim, and where "
+     "generalisation; D: out-of-distribution (OOD) detection; C: coalitions of modalities; P: the paper's claims in our paraphrase.  Experiments: E1 drift, E2 the sweep of "
+     "lambda, E3 all orders, E4 backward transfer, E5 OOD by pairs and E6 along an order, E7 similarity, E8 coalitions; K0 to K5 are kernels.  Frozen, full and lora: encoders "
+     "that are not trained, in full, or by low-rank updates.  MCM: the largest softmax probability over class prompts.  bwt and fwt: backward and forward transfer.  Under its formulas every claim says what its letters are: the same letter may be something else in another claim, and where "
      "one of a series is listed, F_123 or A_1, the others are alike."),
     ("checks", "Mutants: altered certificates, all of which the checker must reject.  Exact models: instances in rationals on which the claim was evaluated.  Tight: "
      "an instance is known on which a right side one percent smaller would be too small.  Trusts: facts that are cited, not proved.  On the features: whether it "
