@@ -6,10 +6,12 @@ import shutil
 import textwrap
 from typing import Any
 
+import sympy
+
 from crossmodal.theory import registry
 from crossmodal.theory.certify import derive, needs
 from crossmodal.theory.claim import Assumption, Claim
-from crossmodal.theory.language import BlockRecursion, Relation
+from crossmodal.theory.language import BlockRecursion, Relation, latex
 
 NARROWEST, WIDEST = 40, 100  # columns of text, in a terminal that has others
 
@@ -91,6 +93,11 @@ def assumptions_used(claim: Claim, certificate: dict[str, Any] | None) -> list[s
     return out
 
 
+def symbols_of(claim: Claim) -> list[tuple[str, str, str]]:
+    """Every symbol whose meaning the statement gives, in its order: name, LaTeX, meaning (some refer to the one before)."""
+    return [(name, latex(sympy.Symbol(name)), meaning) for name, meaning in claim.statement.symbols.items()]
+
+
 def relations_of(claim: Claim, assumption: Assumption) -> list[tuple[Relation, str]]:
     """What an assumption says formally, each with a remark: of the steps of which recursion it says so, if any."""
     given = claim.statement.given()
@@ -112,6 +119,7 @@ def recursions_of(claim: Claim) -> list[tuple[str, str, list[tuple[str, str]]]]:
 def as_text(claim: Claim, certificate: dict[str, Any] | None) -> str:
     lines = [f"{claim.id}  {claim.title}  [{claim.verdict}]", "", wrap(claim.statement.text), "", "  formally:"]
     lines += [f"    {r.name}: {r.text}" for r in claim.statement.relations]
+    lines += ["", "  symbols:", wrap("; ".join(f"{name}: {meaning}" for name, _, meaning in symbols_of(claim)), "    ")]
     lines += ["", "  assuming:"]
     for a in claim.statement.assumptions:
         kind = "definition" if a.by_model else "assumption"
@@ -131,6 +139,7 @@ def as_text(claim: Claim, certificate: dict[str, Any] | None) -> str:
 def as_markdown(claim: Claim, certificate: dict[str, Any] | None) -> str:
     lines = [f"## {claim.id}. {claim.title}", "", f"**{claim.verdict}.** {claim.statement.text}", ""]
     lines += [f"$$ {r.latex} $$" for r in claim.statement.relations]
+    lines += ["", "**Symbols** " + "; ".join(f"${tex}$: {meaning}" for _, tex, meaning in symbols_of(claim))]
     lines += ["", "**Assuming**", ""]
     for a in claim.statement.assumptions:
         formulas = ", ".join(f"${r.latex}$" + remark for r, remark in relations_of(claim, a))
@@ -157,7 +166,8 @@ def escape(text: str) -> str:
 
 def as_latex(claim: Claim, certificate: dict[str, Any] | None) -> str:
     lines = [rf"\begin{{theorem}}[{claim.id}: {escape(claim.title)}]", escape(claim.statement.text), r"\begin{gather*}"]
-    lines += [r" \\ ".join(r.latex for r in claim.statement.relations), r"\end{gather*}", r"\end{theorem}"]
+    lines += [r" \\ ".join(r.latex for r in claim.statement.relations), r"\end{gather*}"]
+    lines += ["; ".join(f"${tex}$: {escape(meaning)}" for _, tex, meaning in symbols_of(claim)) + ".", r"\end{theorem}"]
     lines.append(r"\begin{itemize}")
     for a in claim.statement.assumptions:
         formulas = ", ".join(f"${r.latex}$" + escape(remark) for r, remark in relations_of(claim, a))

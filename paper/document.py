@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..show import recursions_of, relations_of, sections
+from ..show import recursions_of, relations_of, sections, symbols_of
 from ..theory import registry
 from ..theory.certify import derive, path_of
 from ..theory.claim import Claim
@@ -38,12 +38,40 @@ SUBTITLE = "Every claim with its proof, its verdict and what it measures"
 INTRODUCTION = (
     "A vision-language model learns one environment after another.  How alike the images and texts of two environments are, "
     "their contribution scores, is said to govern loss drift, forgetting and the best order of learning (Sekeh and Wisell, "
-    "Understanding Cross-Modal Contributions in Continual Vision-Language Models: A Theoretical Perspective).  This "
-    "document states each claim exactly and gives its verdict.  PROVED: a small independent checker accepts the certificate, "
+    "Understanding Cross-Modal Contributions in Continual Vision-Language Models: A Theoretical Perspective).  Of that paper a summary, the abstract and a third party's digest were at hand, not its proofs: "
+    "what it says is told here in our paraphrase of these.  This document states each claim exactly and gives its verdict.  PROVED: a small independent checker accepts the certificate, "
     "in exact rationals, given the facts listed as its trust base.  REFUTED: an exact witness violates the claim.  UNDECIDED: "
     "neither.  Statements and proofs "
     "are printed from the objects that are checked; figures and tables from what is computed, stored or recorded, each with its origin."
 )
+
+NOTATION = (
+    ("environments", "An environment t is a distribution of images, texts and labels.  Encoders turn an image and a text into features u and v, "
+     "unit vectors of one space; mu^I_t and mu^T_t are their means in t.  A fused feature is z = p u + q v, a concatenated one [p u ; q v]."),
+    ("scores", "Con_{a->b}(s,t), short Con_II, Con_IT, Con_TI and Con_TT: the contribution score, the mean of <a, b> with modality a (I: image, T: text) "
+     "from s and b from t, drawn independently; sigma = 1 - Con.  CLV(t) is the mean of <u, v> over matched pairs of t.  Dispersion: the standard deviation of "
+     "Con_IT(s,t) over all s != t."),
+    ("losses", "LOSS = CE + lambda CLIP: the cross-entropy of a linear head W and the contrastive loss, in which tau is the inverse temperature (CLIP's logit scale).  A "
+     "residual is prediction less target, K(s,t) the mean of <z, z'> with z from s and z' from t, eta a step size."),
+    ("forgetting", "F_s: the loss of s at the end less that just after s was learnt, in total the sum over environments, in other places the mean, as is said there.  "
+     "e_0 is the initial error of the head; where the target is isotropic forgetting is an expectation over e_0 with E[e_0 e_0'] = I/d.  A least-norm learner goes to "
+     "the nearest head that fits the environment exactly.  The rule is the paper's: take the order whose neighbours' scores have the least sum, its cumulative "
+     "consecutive contribution; the regret of an order is its forgetting over that of the best, less one."),
+    ("predictors", "Of the forgetting of an order, before training.  Cumulative: the sum of a score, or of its square, over neighbours.  Rank one and fourth order: an environment as one "
+     "direction, its mean image feature made a unit vector, an isotropic target, learnt in full or by half steps (eta = 1/2).  Class blocks: an environment as the span of its class "
+     "prototypes, the mean images of its classes.  Class prototypes: the head trained on these alone; refined, on more of them, the means of groups within classes."),
+    ("signs", "A' is the transpose of a matrix, x' and t' may be a second sample or environment; |x| is the length of a vector, |A| the spectral norm of a matrix, |A|_F "
+     "its Frobenius norm, and A <= B between symmetric matrices says that B - A is positive semidefinite.  In a proof over_k stands for one over a denominator of "
+     "the statement and root_k for one of its square roots."),
+    ("names", "S: scores; T1: drift of the loss; T2: the contribution balance factor, a mask on gradients; T3: forgetting and order; O: robustness to order; G: "
+     "generalisation; D: out-of-distribution (OOD) detection; C: coalitions of modalities; P: the paper's claims in our paraphrase.  Experiments: E1 drift, E2 the sweep of "
+     "lambda, E3 all orders, E4 backward transfer, E5 OOD by pairs and E6 along an order, E7 similarity, E8 coalitions; K0 to K5 are kernels.  Frozen, full and lora: encoders "
+     "that are not trained, in full, or by low-rank updates.  MCM: the largest softmax probability over class prompts.  bwt and fwt: backward and forward transfer.  Under its formulas every claim says what its letters are: the same letter may be something else in another claim, and where "
+     "one of a series is listed, F_123 or A_1, the others are alike."),
+    ("checks", "Mutants: altered certificates, all of which the checker must reject.  Exact models: instances in rationals on which the claim was evaluated.  Tight: "
+     "an instance is known on which a right side one percent smaller would be too small.  Trusts: facts that are cited, not proved.  On the features: whether it "
+     "holds there, slack being the right side less the left, and by how much an assumption is violated."),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,7 +98,8 @@ class Entry:
         """One word for the table; the section `tight` says more."""
         if self.row.tight:
             return "yes"
-        return "identity" if all(r.op == "==" for r in self.claim.statement.relations) else "see claim"
+        proved = self.row.verdict == "PROVED"  # an equality that is refuted is no identity
+        return "identity" if proved and all(r.op == "==" for r in self.claim.statement.relations) else "see claim"
 
     @property
     def anchor(self) -> str:
@@ -136,7 +165,7 @@ def fill(template: str, figures: Sequence[Built], features: Any, seed: int, tabl
     found = entries(features, seed)
     engine = environment(html_page=template.endswith(".html.j2"))
     text = engine.get_template(template).render(
-        title=TITLE, subtitle=SUBTITLE, introduction=INTRODUCTION, entries=found, figures=figures, tables=tables, counts=counts(found),
+        title=TITLE, subtitle=SUBTITLE, introduction=INTRODUCTION, notation=NOTATION, entries=found, figures=figures, tables=tables, counts=counts(found),
         origin=provenance([e.claim.id for e in found], features, seed), version=__version__,
     )  # fmt: skip
     return str(text)
@@ -155,7 +184,12 @@ def environment(*, html_page: bool) -> Any:
         raise not_installed("jinja2", "paper") from None
     loader = jinja2.FileSystemLoader(TEMPLATES)
     strict = jinja2.StrictUndefined
-    shared = {"recursions_of": recursions_of, "relations_of": relations_of, "shortened": shortened}
+    shared = {
+        "recursions_of": recursions_of,
+        "relations_of": relations_of,
+        "shortened": shortened,
+        "symbols_of": symbols_of,
+    }
     if html_page:
         out = jinja2.Environment(loader=loader, autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True)
         page_filters: dict[str, Callable[[Any], Any]] = {
@@ -164,7 +198,8 @@ def environment(*, html_page: bool) -> Any:
             "inline": lambda latex: Markup(to_mathml(latex)),
             "caption": lambda built: Markup(caption_html(built)),
             "image": image,
-            "prose": lambda text: Markup(prose(text)),
+            "linked": lambda text: Markup(linked(html.escape(text, quote=False))),
+            "prose": lambda text: Markup(linked(prose(text))),
         }
         out.filters |= page_filters
         out.globals |= shared
@@ -190,6 +225,14 @@ def image(built: Built) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(built.images["svg"]).decode()
 
 
+def linked(text: str) -> str:
+    """HTML with the id of every claim in it, outside of tags, as a link to the claim."""
+    ids = "|".join(re.escape(c) for c in sorted(verdicts.claims(), key=len, reverse=True))
+    return re.sub(
+        rf"(?<![\w.<])({ids})(?![\w]|\.\d)", lambda m: f'<a href="#{m[1].replace(".", "-")}">{m[1]}</a>', text
+    )
+
+
 def alt(caption: str) -> str:
     """What a figure shows, for those who do not see it: the caption's first sentence, its formulas in plain characters."""
     return re.sub(r"[${}\\]", "", re.split(r"\.(?=\s)", caption)[0]).strip()
@@ -208,7 +251,7 @@ def caption_html(built: Built | BuiltTable) -> str:
             text = html.escape(piece.format(**values))
             parts.append(f'<data value="{html.escape(name, quote=True)}" title="{name} of {origin}">{text}</data>')
         else:
-            parts.append(html.escape(piece))
+            parts.append(linked(html.escape(piece)))
     return "".join(parts)
 
 

@@ -52,8 +52,21 @@ class BuiltTable:
         return f"{body}\n\n{self.caption} ({self.data.provenance.line()})\n"
 
 
+class Quoted(float):
+    """A number with the digits that its source gives it."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Quoted:
+        out = super().__new__(cls, text)
+        out.text = text
+        return out
+
+
 def cell(value: Any) -> str:
-    """A cell as printed: three significant digits, `0.1 to 0.2` for the ends of a range, nothing for None."""
+    """A cell as printed: three significant digits, or as quoted; `0.1 to 0.2` for the ends of a range, nothing for None."""
+    if isinstance(value, Quoted):
+        return value.text
     if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, bool):

@@ -21,7 +21,7 @@ CAPTION = (
     "Middle: what the old environment's own loss gained while the new one was learnt (step); both of CE, after epoch {epochs}, against Con$_{{IT}}$.  "
     "Right: share of the variance explained, R², epoch by epoch.  After the last one, transition: {transition_full_r2:.2f} trained in full, "
     "{transition_lora_r2:.2f} low rank, {transition_frozen_r2:.2f} frozen; step: {step_full_r2:.2f}, {step_lora_r2:.2f} and {step_frozen_r2:.2f}; of CLIP "
-    "trained in full {clip_transition:.2f} and {clip_step:.2f}.  Published, adaptive: {published_low:.2f} to {published_high:.2f}; frozen: {published_frozen}.  "
+    "trained in full {clip_transition:.2f} and {clip_step:.2f}.  Published for COCO and CUB, adaptive, after ten epochs: {published_low:.2f} to {published_high:.2f}; frozen: {published_frozen}.  "
     "Slopes of CE whose {level:.0%} interval does not hold zero: {clear} of {slopes}; intervals leave out one of {clusters} environments at a time, with every transition from and to it, for transitions that share one are not independent (jackknife, Student's t with {freedom} degrees of freedom)."
 )
 MODES = (("frozen", style.RED, "s"), ("full", style.BLUE, "o"), ("lora", style.GREEN, "^"))

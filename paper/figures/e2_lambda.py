@@ -17,8 +17,8 @@ CAPTION = (
     "contrastive loss, which $\\lambda$ weighs (T2.4 and P5 speak of minimisers; training stops before).  Right: CLV.  Dotted: the checkpoint's.  Frozen encoders: CLV "
     "moves by {frozen_change:g} over all $\\lambda$ (T2.6).  Trained in full, CLV goes from {clv_first:.3f} to {clv_last:.3f}, and falls at "
     "{falls} of {steps} steps of $\\lambda$ (P5 says at none); the loss rises at {rises}.  Dashed: the training pairs of the environment learnt last, whose loss was "
-    "minimised last; there it rises at {fitted_rises} of {steps}.  Published for another data set: {published_first:.2f} to "
-    "{published_last:.2f}."
+    "minimised last; there it rises at {fitted_rises} of {steps}.  Published for CUB, {encoder}, over the same range of $\\lambda$: "
+    "{published_first:.2f} to {published_last:.2f}."
 )
 TITLES = (("frozen", style.RED, "s"), ("full", style.BLUE, "o"), ("lora", style.GREEN, "^"))
 
@@ -49,7 +49,7 @@ def compute(features: Any, seed: int) -> Data:
             "tau": protocol["tau"], "seeds": len(origin["seeds"]), "frozen_change": float(np.ptp(np.array(values["clv"]["frozen"]), axis=0).max()),
             "clv_first": float(full[0]), "clv_last": float(full[-1]), "falls": int((np.diff(full) < 0).sum()), "steps": len(lambdas) - 1,
             "rises": int((np.diff(loss) > 0).sum()),
-            "fitted_rises": int((np.diff(fitted) > 0).sum()), "published_first": told["lambda_0"], "published_last": told["lambda_5"],
+            "fitted_rises": int((np.diff(fitted) > 0).sum()), "encoder": "ViT-B/16", "published_first": told["lambda_0"], "published_last": told["lambda_5"],
         },
         provenance=Provenance(
             ("E2", "T2.4", "T2.6", "P5"), origin["data_hash"], f"stored result, checkpoint {origin['model_hash'][:12]}", origin["seeds"][0], __version__
@@ -67,7 +67,15 @@ def draw(data: Data) -> Any:
             bars = [middle - runs.min(axis=1), runs.max(axis=1) - middle]
             one.errorbar(x, middle, yerr=bars, color=colour, marker=marker, elinewidth=0.8, capsize=1.5, label=name)
             if kind == "clip" and name != "frozen":
-                one.plot(x, data[f"fitted_{name}"].mean(axis=1), color=colour, linestyle="--", linewidth=1)
+                one.plot(
+                    x,
+                    data[f"fitted_{name}"].mean(axis=1),
+                    color=colour,
+                    marker=marker,
+                    markerfacecolor="white",
+                    linestyle="--",
+                    linewidth=1,
+                )
         one.axhline(data[f"start_{kind}"], color=style.GREY, linewidth=0.8, linestyle=":")
         one.set_xscale("symlog", linthresh=0.1, linscale=0.5)
         one.set_xticks([0, 0.1, 1, 5], ["0", "0.1", "1", "5"])

@@ -21,7 +21,7 @@ RANKS = (1, 4, 8, 16, 24, 32, 40, 44, 47)
 CAPTION = (
     "Generalisation of least-norm updates on Gaussian features, {samples} samples in {dimension} dimensions, half of them of each "
     "modality.  Left: squared distance from the first environment's target along {steps} environments whose targets lie at distances up to "
-    "{farthest:.1f} from it, with label noise {noises}; lines: closed form (G1); dots: means of {repeats} runs of the learner, bars: {level:.0%} "
+    "{farthest:.1f} from it, with label noise {noises}; lines: closed form (G1); dots and squares: means of {repeats} runs of the learner, bars: {level:.0%} "
     "intervals.  Right: an error of squared length one in the texts alone, after one update on a sample that both targets explain: what is "
     "found in the image coordinates; line: closed form (G2), dots: learner.  It is largest, {peak:.3f}, at {peak_at} samples.  The "
     "largest deviation from the closed forms is {sigmas:.1f} standard errors, among {compared} comparisons."
@@ -118,9 +118,10 @@ def leaked(samples: int, generator: torch.Generator) -> np.ndarray:
 def draw(data: Data) -> Any:
     figure, (left, right) = style.canvas(style.TEXT, 2.4, 1, 2)
     steps = np.arange(1, data["steps"] + 1)
-    for k, colour in enumerate((style.BLUE, style.RED)):
-        left.plot(steps, data["theory"][k], color=colour, label=f"noise {data['noise'][k]:g}")
-        left.errorbar(steps, data["mean"][k], yerr=1.96 * data["error"][k], fmt="o", color=colour, elinewidth=0.8)
+    for k, (colour, line, mark) in enumerate(((style.BLUE, "-", "o"), (style.RED, "--", "s"))):
+        left.plot(steps, data["theory"][k], color=colour, linestyle=line)
+        left.errorbar(steps, data["mean"][k], yerr=1.96 * data["error"][k], fmt=mark, color=colour, elinewidth=0.8,
+                      label=f"noise {data['noise'][k]:g}")  # fmt: skip
     left.set_xlabel("environments learnt")
     left.set_ylabel("error on the first environment")
     left.set_ylim(bottom=0)

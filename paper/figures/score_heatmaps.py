@@ -13,7 +13,7 @@ from ..results import Data, provenance
 
 CAPTION = (
     "Contribution scores of {count} image-text pairs in {environments} environments: mean cosines over all pairs (S1), within "
-    "an environment over those of different samples, with {z:.2f} standard errors.  Cross-modal panels share a colour scale and intra-modal panels another.  Dispersion of the "
+    "an environment over those of different samples, with {z:.2f} standard errors; a row is the environment $s$ of the first modality, with its number of pairs, a column that of the second, $t$.  Cross-modal panels share a colour scale and intra-modal panels another.  Dispersion of the "
     "off-diagonal cross-modal scores: {sigma:.4f}.  Intervals that assume nothing about the distribution (S7, level "
     "{level:.0%}) have half-widths from {narrowest:.3f} to {widest:.3f}."
 )

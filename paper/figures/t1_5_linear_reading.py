@@ -98,12 +98,12 @@ def draw(data: Data) -> Any:
 
     figure, (left, right) = style.canvas(style.TEXT, 2.7, 1, 2)
     tau = data["tau"]
-    for key, colour, label in (
-        ("explained", style.BLUE, "explained by the scores"),
-        ("rest", style.RED, "the rest, measured"),
+    for key, colour, line, label in (
+        ("explained", style.BLUE, "-.", "explained by the scores"),
+        ("rest", style.RED, "-", "the rest, measured"),
     ):
         left.fill_between(tau, data[f"{key}_low"], data[f"{key}_high"], color=colour, alpha=0.2, linewidth=0)
-        left.plot(tau, data[key], color=colour, label=label)
+        left.plot(tau, data[key], color=colour, linestyle=line, label=label)
     left.plot(tau, data["bound"], color=style.RED, linestyle="--", linewidth=1, label="certified bound of $\\delta$")
     left.axvline(data["clip"], color=style.GREY, linewidth=0.7)
     left.text(data["clip"], 0.02, " CLIP", color=style.GREY, fontsize=7.5, va="bottom",
@@ -111,7 +111,7 @@ def draw(data: Data) -> Any:
     left.set_xscale("log")
     left.set_yscale("log")
     left.set_ylabel("change of the loss (nats)")
-    left.legend(loc="upper left", borderaxespad=0)
+    left.legend(loc="upper left", borderaxespad=0, handlelength=2.6)
     right.set_xscale("log")  # first, for labels lie along the lines as they are drawn
     right.set_yscale("log")
     image = right.pcolormesh(tau, data["deviation"], np.log10(data["grid"]), cmap=style.MAP, vmin=-3, vmax=2, rasterized=True,

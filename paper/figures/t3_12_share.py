@@ -122,5 +122,5 @@ def draw(data: Data) -> Any:
         axes.plot(share, data["leading"], color=style.BLACK, linestyle=":", linewidth=1, label="second order")
         axes.axhline(0, color=style.GREY, linewidth=0.6)
         axes.set_xlabel("share of each environment that is learnt")
-        axes.legend(loc="upper left", borderaxespad=0.1)
+        axes.legend(loc="upper left", borderaxespad=0.1, handlelength=2.6)
     return figure

@@ -33,7 +33,30 @@ def page(figures: list[build.Built], features: Any) -> str:
     return document.page(figures, features, 0)
 
 
+def without_links(page: str) -> str:
+    return re.sub(r"</?a\b[^>]*>", "", page)
+
+
+def test_claims_that_a_text_names_are_links(page: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verdicts, "claims", lambda: ("S1", "T3.1", "T3.10"))
+        assert document.linked("see T3.10, (T3.1): S1's, not S_1, T3.1.2, XS1 or S2") == (
+            'see <a href="#T3-10">T3.10</a>, (<a href="#T3-1">T3.1</a>): <a href="#S1">S1</a>\'s, not S_1, T3.1.2, XS1 or S2'
+        )
+    figures = page.split('<section id="figures">')[1].split("</section>")[0]
+    assert '<a href="#T3-4">T3.4</a>' in figures
+
+
+def test_only_what_is_proved_is_called_an_identity(features: Any) -> None:
+    from dataclasses import replace
+
+    row = next(row for row in verdicts.rows(features, 0) if row.claim == "S2")
+    assert document.entry(row).tight == "identity"
+    assert document.entry(replace(row, verdict="REFUTED")).tight == "see claim"
+
+
 def test_every_claim_is_stated_in_full(page: str) -> None:
+    page = without_links(page)
     for claim in map(registry.get, verdicts.claims()):
         article = page.split(f'<article id="{claim.id.replace(".", "-")}">')[1].split("</article>")[0]
         assert html.escape(claim.title) in article
@@ -241,3 +264,18 @@ def test_in_a_browser(page: str, tmp_path: Path, width: int, scheme: str) -> Non
         assert (bright["ink"] < bright["ground"]) == (scheme == "light")
         assert abs(bright["ink"] - bright["ground"]) > 450  # of 765
         browser.close()
+
+
+def test_symbols_stand_under_the_formulas(page: str) -> None:
+    page = without_links(page)
+    for claim in map(registry.get, verdicts.claims()):
+        article = page.split(f'<article id="{claim.id.replace(".", "-")}">')[1].split("</article>")[0]
+        shown = article.split('class="where symbols">')[1].split("</p>")[0]
+        assert all(prose(meaning) in shown for meaning in claim.statement.symbols.values())
+        assert shown.count("<math") == len(claim.statement.symbols)
+
+
+def test_notation_comes_first(page: str) -> None:
+    ours = without_links(page).split('<section id="notation">')[1]
+    assert all(prose(text) in ours.split("</section>")[0] for _, text in document.NOTATION)
+    assert '<section id="verdicts">' in ours

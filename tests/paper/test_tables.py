@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,11 @@ def test_published_values_are_those_of_the_file(table: Any) -> None:
     assert rows["worst over best order", "all orders"][2:4] == [
         told["T3_total_forgetting_frozen"]["coco"]["ViT-B/16"]["ratio"], told["T3_total_forgetting_frozen"]["cub"]["all"]["ratio"]
     ]  # fmt: skip
+    # the digest gives CUB's correlations as one range, over all encoders
+    correlation = rows["cost against forgetting", "Pearson, cumulative Con_IT, all encoders"]
+    assert list(correlation[3]) == told["T3_total_forgetting_frozen"]["cub"]["all"]["pearson_range"]
+    assert rows["cost against forgetting", "Pearson, cumulative Con_IT"][3] is None
+    assert all("epoch 10" in how for what, how in rows if what.startswith("R²") and "frozen" not in how)
     trained = table("published").data["trained"]
     assert all(row[4] is not None for row in table("published").rows[:-trained])
     assert all(row[5] is not None for row in table("published").rows)
@@ -99,6 +105,13 @@ def test_every_published_number_is_in_the_table(table: Any) -> None:
         for end in ("best", "worst", "ratio", "pearson")
     }
     assert {path for path in absent if not path.startswith(("/source", "/protocol"))} <= encoders
+
+
+def test_published_numbers_keep_their_digits(table: Any) -> None:
+    written = set(re.findall(r"-?\d+\.\d+", published.FILE.read_text()))
+    shown = [text for row in table("published").printed for text in row[2:4]]
+    quoted = {number for text in shown for number in re.findall(r"-?\d+\.\d+", text)}
+    assert {"2.011", "0.50", "0.90"} <= quoted <= written
 
 
 def test_rows_of_trained_encoders_by_hand(table: Any) -> None:

@@ -284,3 +284,17 @@ def test_file_names_say_which_claim() -> None:
     for claim_id, module in registry.modules().items():
         assert module.startswith(claim_id.lower().replace(".", "_") + "_")
         assert registry.get(claim_id).id == claim_id
+
+
+@pytest.mark.parametrize("claim_id", registry.modules())
+def test_every_symbol_is_said(claim_id: str) -> None:
+    """In the statement's own list, in its sentences, or as another of a series that the list begins."""
+    said = registry.get(claim_id).statement
+    relations = [*said.relations, *(r for a in said.assumptions for r in a.relations)]
+    relations += [r for given in said.given().values() for _, r in given]
+    words = " ".join([said.text, *(a.text for a in said.assumptions), *said.symbols.values()])
+    stems = {name.rpartition("_")[0] for name in said.symbols} | set(said.symbols)
+    sizes = set(re.findall(r"\w+", " ".join(said.matrices().values())))
+    for name in set().union(*(r.symbols for r in relations)) - set(said.symbols) - sizes:
+        alone = re.search(rf"(?<![A-Za-z]){re.escape(name)}(?![A-Za-z0-9])", words)
+        assert alone or name.rpartition("_")[0] in stems, f"what is {name}?"

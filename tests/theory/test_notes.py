@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from fractions import Fraction
@@ -517,3 +518,57 @@ def test_finer_groups_may_make_a_bound_larger() -> None:
     assert all(b <= a for a, b in zip(one[:2], two[:2], strict=True))
     bounds = [s_2 * (c_2 * s_2 + 2 * n_2) for s_2, n_2, c_2 in (one, two)]
     assert bounds == [80, 152]
+
+
+def test_the_published_factor_is_a_mean_over_encoders() -> None:
+    """P8's note from the published numbers alone: every figure in it, the mean ratio and the gain in backward transfer."""
+    from crossmodal.paper.tables.published import FILE
+
+    text = note("P8", "mean of the ratios")
+    told = json.loads(FILE.read_text(encoding="utf-8"))
+    each = list(told["T3_total_forgetting_frozen"]["coco"].values())
+    ratios, costs = [e["ratio"] for e in each], [e["pearson"] for e in each]
+    transfer = told["backward_transfer_vitb16_frozen"]["coco"]
+    neutral, rule = transfer["neutral"], transfer["contribution_order"]
+    expected = [
+        f"{sum(ratios) / len(ratios):.2f}",
+        *(f"{r:.2f}" for r in ratios),
+        f"{min(costs)}",
+        f"{max(costs)}",
+        f"{neutral}",
+        f"{rule}",
+    ]
+    assert re.findall(r"-?\d+\.\d+", text) == [*expected, f"{neutral / rule:.2f}"]
+    assert expected[0] in registry.get("P8").paper
+
+
+def test_the_published_tendency() -> None:
+    from crossmodal.paper.tables.published import FILE
+
+    low, high = json.loads(FILE.read_text(encoding="utf-8"))["ood_pairwise_mean_auroc"]["pearson_con_IT_vs_auroc_coco"]
+    assert f"from {low} to {high}" in note("P9", "tendency")
+
+
+@pytest.mark.parametrize(("weight", "smaller"), [(Fraction(1, 10), False), (Fraction(1, 2), None)])
+def test_when_the_second_order_bound_is_the_smaller(weight: Fraction, smaller: bool | None) -> None:
+    """Unit features 1 and -1 of one class, its prototype 0: s_2 + 2 n_2 < 1 decides only where weights sum to 1, as T3.13 says."""
+    assert "for unit features and weights that sum to 1 this one where s_2 + 2 n_2 < 1" in note(
+        "T3.13", "either may be smaller"
+    )
+    head = Fraction(1, 10)  # logits +- head times the feature
+    n_2, z_2, s_2 = 2 * weight, 2 * weight, 2 * weight * 2 * head**2
+    decided = (s_2 * 2 * n_2 < s_2 * z_2) if s_2 + 2 * n_2 < 1 else None
+    assert decided is smaller
+
+
+def test_the_witness_against_the_rule_is_one_of_cross_modal_scores() -> None:
+    """P7: with image = text = direction all four scores are the cosines, so the paper's own cost is least for the same orders."""
+    assert "all four scores agree" in note("P7", "cosines of one direction")
+    rows = [[Fraction(x) for x in row] for row in registry.get("P7").witness.values["A"]]  # type: ignore[union-attr]
+    images, texts, p, q = rows, rows, Fraction(1, 3), Fraction(2, 3)
+    fused = [[p * x + q * y for x, y in zip(u, v, strict=True)] for u, v in zip(images, texts, strict=True)]
+    assert fused == rows
+    for s, t in product(range(4), repeat=2):
+        scores = {dot(a[s], b[t]) for a, b in product((images, texts), repeat=2)}
+        assert scores == {dot(rows[s], rows[t])}
+    assert of_the_rule(fused)[0] > min(forgets([fused[k] for k in o]) for o in permutations(range(4)))

@@ -27,7 +27,8 @@ STATEMENT = Statement(
         Assumption("image", "for `linear`: g = p <w, u>", (Relation("", g, "==", p_ * Inner(w, u)),), True),
         Assumption("text", "for `linear`: h = q <w, v>", (Relation("", h, "==", q_ * Inner(w, v)),), True),
     ),
-    symbols={"w": "head", "u": "image feature", "v": "text feature", "u_0": "image baseline", "v_0": "text baseline", "J": "interaction",
+    symbols={"f_0": "value with both modalities absent", "f_I": "image only", "f_T": "text only", "f_IT": "both",
+             "w": "head", "u": "image feature", "v": "text feature", "u_0": "image baseline", "v_0": "text baseline", "J": "interaction",
              "g": "what the image adds", "g_0": "what its baseline adds", "h": "what the text adds", "h_0": "what its baseline adds"},
 )  # fmt: skip
 

@@ -33,7 +33,8 @@ STATEMENT = Statement(
         Assumption("alignment", "CLV = E<u, v>", (Relation("", clv, "==", Inner(u, v)),), True),
         Assumption("score", "Con_IT = <mu^I, mu^T> (S1)", (Relation("", con, "==", Inner(mu, nu)),), True),
     ),
-    symbols={"u": "image features (an element of L2)", "v": "text features", "u_0": "image baseline", "v_0": "text baseline",
+    symbols={"f_0": "value with both modalities absent", "f_I": "image only", "f_T": "text only", "f_IT": "both",
+             "u": "image features (an element of L2)", "v": "text features", "u_0": "image baseline", "v_0": "text baseline",
              "mu_I": "mean image feature", "mu_T": "mean text feature", "J": "mean interaction"},
 )  # fmt: skip
 

@@ -40,7 +40,7 @@ STATEMENT = Statement(
             Relation("", then, "==", now - lost + gained + noise),), True),
     ),
     symbols={"E": "expected squared error after the last environment", "E_0": "at the start: of the first environment, or right after environment i", "rho": "(1 - r)^T", "S": "sum of the terms (1 - r)^{T-t} (r D_t + v)",
-             "r": str(RATIO), "v": f"noise {NOISE}", "D": "|w*_t - w*_i|^2",
+             "r": str(RATIO), "v": "what label noise adds, " + str(NOISE).replace("**", "^").replace("*", " "), "D": "|w*_t - w*_i|^2",
              "x_2": "|x|^2, an expectation where x is random", "y_2": "|y|^2", "e_2": "expected squared error after one update", "x_Q": "E[x'Qx]", "y_Q": "E[y'Qy]"},
     symmetric=("Q",),
     recursions={

@@ -58,5 +58,6 @@ CLAIM = Claim(
     notes=("What holds: with P = p Con^(-1/2) the objective is p^2 exactly (T2.3); the optimal binary mask is 1[g_i h_i > 0] (T2.1), and a "
            "scaled one keeps as much, for the best scale, exactly when no product is negative and every positive one has the largest score: what a mask gives "
            "away is W of T2.1 (`short`), here the sum of (1 - s c_i) max(g_i h_i, 0) - s c_i min(g_i h_i, 0).",
-           "On the witness's gradients no positive scores and no scale keep as much: s c_1 - s c_2 < 1, for s c_1 <= 1 and s c_2 > 0."),
+           "On the witness's gradients no positive scores and no scale keep as much: s c_1 - s c_2 < 1, for s c_1 <= 1 and s c_2 > 0.  "
+           "Nor does P = p Con^(-1/2), coordinate by coordinate, with whatever positive p: it has 1/sqrt(Con) for the score, and where it exceeds 1 it is no mask."),
 )  # fmt: skip

@@ -30,7 +30,7 @@ STATEMENT = Statement(
         Assumption("cheapest", "1, 2, 3, 4 has the least cumulative contribution", (
             Relation("", cost(RULE), "<=", Min(*(cost(o) for o in ORDERS if o != RULE and o[0] < o[-1]))),)),
     ),
-    symbols={"F_1234": "d times the expected forgetting of the order 1, 2, 3, 4", "c_12": "score of environments 1 and 2"},
+    symbols={"F_1234": "d times the expected forgetting of the order 1, 2, 3, 4, and so for the others", "c_12": "score of environments 1 and 2, and so for the others"},
 )  # fmt: skip
 
 
@@ -71,7 +71,9 @@ CLAIM = Claim(
     necessity_note="refuted with all assumptions in force",
     on_features=on_features,
     verdict="REFUTED",
-    notes=("PROVED for three environments up to reversal: of a cheapest order and its reverse, which costs as much, one forgets least (T3.8), the other may "
+    notes=("The scores here are cosines of one direction an environment.  They are Con_IT too, the scores that the paper's rule adds up, where image and text of every "
+           "sample are that direction: then all four scores agree, and the fused feature, for p + q = 1, is the direction as well.",
+           "PROVED for three environments up to reversal: of a cheapest order and its reverse, which costs as much, one forgets least (T3.8), the other may "
            "not.  REFUTED for four, by this witness and by the family of T3.9.  On features the column shows "
            f"whether the rule happens to be right for the mean directions of your environments, of the first {MOST} where there are more.",
            "A condition under which it holds for four: two disjoint pairs of score beta, all other scores alpha >= beta (T3.9)."),

@@ -56,7 +56,9 @@ CLAIM = Claim(
     necessity_note="refuted with the assumption in force",
     features_note="see D1 and D2, which are measured on features",
     verdict="REFUTED",
-    notes=("It holds where the out-of-distribution scores differ by a shift, or more generally where those of the one environment lie below those of the "
+    notes=("The paper reports a tendency: correlations of Con_IT and AUROC from -0.55 to -0.42 over pairs of environments of MS-COCO.  What is refuted is the rule for any two "
+           "environments, not the tendency, which is a matter of data: E5 measures it.",
+           "It holds where the out-of-distribution scores differ by a shift, or more generally where those of the one environment lie below those of the "
            "other sample by sample, for then every comparison in AUROC is won as well.",
            "What holds in general: the gap D = Con_IT(t,t) - Con_IT(s,t) bounds AUROC from below (D1, D2), and that bound improves as Con_IT(s,t) falls "
            "below Con_IT(t,t): the one of D1 at equal variances that are not both 0, the one of D2 always.",),

@@ -46,6 +46,7 @@ STATEMENT = Statement(
         "U": "N x d features of one modality in environment s", "V": "M x d features of the other in environment t",
         "K": "all N M pairwise inner products", "mu": "mean of U", "nu": "mean of V",
         "Sigma_u": "covariance of U", "Sigma_v": "covariance of V",
+        "one_n": "a column of ones, one a row of U", "one_m": "one a row of V", "Z": "K less its mean",
     },
     symmetric=("Sigma_u", "Sigma_v"),
 )  # fmt: skip

@@ -28,7 +28,8 @@ STATEMENT = Statement(
         Assumption("image", "Con_II(s,s) = |mu^I_s|^2", (Relation("", own_i, "==", norm2(mu)),), True),
         Assumption("text", "Con_TT(t,t) = |mu^T_t|^2", (Relation("", own_t, "==", norm2(nu)),), True),
     ),
-    symbols={"G": "all scores, 2T x 2T", "B": "modality means, 2T x d", "Con_IT": "Con_IT(s,t)", "Con_II": "Con_II(s,s)", "Con_TT": "Con_TT(t,t)"},
+    symbols={"G": "all scores, 2T x 2T", "B": "modality means, 2T x d", "Con_IT": "Con_IT(s,t)", "Con_II": "Con_II(s,s)", "Con_TT": "Con_TT(t,t)",
+             "mu_I_s": "mean image feature of s", "mu_T_t": "mean text feature of t"},
     symmetric=("G",),
 )  # fmt: skip
 

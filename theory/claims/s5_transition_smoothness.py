@@ -35,7 +35,8 @@ STATEMENT = Statement(
             Relation("", t_t, "<=", c_t + eps), Relation("", u_u, "<=", c_t + eps), Relation("", c_t - eps, "<=", t_u)), True),
     ),
     symbols={"mu_I_s": "mean image feature of s", "mu_T_t": "mean text feature of t", "mu_T_u": "mean text feature of t'",
-             "c_T": "reference value of Con_TT", "e": "parameter of the transition"},
+             "Con_II_ss": "Con_II(s,s)", "Con_IT_st": "Con_IT(s,t)", "Con_IT_su": "Con_IT(s,t')", "Con_TT_tt": "Con_TT(t,t)",
+             "Con_TT_tu": "Con_TT(t,t')", "Con_TT_uu": "Con_TT(t',t')", "c_T": "reference value of Con_TT", "e": "parameter of the transition"},
 )  # fmt: skip
 
 
@@ -98,7 +99,7 @@ CLAIM = Claim(
     title="Smoothness along a transition",
     family="contribution scores",
     source="new; for the cross-modal score, without Assumption 4.3 of arXiv 2606.14883 and under it",
-    paper="Scores change little along an Environment Smooth Transition.",
+    paper="Along an Environment Smooth Transition Con_II and Con_TT stay within e of reference values (Assumption 4.3).",
     statement=STATEMENT,
     inputs=(Input("U", "unit_rows", "N", "d"), Input("V", "unit_rows", "M", "d"), Input("W", "unit_rows", "K", "d")),
     bind=bind,

@@ -126,7 +126,7 @@ CLAIM = Claim(
     title="Drift of the scores under drift of the encoders",
     family="contribution scores",
     source="new",
-    paper="Scores are recomputed as the encoders adapt.",
+    paper="",
     statement=STATEMENT,
     inputs=(
         Input("U", "unit_rows", "N", "d"), Input("U_new", "unit_rows", "N", "d"),

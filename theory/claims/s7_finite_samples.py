@@ -59,6 +59,8 @@ STATEMENT = Statement(
         "Con": "score of the samples, all pairs", "Con_u": "the same with one image exchanged", "Con_v": "with one text exchanged",
         "n_s": "number of images of s", "n_t": "number of texts of t", "C": "sum of the squared ranges",
         "ell": "log(2/delta)", "w": "half-width of the confidence interval", "e": "any deviation",
+        "u": "the image that is exchanged", "u_new": "what it is exchanged for", "v": "the text that is exchanged", "v_new": "what it is exchanged for",
+        "U": "the images, an element of L2 of the sample", "V": "the texts", "rest_u": "sum of the other images", "rest_v": "sum of the other texts",
     },
 )  # fmt: skip
 
@@ -205,7 +207,7 @@ CLAIM = Claim(
     title="Confidence intervals of the scores",
     family="contribution scores",
     source="new; the method of bounded differences of McDiarmid, 1989",
-    paper="Scores are estimated from samples; no confidence is reported.",
+    paper="",
     statement=STATEMENT,
     inputs=(
         Input("U", "unit_rows", "N", "d"), Input("V", "unit_rows", "M", "d"), Input("u_new", "unit_rows", "1", "d"),

@@ -51,6 +51,7 @@ STATEMENT = Statement(
         "CLV": "CLV(t), the mean inner product of matched pairs", "Con_IT": "Con_IT(t,t)", "Con_II": "Con_II(t,t)", "Con_TT": "Con_TT(t,t)",
         "u": "image feature, as an element of L2", "v": "text feature", "mu": "E u", "nu": "E v", "q_u": "E|u|^2", "q_v": "E|v|^2",
         "U": "the same images as rows", "V": "texts as rows", "m_u": "mean of U", "m_v": "mean of V", "Sigma_uv": "cross-covariance",
+        "one": "a column of ones",
     },
 )  # fmt: skip
 

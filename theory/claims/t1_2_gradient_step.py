@@ -64,7 +64,7 @@ STATEMENT = Statement(
             Relation("", step_size * slope, "==", Inner(label, move) - Inner(pi, move)),), True),
     ),
     symbols={
-        "Z": "features of s as rows", "W": "head before the step", "W_new": "after", "Y": "targets", "G_s": "gradient of the squared loss on s",
+        "Z": "features of s as rows", "W": "head before the step", "W_new": "after", "Y": "targets", "R": "residuals before the step", "R_new": "after", "G_s": "gradient of the squared loss on s",
         "G_t": "the step's direction, the gradient on t", "n": "number of samples of s", "eta": "step size",
         "z": "feature of one sample", "D_CE": "change of its cross-entropy", "slope": "<gradient of its cross-entropy, G_t>",
         "eta_ce": "step size", "P": "sum of w", "A": "sum of w x", "Q": "sum of w x^2", "M": "sum of w^2 x^2", "S": "|G_t' z|^2",
@@ -150,7 +150,7 @@ CLAIM = Claim(
     title="One gradient step",
     family="loss drift",
     source="new; the Hessian bound is that of Boehning, 1992, with a sum-of-squares proof",
-    paper="The drift of a loss is given by first-order terms.",
+    paper="The loss drift is linear in Con_IT and Con_TI.",
     statement=STATEMENT,
     inputs=(
         Input("Z", "rows", "N", "d"), Input("W", "rows", "C", "d"), Input("Y", "rows", "N", "C"), Input("G_t", "rows", "C", "d"),

@@ -54,7 +54,7 @@ STATEMENT = Statement(
         "G": "gradient of one environment", "Z": "its fused features as rows", "R": "its residuals as rows", "Cov": "their covariance",
         "zbar": "mean feature", "rbar": "mean residual", "gram": "<g_s, g_t>, Frobenius", "K": "mean kernel of s and t",
         "rho": "inner product of the mean residuals", "C_s": "Cov_s(z, r) as a vector", "M_s": "zbar_s rbar_s' as a vector",
-        "z_s": "mean feature of s", "r_s": "mean residual of s",
+        "z_s": "mean feature of s", "r_s": "mean residual of s", "one": "a column of ones",
     },
 )  # fmt: skip
 
@@ -141,7 +141,7 @@ CLAIM = Claim(
     title="Decoupling of features and residuals",
     family="loss drift",
     source="new",
-    paper="Drift is a product of a residual factor and the contribution scores.",
+    paper="The loss drift is linear in Con_IT and Con_TI.",
     statement=STATEMENT,
     inputs=(
         Input("Z_s", "rows", "N", "d"), Input("R_s", "rows", "N", "C"), Input("Z_t", "rows", "M", "d"), Input("R_t", "rows", "M", "C"),

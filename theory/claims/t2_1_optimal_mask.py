@@ -39,7 +39,7 @@ STATEMENT = Statement(
         Assumption("best", "m_best keeps what is above tau and nothing below it (blocks at tau either way): m_best (<g, h> - tau) = max(<g, h> - tau, 0)", (),
                    True, ("selected",)),
     ),
-    symbols={"S": "objective of the mask", "R": "sum of max(product - tau, 0)", "M": "number of blocks kept", "g": "gradient on s, one block",
+    symbols={"S": "objective of the mask", "k": "blocks that may be kept", "tau": "price of a block, no temperature", "R": "sum of max(product - tau, 0)", "M": "number of blocks kept", "g": "gradient on s, one block",
              "h": "gradient on t, one block", "m": "mask of the block", "r": "max(product - tau, 0)", "m_best": "the best mask", "S_best": "its objective",
              "M_best": "number of blocks it keeps", "W": "what the mask gives away: of blocks above tau, and to blocks below"},
     recursions={

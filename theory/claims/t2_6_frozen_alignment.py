@@ -30,6 +30,8 @@ STATEMENT = Statement(
         ),
     ),
     symbols={
+        "CLV_1": "CLV at one lambda",
+        "CLV_2": "at another",
         "u": "image features (an element of L2)",
         "v": "text features",
         "du": "how far the image features move",

@@ -316,7 +316,7 @@ CLAIM = Claim(
     },
     on_features=on_features,
     notes=(
-        "Of this and T3.11's bound, s_2 z_2 with z_2 = sum of omega |z|^2, either may be smaller: for unit features this one where s_2 + 2 n_2 < 1.  Finer groups make s_2 and n_2 "
+        "Of this and T3.11's bound, s_2 z_2 with z_2 = sum of omega |z|^2, either may be smaller: for unit features and weights that sum to 1 this one where s_2 + 2 n_2 < 1.  Finer groups make s_2 and n_2 "
         "no larger, leave z_2 as it is, and may make c_2 larger.",
         "The eighth is not best possible: of two classes |rho|^2 is at most |U'n|^4 / 54 to leading order.",
         "Steps add up as in T3.10 'drift': from a common start |J - U| is at most the sum of the bounds of the steps made.",
