@@ -100,7 +100,7 @@ def pairwise_ood(features: Features, *, temperature: float = 1.0) -> OodTable:
             settings = {"name": "MCM", "temperature": temperature, "prompts": origin}
             pairs.append(OodPair(
                 inside, outside,
-                ood_report(*(mcm_of_cosines(concept_cosines(features, prompts, features.rows(k), own), temperature) for k in (inside, outside)), settings),
+                ood_report(mcm(features, prompts, features.rows(inside), own, temperature), mcm(features, prompts, features.rows(outside), own, temperature), settings),
                 ood_report(a, b, {"name": "concept score (D2)"}),
                 con_st,
                 lower_bound("D1", "cantelli", D=con_tt - con_st, V_in=a.var(), V_out=b.var()),
@@ -134,7 +134,7 @@ def cumulative_ood(features: Features, order: Sequence[int], *, temperature: flo
     for k in range(1, len(order)):
         seen = np.isin(features.environment, list(order[:k]))
         classes = np.unique(features.label[seen])
-        score = mcm_of_cosines(concept_cosines(features, prompts, np.arange(len(features)), classes), temperature)
+        score = mcm(features, prompts, np.arange(len(features)), classes, temperature)
         settings = {"name": "MCM", "temperature": temperature, "prompts": origin, "environments seen": k}
         reports.append(ood_report(score[seen], score[~seen], settings))
     return reports
@@ -179,6 +179,13 @@ def concept_cosines(
             across = np.einsum("nd,nd->n", features.image[rows[chosen]], rest)
             found[chosen, place[chosen]] = across / np.where(norms > 0, norms, 1)
     return found
+
+
+def mcm(
+    features: Features, vectors: np.ndarray, rows: np.ndarray, classes: np.ndarray, temperature: float
+) -> np.ndarray:
+    """(n,) scores of some images by MCM over some classes; arguments as of `concept_cosines`."""
+    return mcm_of_cosines(concept_cosines(features, vectors, rows, classes), temperature)
 
 
 def lower_bound(claim: str, relation: str, *, D: float, **values: float) -> float:
