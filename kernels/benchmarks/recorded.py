@@ -31,7 +31,7 @@ def recorded(item: str, *, folder: str = LATEST, device: str = "cpu") -> list[di
 def folders() -> list[str]:
     """Machines, the latest first, each followed by its ``two-threads`` where recorded."""
     found = {path.parent.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*.csv")}
-    return sorted(found, key=lambda name: (not name.startswith(LATEST), name))
+    return sorted(found, key=lambda name: (name.split("/")[0] != LATEST, name.split("/")))
 
 
 def items(*, folder: str = LATEST, device: str = "cpu") -> list[str]:

@@ -13,10 +13,11 @@ from ..results import Data, Provenance
 CAPTION = (
     "Kernels beside their peers, as recorded on {device} ({threads}, {dtype}, torch {torch}, {dates}, load {load_low:g} to {load_high:g}; "
     "recorded files {files}); contenders take turns, ratios are medians over rounds, dots the ratios of the minima.  Left: how many times longer the peer takes, and the "
-    "target where there is one; {met} of {targets} targets met; diamonds: the same on {others}.  Middle: time of ours over the floor, the same arithmetic at the speed of the "
+    "target where there is one; {met} of {targets} targets met; the same on {others}.  Middle: time of ours over the floor, the same arithmetic at the speed of the "
     "machine's own matrix product.  Right: time and peak memory of K1 against the number of pairs; at {largest:.0f} pairs it needs "
     "{memory:.1f} MiB where the matrix takes {matrix:.0f} MiB.  GPU figures recorded: {gpu}."
 )
+MARKS = (("diamonds", "D", style.GREEN), ("triangles", "^", style.RED))  # of the machines recorded beside the latest
 
 
 def compute(features: Any, seed: int) -> Data:
@@ -31,12 +32,11 @@ def compute(features: Any, seed: int) -> Data:
     floors = [(item, row["times_floor"]) for item, row in ours.items() if "times_floor" in row]
     threads = sorted({int(row["threads"]) for row in rows})
     others = [name for name in folders() if "/" not in name and name != LATEST]
-    elsewhere = {
-        (row["item"], row["contender"]): row
+    elsewhere = [
+        {(row["item"], row["contender"]): row for item in items(folder=name) for row in recorded(item, folder=name)}
         for name in others
-        for item in items(folder=name)
-        for row in recorded(item, folder=name)
-    }
+    ]
+    named = [f"{mark[0]}: {next(iter(there.values()))['device']}" for mark, there in zip(MARKS, elsewhere, strict=False)]
     return Data(
         values={
             "peer": [f"{row['item'].upper()}  {row['contender']}" for row in peers],
@@ -44,9 +44,9 @@ def compute(features: Any, seed: int) -> Data:
             "speedup_of_minima": np.array([row["speedup_of_ours_min"] for row in peers]),
             "target": np.array([row.get("target_speedup", np.nan) for row in peers]),
             "speedup_elsewhere": np.array([
-                elsewhere.get((row["item"], row["contender"]), {}).get("speedup_of_ours_median", np.nan) for row in peers
+                [there.get((row["item"], row["contender"]), {}).get("speedup_of_ours_median", np.nan) for row in peers] for there in elsewhere
             ]),
-            "others": ", ".join(dict.fromkeys(str(row["device"]) for row in elsewhere.values())) or "no other",
+            "others": "; ".join(named) or "no other",
             "floor_item": [item.upper() for item, _ in floors], "times_floor": np.array([x for _, x in floors]),
             "curve_n": np.array([row["n"] for row in curve]), "curve_ms": np.array([row["ms"] for row in curve]),
             "curve_mib": np.array([row["peak_mib"] for row in curve]), "curve_matrix": np.array([row["matrix_mib"] for row in curve]),
@@ -70,7 +70,8 @@ def draw(data: Data) -> Any:
     left.plot(
         data["speedup_of_minima"], y, "o", color="white", markeredgecolor="black", markersize=2.6, markeredgewidth=0.5
     )
-    left.plot(data["speedup_elsewhere"], y, "D", color=style.GREEN, markersize=3.2, markeredgewidth=0)
+    for (_, mark, colour), there in zip(MARKS, data["speedup_elsewhere"], strict=False):
+        left.plot(there, y, mark, color=colour, markersize=3.2, markeredgewidth=0)
     left.set_xscale("log")
     left.set_xticks([1, 3, 10, 30], ["1", "3", "10", "30"])
     left.minorticks_off()
