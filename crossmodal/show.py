@@ -157,11 +157,14 @@ def as_markdown(claim: Claim, certificate: dict[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
+ESCAPES = str.maketrans({
+    "\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    **{c: "\\" + c for c in "_&%#{}$"},
+})  # fmt: skip
+
+
 def escape(text: str) -> str:
-    for a, b in (("\\", r"\textbackslash "), ("_", r"\_"), ("&", r"\&"), ("%", r"\%"), ("#", r"\#"), ("^", r"\^{}"), ("~", r"\~{}"),
-                 ("{}", "{}"), ("<", r"\textless "), (">", r"\textgreater ")):  # fmt: skip
-        text = text.replace(a, b)
-    return text
+    return text.translate(ESCAPES)
 
 
 def as_latex(claim: Claim, certificate: dict[str, Any] | None) -> str:

@@ -221,6 +221,8 @@ def load_encoder(name: str, *, head: bool = False, device: str | None = None) ->
     tokenizer, processor = load_processing(found)
     longest = _longest(found, tokenizer)
     try:
+        if device == "meta":
+            raise RuntimeError("tensors without numbers")
         model = model.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
     except (RuntimeError, AssertionError) as error:
         raise InputError(

@@ -288,9 +288,9 @@ def _finished(output: Path, parts: _Parts) -> Features | None:
         elif parts.newest < output.stat().st_mtime_ns:
             return found
         else:
-            there = "a file that is older than some of the pictures"
+            there = "features that are older than some of the pictures"
     raise InputError(
-        f"{output}: there is {there}", expected="a new file, or one of this very configuration and later than the pictures",
+        f"{output} holds {there}", expected="a new file, or one of this very configuration and later than the pictures",
         causes=(
             "another model, data set, limit or batch size", "another version of torch or transformers",
             "pictures that were changed, or copied without their times, since",

@@ -36,7 +36,9 @@ def compute(features: Any, seed: int) -> Data:
         {(row["item"], row["contender"]): row for item in items(folder=name) for row in recorded(item, folder=name)}
         for name in others
     ]
-    named = [f"{mark[0]}: {next(iter(there.values()))['device']}" for mark, there in zip(MARKS, elsewhere, strict=False)]
+    named = [
+        f"{mark[0]}: {next(iter(there.values()))['device']}" for mark, there in zip(MARKS, elsewhere, strict=False)
+    ]
     return Data(
         values={
             "peer": [f"{row['item'].upper()}  {row['contender']}" for row in peers],

@@ -21,6 +21,7 @@ from crossmodal.vlm_validation.features import save_features
 from crossmodal.vlm_validation.generated import generated_features
 
 from crossmodal.cli import main
+from crossmodal.show import escape
 
 CROSSMODAL = [sys.executable, "-m", "crossmodal.cli"]
 FAST = ["--jobs", "1", "--models", "4", "--mutants-each", "6"]
@@ -109,6 +110,12 @@ def test_show(form: str) -> None:
     for part in ("orthonormal", "(by blocks)", "induction on the number of environments"):
         assert part in out
     assert "T3.8" in run("show")
+
+
+def test_every_character_that_tex_obeys_is_escaped() -> None:
+    assert escape(r"L^{-1} <a_b> 5% & #2 $3 ~ \x") == (
+        r"L\^{}\{-1\} \textless{}a\_b\textgreater{} 5\% \& \#2 \$3 \~{} \textbackslash{}x"
+    )
 
 
 @pytest.mark.parametrize(("columns", "widest"), [("60", 60), ("300", 100), ("45", 45)])

@@ -228,7 +228,14 @@ def test_kernel_figure_shows_what_was_recorded(compute: Any) -> None:
 
 
 def test_recordings_are_found_by_machine() -> None:
-    assert recorded.folders() == ["epyc", "epyc/two-threads", "xeon", "xeon/two-threads", "xeon-amx", "xeon-amx/two-threads"]
+    assert recorded.folders() == [
+        "epyc",
+        "epyc/two-threads",
+        "xeon",
+        "xeon/two-threads",
+        "xeon-amx",
+        "xeon-amx/two-threads",
+    ]
     for name in recorded.folders():
         rows = [row for item in recorded.items(folder=name) for row in recorded.recorded(item, folder=name)]
         assert len({str(row["device"]).partition(",")[0] for row in rows}) == 1  # later recordings name the vectors too
