@@ -180,8 +180,22 @@ class Features:
         """The features of some rows (indices or mask), names, prompts and metadata kept.
 
         Names of environments that the selection leaves empty are kept too, since ids index them.
+
+        Raises:
+            InputError: neither a mask of all rows nor indices of some.
         """
-        rows = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.asarray(rows, dtype=np.int64)
+        rows = np.asarray(rows)
+        mask = rows.dtype == bool and rows.shape == (len(self),)
+        whole = rows.ndim == 1 and rows.dtype.kind in "iu"
+        if not mask and not (whole and bool(((rows >= -len(self)) & (rows < len(self))).all())):
+            ends = f", from {rows.min()} to {rows.max()}" if whole else ""
+            raise InputError(
+                f"{self.source}: rows of type {rows.dtype} and shape {rows.shape}{ends}",
+                expected=f"a mask of shape ({len(self)},), or indices below {len(self)}",
+                causes=("a mask made from other features", "indices of another file, or not whole"),
+                fix="features.select(features.environment == 1)",
+            )  # fmt: skip
+        rows = np.flatnonzero(rows) if mask else rows.astype(np.int64)
         captions = self.captions and tuple(self.captions[i] for i in rows)
         extra = {name: a[rows] if a.ndim and len(a) == len(self) else a for name, a in self.extra.items()}
         return replace(

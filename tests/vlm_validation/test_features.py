@@ -337,6 +337,13 @@ def test_split_is_disjoint_stratified_and_seeded(arrays: Arrays) -> None:
         features.select(np.array([0, 1, 2, 6, 7, 8, 9, 12, 13, 14, 15])).split()
 
 
+@pytest.mark.parametrize("rows", [[0.5, 1.5], [True, False], [0, 10**6], [[0, 1]], ["0"], []])
+def test_rows_that_are_none_of_these(arrays: Arrays, rows: list[object]) -> None:
+    """Half a row was row 0, and a mask of other features selected the first of these."""
+    with pytest.raises(InputError, match="expected: a mask of shape"):
+        Features(**arrays).select(np.array(rows))
+
+
 def test_select_keeps_rows_together(arrays: Arrays) -> None:
     features = Features(**arrays, captions=[f"c{i}" for i in range(18)], environment_names=("a", "b", "c"))
     part = features.select(features.environment == 1)
