@@ -123,7 +123,7 @@ def check_claim(claim_id: str, settings: Settings) -> Row:
         witness=witness.to_json() if witness else None,
         tight=numbers.tight,
         necessity=dict(numbers.necessity),
-        identity=all(r.op == "==" for r in claim.statement.relations),
+        identity=verdict == "PROVED" and all(r.op == "==" for r in claim.statement.relations),
         trust=tuple(f.name for f in claim.trust),
         measurement=measure(claim, features(settings)).to_json(),
         statement_mutants=killers,

@@ -96,10 +96,7 @@ class Entry:
     @property
     def tight(self) -> str:
         """One word for the table; the section `tight` says more."""
-        if self.row.tight:
-            return "yes"
-        proved = self.row.verdict == "PROVED"  # an equality that is refuted is no identity
-        return "identity" if proved and all(r.op == "==" for r in self.claim.statement.relations) else "see claim"
+        return "yes" if self.row.tight else "identity" if self.row.identity else "see claim"
 
     @property
     def anchor(self) -> str:
