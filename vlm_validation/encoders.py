@@ -221,9 +221,10 @@ def load_encoder(name: str, *, head: bool = False, device: str | None = None) ->
     tokenizer, processor = load_processing(found)
     longest = _longest(found, tokenizer)
     try:
-        if device == "meta":
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if where.type == "meta":
             raise RuntimeError("tensors without numbers")
-        model = model.to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))).eval()
+        model = model.to(where).eval()
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             f"device {device!r}: {str(error).splitlines()[0]}", expected="'cpu', or 'cuda' where there is a GPU",

@@ -130,30 +130,15 @@ def fpr95(inside: np.ndarray, outside: np.ndarray, *, orientation: str) -> float
     return float((negative >= threshold).mean())
 
 
-def mcm_scores(image: np.ndarray, prompts: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
+def mcm_scores(cosine: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
     """Maximum concept matching (Ming et al., NeurIPS 2022): largest softmax entry of cosine / temperature.
 
     Args:
-        image: (N, d) unit rows.
-        prompts: (C, d) unit rows, the in-distribution classes.
+        cosine: (N, C) of images with the concepts of the in-distribution classes, as of `cosines`.
         temperature: > 0; the original uses 1 on cosines (not CLIP's own 0.01).
 
     Returns:
         (N,) in [1/C, 1], higher: more in-distribution.
-
-    Raises:
-        InputError: temperature not positive, widths differ.
-    """
-    if image.ndim != 2 or prompts.ndim != 2 or image.shape[1] != prompts.shape[1]:
-        raise InputError(
-            f"image has shape {image.shape}, prompts {prompts.shape}", expected="(N, d) and (C, d)",
-            causes=("prompts of another encoder",),
-        )  # fmt: skip
-    return mcm_of_cosines(cosines(image, prompts), temperature)
-
-
-def mcm_of_cosines(cosine: np.ndarray, temperature: float) -> np.ndarray:
-    """(N,) the same from (N, C) cosines.
 
     Raises:
         InputError: temperature not positive.
@@ -171,7 +156,20 @@ def concept_scores(image: np.ndarray, concept: np.ndarray) -> np.ndarray:
 
 
 def cosines(image: np.ndarray, concepts: np.ndarray) -> np.ndarray:
-    """(N, C) inner products, each row on its own: a matrix product rounds a row by its place, and equal images would not tie."""
+    """(N, C) inner products, each row on its own: a matrix product rounds a row by its place, and equal images would not tie.
+
+    Args:
+        image: (N, d) unit rows.
+        concepts: (C, d) unit rows, such as prompts.
+
+    Raises:
+        InputError: widths differ.
+    """
+    if image.ndim != 2 or concepts.ndim != 2 or image.shape[1] != concepts.shape[1]:
+        raise InputError(
+            f"image has shape {image.shape}, concepts {concepts.shape}", expected="(N, d) and (C, d)",
+            causes=("prompts of another encoder",),
+        )  # fmt: skip
     u, v = (np.ascontiguousarray(x, dtype=np.float64) for x in (image, concepts))
     return np.asarray(np.einsum("nd,cd->nc", u, v))
 

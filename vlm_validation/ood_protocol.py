@@ -16,7 +16,7 @@ from ..synthetic.evaluate import least_factor
 from ..theory import registry
 from . import lowered
 from .features import Features
-from .ood import OodReport, concept_scores, cosines, mcm_of_cosines, ood_report
+from .ood import OodReport, concept_scores, cosines, mcm_scores, ood_report
 from .scores import score_matrices
 
 ROUNDING = 1e-12  # of a mean of cosines or a share: where scores are constant, nothing smaller says which is larger
@@ -185,7 +185,7 @@ def mcm(
     features: Features, vectors: np.ndarray, rows: np.ndarray, classes: np.ndarray, temperature: float
 ) -> np.ndarray:
     """(n,) scores of some images by MCM over some classes; arguments as of `concept_cosines`."""
-    return mcm_of_cosines(concept_cosines(features, vectors, rows, classes), temperature)
+    return mcm_scores(concept_cosines(features, vectors, rows, classes), temperature=temperature)
 
 
 def lower_bound(claim: str, relation: str, *, D: float, **values: float) -> float:

@@ -11,20 +11,17 @@ from crossmodal.synthetic.arithmetic import arithmetic
 from crossmodal.synthetic.domains import Inputs
 from crossmodal.synthetic.draw import draw_exact
 from crossmodal.synthetic.evaluate import bound_values, judge
-from crossmodal.synthetic.falsify import ratio_of, without
+from crossmodal.synthetic.falsify import named, ratio_of, without
 from crossmodal.synthetic.screening import screen
 from crossmodal.theory import registry
-from crossmodal.theory.claim import Claim
 from crossmodal.theory.language import Instance, Relation
 
 exact = arithmetic("exact")
 CLAIMS = [c for c in registry.all_claims() if c.verdict != "REFUTED"]
 DROPPED = [(c.id, a) for c in CLAIMS for a in c.necessity]
-TIGHT = [(c.id, k) for c in CLAIMS for k, i in enumerate(c.tight) if i.relation]
-
-
-def relation(claim: Claim, name: str) -> Relation:
-    return next(r for r in claim.statement.relations if r.name == name)
+TIGHT = [
+    (c.id, k) for c in CLAIMS for k, i in enumerate(c.tight) if i.relation and named(c, i.relation).op in ("<=", "<")
+]
 
 
 def rows(instance: Instance) -> Inputs:
@@ -37,7 +34,7 @@ def test_no_witness_is_screened_away(claim_id: str, assumption: str) -> None:
     instance = claim.necessity[assumption]
     weakened = without(claim, assumption).weakened
     names = [instance.relation] if instance.relation else [r.name for r in claim.statement.relations]
-    sights = [screen(weakened, relation(claim, name), [rows(instance)], 1e-16)[0] for name in names]
+    sights = [screen(weakened, named(claim, name), [rows(instance)], 1e-16)[0] for name in names]
     assert any(s.may_violate and s.inside for s in sights)
 
 
@@ -45,9 +42,7 @@ def test_no_witness_is_screened_away(claim_id: str, assumption: str) -> None:
 def test_no_tight_instance_is_screened_away(claim_id: str, index: int) -> None:
     claim = registry.get(claim_id)
     instance = claim.tight[index]
-    tight = relation(claim, instance.relation)
-    if tight.op not in ("<=", "<"):
-        return
+    tight = named(claim, instance.relation)
     found = ratio_of(judge(tight, bound_values(claim, rows(instance), exact), exact))
     sight = screen(claim, tight, [rows(instance)], 1e-16)[0]
     assert sight.inside
@@ -70,7 +65,7 @@ def test_it_sees_what_exact_arithmetic_says(claim_id: str) -> None:
 def test_it_screens() -> None:
     """A bound much too loose is no violation; a model outside an assumption is outside, beside one within."""
     claim = registry.get("S6")
-    drift = relation(claim, "drift")
+    drift = named(claim, "drift")
     loose = Relation("drift", drift.lhs, "<=", 2 * drift.rhs + 1)
     inputs = draw_exact(claim, 3, 0)
     assert not screen(claim, loose, [inputs], 1e-7)[0].may_violate

@@ -604,7 +604,7 @@ def test_names_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ):  # fmt: skip
         with pytest.raises(InputError, match=word):
             load_encoder(name)
-    for device in ("abacus", "meta"):  # torch knows the latter: it holds no numbers
+    for device in ("abacus", "meta", "meta:0"):  # torch knows the latter, which hold no numbers
         with pytest.raises(InputError, match="device"):
             load_encoder("embedded:high", device=device)
 

@@ -173,8 +173,8 @@ def test_mcm_by_hand() -> None:
     image = np.array([[1.0, 0.0], [0.0, 1.0]])
     prompts = np.array([[1.0, 0.0], [0.6, 0.8]])
     expected = [np.exp(1) / (np.exp(1) + np.exp(0.6)), np.exp(0.8) / (1 + np.exp(0.8))]
-    np.testing.assert_allclose(ood.mcm_scores(image, prompts), expected)
-    sharp = ood.mcm_scores(image, prompts, temperature=0.01)
+    np.testing.assert_allclose(ood.mcm_scores(ood.cosines(image, prompts)), expected)
+    sharp = ood.mcm_scores(ood.cosines(image, prompts), temperature=0.01)
     assert sharp.min() > 0.999
     np.testing.assert_array_equal(ood.concept_scores(image, prompts[1]), [0.6, 0.8])
 
@@ -186,10 +186,10 @@ def test_ood_wrong_input() -> None:
     with pytest.raises(InputError, match="orientation"):
         ood.fpr95(INSIDE, OUTSIDE, orientation="sklearn")
     with pytest.raises(InputError, match="temperature"):
-        ood.mcm_scores(np.eye(2), np.eye(2), temperature=0)
+        ood.mcm_scores(np.eye(2), temperature=0)
     for image, prompts in ((np.ones((3, 2)), np.ones((2, 3))), (np.ones(2), np.eye(2)), (np.eye(2), np.ones(2))):
         with pytest.raises(InputError, match="another encoder"):
-            ood.mcm_scores(image, prompts)
+            ood.cosines(image, prompts)
 
 
 def test_intervals_of_auroc() -> None:
