@@ -8,6 +8,7 @@ from typing import Any
 
 import sympy
 
+from crossmodal.paper.tex import prose_tex
 from crossmodal.theory import registry
 from crossmodal.theory.certify import derive, needs
 from crossmodal.theory.claim import Assumption, Claim
@@ -157,35 +158,32 @@ def as_markdown(claim: Claim, certificate: dict[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
-ESCAPES = str.maketrans({
-    "\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    **{c: "\\" + c for c in "_&%#{}$"},
-})  # fmt: skip
-
-
-def escape(text: str) -> str:
-    return text.translate(ESCAPES)
-
-
 def as_latex(claim: Claim, certificate: dict[str, Any] | None) -> str:
-    lines = [rf"\begin{{theorem}}[{claim.id}: {escape(claim.title)}]", escape(claim.statement.text), r"\begin{gather*}"]
+    lines = [
+        rf"\begin{{theorem}}[{claim.id}: {prose_tex(claim.title)}]",
+        prose_tex(claim.statement.text),
+        r"\begin{gather*}",
+    ]
     lines += [r" \\ ".join(r.latex for r in claim.statement.relations), r"\end{gather*}"]
-    lines += ["; ".join(f"${tex}$: {escape(meaning)}" for _, tex, meaning in symbols_of(claim)) + ".", r"\end{theorem}"]
+    lines += [
+        "; ".join(f"${tex}$: {prose_tex(meaning)}" for _, tex, meaning in symbols_of(claim)) + ".",
+        r"\end{theorem}",
+    ]
     lines.append(r"\begin{itemize}")
     for a in claim.statement.assumptions:
-        formulas = ", ".join(f"${r.latex}$" + escape(remark) for r, remark in relations_of(claim, a))
-        lines.append(rf"\item \emph{{{escape(a.name)}}}: {escape(a.text)} {formulas}")
+        formulas = ", ".join(f"${r.latex}$" + prose_tex(remark) for r, remark in relations_of(claim, a))
+        lines.append(rf"\item \emph{{{prose_tex(a.name)}}}: {prose_tex(a.text)} {formulas}")
     if conditions := claim.statement.conditions():
         lines.append(r"\item where it has a value: " + ", ".join(f"${tex}$" for _, tex in conditions))
     for name, brings, moves in recursions_of(claim):
         formulas = ", ".join(f"${m}$" for _, m in moves)
-        lines.append(rf"\item \emph{{{escape(name)}}}, any number of steps{escape(brings)}: {formulas}")
+        lines.append(rf"\item \emph{{{prose_tex(name)}}}, any number of steps{prose_tex(brings)}: {formulas}")
     lines.append(r"\end{itemize}")
     for title, body in sections(claim, certificate):
         lines += [
-            rf"\paragraph{{{escape(title)}}}",
+            rf"\paragraph{{{prose_tex(title)}}}",
             r"\begin{itemize}",
-            *(rf"\item {escape(b)}" for b in body),
+            *(rf"\item {prose_tex(b)}" for b in body),
             r"\end{itemize}",
         ]
     return "\n".join(lines)

@@ -21,7 +21,6 @@ from crossmodal.vlm_validation.features import save_features
 from crossmodal.vlm_validation.generated import generated_features
 
 from crossmodal.cli import main
-from crossmodal.show import escape
 
 CROSSMODAL = [sys.executable, "-m", "crossmodal.cli"]
 FAST = ["--jobs", "1", "--models", "4", "--mutants-each", "6"]
@@ -112,10 +111,11 @@ def test_show(form: str) -> None:
     assert "T3.8" in run("show")
 
 
-def test_every_character_that_tex_obeys_is_escaped() -> None:
-    assert escape(r"L^{-1} <a_b> 5% & #2 $3 ~ \x") == (
-        r"L\^{}\{-1\} \textless{}a\_b\textgreater{} 5\% \& \#2 \$3 \~{} \textbackslash{}x"
-    )
+def test_latex_of_a_claim_sets_its_formulas() -> None:
+    """L^{-1} in a sentence was L, a caret and -1: braces were left to TeX."""
+    out = run("show", "T3.5", "--format", "latex")
+    assert r"(I + L)\textsuperscript{" in out
+    assert r"\^{}" not in out
 
 
 @pytest.mark.parametrize(("columns", "widest"), [("60", 60), ("300", 100), ("45", 45)])

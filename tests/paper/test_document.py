@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from crossmodal.paper import build, document, trace, verdicts
-from crossmodal.paper.document import prose_tex
 from crossmodal.paper.mathml import fact_latex, prose, readable, to_mathml
 from crossmodal.paper.results import typed_numbers
+from crossmodal.paper.tex import prose_tex
 from crossmodal.theory import registry
 from crossmodal.theory.errors import InputError
 
