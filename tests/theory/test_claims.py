@@ -10,12 +10,13 @@ from functools import cache
 from typing import Any
 
 import pytest
+from crossmodal.paper.tex import prose_tex
 from crossmodal.theory import checker, mutants, registry, trust
 from crossmodal.theory.certify import certify, derive, needs, of_goal, path_of, statement_part, whose
 from crossmodal.theory.claim import Fact
 from crossmodal.theory.language import latex
 
-from crossmodal.show import as_latex, as_markdown, as_text, assumptions_used, escape
+from crossmodal.show import as_latex, as_markdown, as_text, assumptions_used
 
 ALL = list(registry.modules())
 MUTANTS = (
@@ -95,7 +96,7 @@ def test_sides_and_symmetry_are_shown(claim_id: str, form: str) -> None:
     assert claim.statement.matrices().keys() == letters.keys()
     for name, (rows, cols) in letters.items():
         line = f"{name}: {rows} x {cols}" + ", symmetric" * (name in certificate["symbols"]["symmetric"])
-        assert (escape(line) if form == "latex" else line) in shown
+        assert (prose_tex(line) if form == "latex" else line) in shown
 
 
 def conditions_of(certificate: dict[str, object]) -> set[str]:
