@@ -144,6 +144,10 @@ def load_model(found: Checkpoint, head: bool) -> Any:
             fix="merge adapters into the model; where the rest is a head, "
             f"transformers.{title}.from_pretrained(folder).save_pretrained(another) leaves it out",
         )  # fmt: skip
+    # Weights that stay mapped lie where the file's header ends, and some processors round products by alignment: the same
+    # weights saved again gave features that differed in their last bit.
+    for weight in model.parameters():
+        weight.data = weight.data.clone()
     return model
 
 
