@@ -40,6 +40,11 @@ class Group(click.Group):
             ctx.exit(1)
         except OSError as error:
             _refuse(ctx, _of_the_system(error))
+        except Exception as error:
+            own_claims = sys.modules.get("crossmodal.theory.own_claims")  # not there: no file of the user's was run
+            if own_claims is None or (explained := own_claims.blamed(error)) is None:
+                raise
+            _refuse(ctx, explained)
 
 
 def _refuse(ctx: click.Context, error: Exception) -> None:
@@ -165,7 +170,7 @@ positive = click.IntRange(min=1)
 @click.option("--rewrite", is_flag=True, help="Derive the certificates again and store them.")
 def verify(claims: tuple[str, ...], features: Path | None, normalise: bool, seed: int, models: int, mutants_each: int, report: bool,
            jobs: int | None, json_path: Path | None, certificates: Path | None, rewrite: bool) -> None:  # fmt: skip
-    """Derive, certify, attack and measure claims (default: all of them).
+    """Derive, certify, attack and measure claims: ids, or files of your own (default: all of the theory's).
 
     Exit status 0 only when every verdict is as registered.
     """
@@ -196,8 +201,17 @@ def verify(claims: tuple[str, ...], features: Path | None, normalise: bool, seed
 @main.command()
 @click.argument("claim", required=False)
 @click.option("--format", "form", type=click.Choice(["text", "markdown", "latex"]), default="text", show_default=True)
-def show(claim: str | None, form: str) -> None:
-    """Statement, assumptions, proof steps, trust base and counterexamples of a claim (default: list the claims)."""
+@click.option("--example", is_flag=True, help="Print a claim of one's own, to begin with.")
+def show(claim: str | None, form: str, example: bool) -> None:
+    """Statement, assumptions, proof steps, trust base and counterexamples of a claim (default: list the claims).
+
+    CLAIM is an id (T3.5) or a file of your own (my_claim.py), here and in verify and check.
+    """
+    if example:
+        from crossmodal.theory.own_claims import EXAMPLE
+
+        click.echo(EXAMPLE.read_text(encoding="utf-8"), nl=False)
+        return
     from crossmodal import show as job
 
     click.echo(job.show(claim, form) if claim is not None else job.index())

@@ -10,9 +10,10 @@ import sympy
 
 from crossmodal.paper.tex import prose_tex
 from crossmodal.theory import registry
-from crossmodal.theory.certify import derive, needs
+from crossmodal.theory.certify import needs, proved
 from crossmodal.theory.claim import Assumption, Claim
 from crossmodal.theory.language import BlockRecursion, Relation, latex
+from crossmodal.theory.own_claims import file_of
 
 NARROWEST, WIDEST = 40, 100  # columns of text, in a terminal that has others
 
@@ -26,8 +27,14 @@ def index() -> str:
 def show(claim_id: str, form: str) -> str:
     """A claim as text, Markdown or LaTeX."""
     claim = registry.get(claim_id)
-    certificate = derive(claim) if claim.derive is not None else None
+    certificate = proved(claim) if claim.derive is not None else None
     return {"text": as_text, "markdown": as_markdown, "latex": as_latex}[form](claim, certificate)
+
+
+def verdict(claim: Claim) -> str:
+    """As registered, which the tests hold the theory's own claims to, and nobody those of a file."""
+    own = file_of(claim.id)
+    return claim.verdict if own is None else f"{claim.verdict} if `crossmodal verify {own}` says so"
 
 
 def wrap(text: str, indent: str = "  ") -> str:
@@ -118,7 +125,7 @@ def recursions_of(claim: Claim) -> list[tuple[str, str, list[tuple[str, str]]]]:
 
 
 def as_text(claim: Claim, certificate: dict[str, Any] | None) -> str:
-    lines = [f"{claim.id}  {claim.title}  [{claim.verdict}]", "", wrap(claim.statement.text), "", "  formally:"]
+    lines = [f"{claim.id}  {claim.title}  [{verdict(claim)}]", "", wrap(claim.statement.text), "", "  formally:"]
     lines += [f"    {r.name}: {r.text}" for r in claim.statement.relations]
     lines += ["", "  symbols:", wrap("; ".join(f"{name}: {meaning}" for name, _, meaning in symbols_of(claim)), "    ")]
     lines += ["", "  assuming:"]
@@ -138,7 +145,7 @@ def as_text(claim: Claim, certificate: dict[str, Any] | None) -> str:
 
 
 def as_markdown(claim: Claim, certificate: dict[str, Any] | None) -> str:
-    lines = [f"## {claim.id}. {claim.title}", "", f"**{claim.verdict}.** {claim.statement.text}", ""]
+    lines = [f"## {claim.id}. {claim.title}", "", f"**{verdict(claim)}.** {claim.statement.text}", ""]
     lines += [f"$$ {r.latex} $$" for r in claim.statement.relations]
     lines += ["", "**Symbols** " + "; ".join(f"${tex}$: {meaning}" for _, tex, meaning in symbols_of(claim))]
     lines += ["", "**Assuming**", ""]

@@ -12,16 +12,18 @@ from crossmodal.theory import registry
 from crossmodal.theory.certify import check_folder, whose
 from crossmodal.theory.certify import rewrite as derive_and_store
 from crossmodal.theory.errors import counted
+from crossmodal.theory.own_claims import is_own
 
 from . import terminal
 
 
 def wanted(claims: tuple[str, ...]) -> list[str]:
-    """The claims asked for, in the theory's order; an unknown one is refused before any work."""
+    """The claims asked for, in the theory's order, then files of one's own; what is no claim is refused before any work."""
     if not claims:
         return list(registry.modules())
-    asked = {registry.get(c).id for c in claims}
-    return [c for c in registry.modules() if c in asked]
+    asked = {registry.get(c).id: c for c in claims}
+    own = [c for c in asked.values() if is_own(c)]
+    return [c for c in registry.modules() if c in asked] + own
 
 
 def check_alone(folder: Path) -> int:
@@ -44,7 +46,8 @@ def rewrite(claims: tuple[str, ...]) -> int:
     for claim_id in wanted(claims):
         claim = registry.get(claim_id)
         if claim.derive is not None:
-            print(derive_and_store(claim).name)
+            path = derive_and_store(claim)
+            print(path if is_own(claim_id) else path.name)
     return 0
 
 
@@ -81,6 +84,8 @@ def verify(claims: tuple[str, ...], settings: dashboard.Settings, jobs: int | No
         for row in failed:
             for problem in row.problems or (f"{row.verdict}, registered as {row.registered}",):
                 print(f"{row.claim}: {problem}")
+            if row.witness is not None and row.registered != "REFUTED":
+                print("\n".join(f"  {name} = {rows_}" for name, rows_ in row.witness["inputs"].items()))
     return 1 if failed else 0
 
 

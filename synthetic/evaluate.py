@@ -27,6 +27,7 @@ from sympy import MatrixSymbol
 from sympy.matrices.expressions import Identity, Inverse, MatAdd, MatMul, MatPow, Trace, Transpose, ZeroMatrix
 
 from ..theory.claim import Claim
+from ..theory.errors import InputError
 from ..theory.language import Inner, Relation
 from .arithmetic import NORMAL, Ball, Enclosure, ball, lower_end, upper_end
 
@@ -64,6 +65,12 @@ class Remembered(dict[str, Any]):
     def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__(values)
         self.memo: dict[Any, Any] = {}
+
+    def __missing__(self, name: str) -> Any:
+        raise InputError(
+            f"no value for {name!r}", expected=f"one for every symbol of the statement, found {', '.join(self)}",
+            causes=("a symbol that the claim's `bind` leaves out, or spells otherwise",), fix="give it in `bind`",
+        )  # fmt: skip
 
 
 def value(expr: Any, values: Mapping[str, Any], ops: Any) -> Any:
@@ -156,7 +163,10 @@ def computed(expr: Any, values: Mapping[str, Any], ops: Any) -> Any:
         for arg in args[1:]:
             out = f(out, value(arg, values, ops))
         return out
-    raise TypeError(f"no value for {type(expr).__name__}: {expr}")
+    raise InputError(
+        f"no value for {expr}: {type(expr).__name__} is no part of what statements are written in",
+        expected="sums, products, powers, roots, exp, log, Abs, Max, Min, inner products, traces, matrices",
+    )
 
 
 def seen_matrix(args: Any, arg: Any) -> bool:

@@ -22,6 +22,7 @@ import torch
 from ..theory.claim import Claim
 from ..theory.errors import InputError, unknown_name
 from ..theory.language import Relation
+from ..theory.own_claims import file_of
 from .arithmetic import Exact
 from .ascent import Effort, ascend, least, plain, rate, tight_ratio, violation
 from .check import Witness, assumptions_hold
@@ -61,7 +62,7 @@ def without(claim: Claim, assumption: str) -> Variant:
     """The claim with one assumption dropped; the relation its registered witness violates comes first."""
     if assumption not in {a.name for a in claim.droppable()}:
         found, names = f"{claim.id} has no assumption {assumption!r} to drop", [a.name for a in claim.droppable()]
-        fix = f"`crossmodal show {claim.id}` lists its assumptions; quote a name of several words"
+        fix = f"`crossmodal show {file_of(claim.id) or claim.id}` lists its assumptions; quote a name of several words"
         if not names:
             raise InputError(
                 found,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import checker, registry
+from . import checker, own_claims, registry
 from .claim import Claim
 from .errors import InputError
 from .files import write_whole
@@ -48,8 +48,27 @@ def derive(claim: Claim) -> dict[str, Any]:
     return proof.certificate()
 
 
-def path_of(claim_id: str, folder: Path = registry.CERTIFICATES) -> Path:
-    return folder / f"{claim_id}.json"
+def proved(claim: Claim) -> dict[str, Any]:
+    """The certificate of a claim that somebody may still be working at.
+
+    Raises:
+        InputError: no proof found, or the checker rejects it.
+    """
+    try:
+        certificate = derive(claim)
+        checker.check_text(dumps(certificate))
+    except (DerivationError, CannotLower, checker.Rejected) as error:
+        raise InputError(
+            f"{own_claims.file_of(claim.id) or claim.id}: no proof found: {error}", expected="a `derive` that proves every relation",
+            fix="`crossmodal verify` says what else is missing, `crossmodal check` looks for a counterexample",
+        ) from None  # fmt: skip
+    return certificate
+
+
+def path_of(claim_id: str) -> Path:
+    """Where a certificate is stored: with the package, or beside the file of a claim of one's own."""
+    own = own_claims.file_of(claim_id)
+    return own.with_suffix(".json") if own else registry.CERTIFICATES / f"{claim_id}.json"
 
 
 def certify(claim: Claim) -> Certified:
@@ -62,7 +81,7 @@ def certify(claim: Claim) -> Certified:
             "missing" if not path.is_file() else ("same" if path.read_text(encoding="utf-8") == text else "differs")
         )
         checker.check_text(text)
-    except (DerivationError, checker.Rejected) as error:
+    except (DerivationError, CannotLower, checker.Rejected) as error:
         return Certified(False, str(error), "missing", None)
     if hidden := claim.statement.unattributed():  # the checker accepts it, but no reader of the claim would see it
         return Certified(
@@ -72,11 +91,9 @@ def certify(claim: Claim) -> Certified:
 
 
 def rewrite(claim: Claim) -> Path:
-    """Derive the certificate again and store it, if the checker accepts it."""
-    text = dumps(derive(claim))
-    checker.check_text(text)
+    """Derive the certificate again and store it, if the checker accepts it; errors are those of `proved`."""
     path = path_of(claim.id)
-    write_whole(path, text)
+    write_whole(path, dumps(proved(claim)))
     return path
 
 

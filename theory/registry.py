@@ -1,4 +1,4 @@
-"""Finds claims: one file in `claims/` is one claim, named `<id>_<words>.py` (`t3_5_any_sequence.py` is T3.5)."""
+"""Finds claims: one file in `claims/` is one claim, named `<id>_<words>.py` (`t3_5_any_sequence.py` is T3.5); see `own_claims` for others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
+from . import own_claims
 from .claim import Claim
 from .errors import InputError
 from .language import Relation
@@ -43,13 +44,17 @@ def _near(wanted: str) -> list[str]:
     return [name for name in beside if name in nearest]
 
 
-@cache
-def get(claim_id: str) -> Claim:
-    """The claim of that id.
+def get(name: str) -> Claim:
+    """The claim of that id, or in that file (a path that ends in ``.py``).
 
     Raises:
-        InputError: no such claim.
+        InputError: no such claim; see `own_claims.load` for those of files.
     """
+    return own_claims.load(name, modules()) if own_claims.is_own(name) else _of_the_theory(name)
+
+
+@cache
+def _of_the_theory(claim_id: str) -> Claim:
     wanted = claim_id.upper()
     if wanted not in modules():
         near = _near(wanted)
@@ -57,7 +62,7 @@ def get(claim_id: str) -> Claim:
             f"no claim {claim_id!r}",
             expected=", ".join(modules()),
             causes=(f"a typing error: {', '.join(near)}?",) if near else (),
-            fix="`crossmodal show` lists the claims",
+            fix="`crossmodal show` lists the claims; one of your own is named by its file, my_claim.py",
         )
     module = importlib.import_module(f"{__package__}.claims.{modules()[wanted]}")
     claim: Claim | None = getattr(module, "CLAIM", None)

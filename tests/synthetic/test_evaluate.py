@@ -25,6 +25,7 @@ from crossmodal.synthetic.evaluate import (
 )
 from crossmodal.theory import registry
 from crossmodal.theory.claim import Assumption, Claim
+from crossmodal.theory.errors import InputError
 from crossmodal.theory.language import Relation
 
 bounded = arithmetic("bounded")
@@ -170,7 +171,7 @@ def test_powers_of_a_matrix(k: int) -> None:
     rows, a = [[2, 1], [1, 1]], sympy.MatrixSymbol("A", 2, 2)
     exact = arithmetic("exact")
     assert value(a**k, {"A": exact.array(rows)}, exact).tolist() == (sympy.Matrix(rows) ** k).tolist()
-    with pytest.raises(TypeError, match="no value for MatPow"):
+    with pytest.raises(InputError, match=r"no value for .*MatPow"):
         value(a ** (k + sympy.Rational(1, 2)), {"A": exact.array(rows)}, exact)
 
 
