@@ -59,7 +59,7 @@ def load(name: str, taken: Collection[str]) -> Claim:
     if not isinstance(claim, Claim):
         found = "no CLAIM" if claim is None else f"CLAIM is a {type(claim).__name__}"
         raise InputError(f"{name}: {found}", expected="one `CLAIM = Claim(...)` in the file", fix=_FIX)
-    if mistakes := list(_mistakes(claim)):
+    if mistakes := list(mistakes_of(claim)):
         raise InputError(f"{name}: " + "; ".join(mistakes), fix=_FIX)
     other = _files.get(claim.id, path)
     if claim.id.upper() in taken or other.resolve() != path.resolve():
@@ -72,7 +72,7 @@ def load(name: str, taken: Collection[str]) -> Claim:
     return claim
 
 
-def _mistakes(claim: Claim) -> Iterator[str]:
+def mistakes_of(claim: Claim) -> Iterator[str]:
     """Names that lead nowhere: what the tests hold against the theory's own claims, or what would end far from the file."""
     relations, assumptions = claim.statement.relations, claim.statement.assumptions
     for kind, things in (("relation", relations), ("assumption", assumptions), ("input", claim.inputs)):

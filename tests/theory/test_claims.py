@@ -15,6 +15,7 @@ from crossmodal.theory import checker, mutants, registry, trust
 from crossmodal.theory.certify import certify, derive, needs, of_goal, path_of, statement_part, whose
 from crossmodal.theory.claim import Fact
 from crossmodal.theory.language import latex
+from crossmodal.theory.own_claims import mistakes_of
 
 from crossmodal.show import as_latex, as_markdown, as_text, assumptions_used
 
@@ -82,6 +83,11 @@ def test_everything_a_certificate_assumes_is_shown(claim_id: str, form: str) -> 
     for recursion in statement.recursions.values():
         for text, tex in recursion.moves():
             assert (text if form == "text" else tex) in shown
+
+
+def test_names_in_a_claim_lead_somewhere() -> None:
+    """What is asked of a file of one's own holds of every claim here."""
+    assert not [(c, list(found)) for c in ALL if (found := [*mistakes_of(registry.get(c))])]
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "latex"])
