@@ -6,7 +6,9 @@ import csv
 import itertools
 import math
 import statistics
+import time
 import tracemalloc
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -36,34 +38,40 @@ from .conftest import make_arrays, unit
 
 
 def plain_training(features: Features, order: tuple[int, ...], steps: int, step: float, head: np.ndarray) -> np.ndarray:
-    """R of one order, trained alone with numpy and written without any sharing: the oracle for the prefix tree."""
+    """(2, T+1, T) losses and accuracies of one order, trained alone with numpy and without any sharing: the oracle for the prefix tree."""
     onehot = np.eye(features.classes)[features.label]
     x = features.image.astype(np.float64)
 
-    def losses() -> list[float]:
+    def measured() -> list[list[float]]:
         logits = x @ head
         entropy = np.log(np.exp(logits).sum(axis=1)) - (logits * onehot).sum(axis=1)
-        return [float(entropy[features.rows(features.environments[t])].mean()) for t in order]
+        right = (logits * onehot).sum(axis=1) == logits.max(axis=1)
+        return [[float(y[features.rows(features.environments[t])].mean()) for t in order] for y in (entropy, right)]
 
-    R = [losses()]
+    R = [measured()]
     for t in order:
         rows = features.rows(features.environments[t])
         for _ in range(steps):
             p = np.exp(x[rows] @ head)
             residual = p / p.sum(axis=1, keepdims=True) - onehot[rows]
             head = head - step * x[rows].T @ residual / len(rows)
-        R.append(losses())
-    return np.array(R)
+        R.append(measured())
+    return np.array(R).swapaxes(0, 1)
 
 
 def test_prefix_tree_changes_no_result(features: Features) -> None:
+    began = time.perf_counter(), time.process_time()
     runs = train_orders(features, steps=7, step=2.0, seeds=(3,), initial_scale=0.1, dtype=torch.float64)
+    assert 0 < runs.seconds <= time.perf_counter() - began[0]
+    assert 0 < runs.cpu_seconds <= time.process_time() - began[1], "what the costs of predictors are shares of"
     generator = torch.Generator().manual_seed(3)
     head = 0.1 * torch.randn(5, 6, generator=generator, dtype=torch.float64).numpy()
     assert runs.stages == 3 + 6 + 6
     for m, order in enumerate(itertools.permutations(range(3))):
         assert tuple(runs.orders[m]) == order
-        np.testing.assert_allclose(runs.loss[0, m], plain_training(features, order, 7, 2.0, head), atol=1e-12)
+        loss, accuracy = plain_training(features, order, 7, 2.0, head)
+        np.testing.assert_allclose(runs.loss[0, m], loss, atol=1e-12)
+        np.testing.assert_allclose(runs.accuracy[0, m], accuracy, atol=1e-12)
         mean = metrics.forgetting(runs.loss[0, m], convention="paper", kind="loss")
         assert runs.forgetting()[0, m] == pytest.approx(float(mean), abs=1e-12)
 
@@ -73,8 +81,8 @@ def test_many_samples_in_few_dimensions_take_the_other_path() -> None:
     features = Features(**make_arrays(per_environment=12, environments=2, d=3))
     runs = train_orders(features, steps=9, step=2.0, dtype=torch.float64)
     for m, order in enumerate(((0, 1), (1, 0))):
-        expected = plain_training(features, order, 9, 2.0, np.zeros((3, features.classes)))
-        np.testing.assert_allclose(runs.loss[0, m], expected, atol=1e-12)
+        loss, _ = plain_training(features, order, 9, 2.0, np.zeros((3, features.classes)))
+        np.testing.assert_allclose(runs.loss[0, m], loss, atol=1e-12)
 
 
 def test_training_is_reproducible_and_seeds_matter(features: Features) -> None:
@@ -89,9 +97,9 @@ def test_training_is_reproducible_and_seeds_matter(features: Features) -> None:
 
 def test_held_out_evaluation(features: Features) -> None:
     train, held = features.split(2 / 3)
-    runs = train_orders(train, steps=20, evaluate_on=held)
+    runs = train_orders(train, steps=20, evaluate_on=held, dtype=torch.float64)
     assert runs.protocol["evaluated on"] == "held-out features"
-    assert np.abs(runs.loss - train_orders(train, steps=20).loss).max() > 1e-3
+    assert np.abs(runs.loss - train_orders(train, steps=20, dtype=torch.float64).loss).max() > 1e-3
     with pytest.raises(InputError, match="those of the training features"):
         train_orders(features, evaluate_on=features.select(features.environment < 2))
 
@@ -120,6 +128,13 @@ def test_what_cannot_be_ordered_is_refused(features: Features) -> None:
         all_orders(8)
     with pytest.raises(InputError, match="at least one step"):
         recommend_order(features, steps=0)
+
+
+def test_what_is_predicted_is_the_training_there_is() -> None:
+    """Whoever gives no steps has those of the training predicted that `train_orders` does."""
+    for name in ("steps", "step"):
+        told = {signature(f).parameters[name].default for f in (train_orders, predict, recommend_order)}
+        assert len(told) == 1
 
 
 def random_gram(T: int, seed: int = 0) -> np.ndarray:
@@ -516,6 +531,8 @@ def test_excess_and_ratio_by_hand() -> None:
     assert [excess(x, mixed) for x in mixed] == pytest.approx([0, 4 / 9, 10 / 9])
     assert excess(0.0, np.zeros(3)) == 0
     assert ratio(lost) == 2
+    assert [excess(x / 16, lost / 16) for x in lost] == [0, 0.5, 1], "in any unit"
+    assert ratio(lost / 16) == 2
     assert math.isnan(ratio(gained))
     assert math.isnan(ratio(mixed))
     assert math.isnan(ratio(np.array([0.0, 1.0])))
