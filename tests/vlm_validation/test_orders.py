@@ -8,6 +8,7 @@ import math
 import statistics
 import time
 import tracemalloc
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 
@@ -142,20 +143,25 @@ def random_gram(T: int, seed: int = 0) -> np.ndarray:
     return x @ x.T
 
 
-@pytest.mark.parametrize("step", [1.0, 0.3])
-def test_rank_one_formulas_against_simulation(step: float) -> None:
-    """Targets e_i of an orthonormal basis, summed, are the isotropic expectation times d."""
-    directions = unit(np.random.default_rng(5), 4, 6).astype(np.float64)
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    gram, orders = directions @ directions.T, all_orders(4)
-    expected = []
+def isotropic(directions: np.ndarray, orders: np.ndarray, step: float) -> list[float]:
+    """Forgetting of rank-one environments: targets e_i of an orthonormal basis, summed, are the isotropic expectation times d."""
+    found = []
     for order in orders:
-        error, learned = np.eye(6), 0.0
+        error, learned = np.eye(directions.shape[1]), 0.0
         for t in order:
             a = directions[t][:, None]
             error = error - step * a @ (a.T @ error)
             learned += float(((a.T @ error) ** 2).sum())
-        expected.append(float(((directions @ error) ** 2).sum()) - learned)
+        found.append(float(((directions @ error) ** 2).sum()) - learned)
+    return found
+
+
+@pytest.mark.parametrize("step", [1.0, 0.3])
+def test_rank_one_formulas_against_simulation(step: float) -> None:
+    directions = unit(np.random.default_rng(5), 4, 6).astype(np.float64)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    gram, orders = directions @ directions.T, all_orders(4)
+    expected = isotropic(directions, orders, step)
     if step == 1.0:
         np.testing.assert_allclose(pre.rank_one(gram, orders), expected, atol=1e-12)
         np.testing.assert_allclose(pre.blocks(directions, np.arange(4), orders), expected, atol=1e-12)
@@ -272,6 +278,10 @@ def test_recommendation_is_the_best_order_on_compressed_features() -> None:
     assert report.exhaustive
     assert report.order == tuple(runs.orders[runs.forgetting()[0].argmin()].tolist())
     assert report.predicted <= report.neutral <= report.worst
+    predicted = predict(features, runs.orders, steps=100, step=3.0)
+    np.testing.assert_allclose(
+        (report.predicted, report.neutral, report.worst), (predicted.min(), predicted[0], predicted.max()), rtol=1e-6
+    )
     assert report.interval[0] <= report.predicted <= report.interval[1]
     assert report.to_json() == recommend_order(features, steps=100, step=3.0, resamples=3).to_json()
     assert "6" in report.reason
@@ -285,7 +295,7 @@ def test_search_finds_what_enumeration_finds(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(order_oracle, "MOST_ENUMERATED", 5)
     searched = recommend_order(features, steps=30, resamples=0)
     assert not searched.exhaustive
-    assert len(searched.orders) < 720
+    assert len(searched.orders) < 720 == len(enumerated.orders)
     assert searched.predicted <= enumerated.predicted * 1.01
     assert math.isnan(searched.stability)
 
@@ -304,6 +314,9 @@ def test_moves_that_help_are_tried_together() -> None:
     assert tuple(orders[values.argmin()]) == tuple(goal)
     assert tuple(goal) in batches[2]  # before any second round of single moves, of which there are 30
     assert len(batches[2]) <= 6
+    nearby = {order_oracle.moved(tuple(goal.tolist()), e, place) for e in range(6) for place in range(6)}
+    assert batches[3] <= nearby, "the next round begins with the best of all"
+    assert len(batches[4]) == 1, "and ends there: another start is looked at"
 
 
 def test_long_sequences_are_searched() -> None:
@@ -342,6 +355,54 @@ def test_comparison_ranks_the_exact_predictor_first() -> None:
     assert len(rows) == 15
     assert min(row.regret for row in rows.values()) >= 0
     assert min(row.spearman[0] for row in rows.values()) < 0.9, "not every predictor is right"
+
+
+def test_predictors_are_what_they_are_called() -> None:
+    """Each by its name in the table, from the features themselves."""
+    features, orders = alike(), all_orders(3)
+    features = replace(features, text=np.roll(features.text, 1, axis=1))  # the four kinds of scores differ
+    found = {name: f(orders) for name, f in order_oracle.predictor_functions(features, 5, 2.0).items()}
+    rows = [features.rows(k) for k in features.environments]
+    means = {"I": [features.image[r].mean(axis=0) for r in rows], "T": [features.text[r].mean(axis=0) for r in rows]}
+    for a, b in ("II", "IT", "TI", "TT"):
+        cost = [[float(means[a][s] @ means[b][t]) for s, t in itertools.pairwise(order)] for order in orders]
+        np.testing.assert_allclose(found[f"cumulative Con_{a}{b}"], np.sum(cost, axis=1), rtol=1e-5)
+        np.testing.assert_allclose(found[f"cumulative Con_{a}{b} squared"], np.sum(np.square(cost), axis=1), rtol=1e-5)
+    directions = np.array([x / np.linalg.norm(x) for x in means["I"]], dtype=np.float64)
+    np.testing.assert_allclose(found["T3.5 rank one"], isotropic(directions, orders, 1.0), atol=1e-5)
+    np.testing.assert_allclose(found["T3.6 rank one, half steps"], isotropic(directions, orders, 0.5), atol=1e-5)
+    blocks = []  # an environment projects onto the span of its three class means
+    onto = [
+        a.T @ np.linalg.pinv(a.T)
+        for a in (np.array([features.image[r[k::3]].mean(axis=0) for k in range(3)]) for r in rows)
+    ]
+    for order in orders:
+        left = np.linalg.multi_dot([np.eye(16) - onto[t] for t in order[::-1]])
+        blocks.append(sum(float(((onto[t] @ left) ** 2).sum()) for t in order))
+    np.testing.assert_allclose(found["T3.5 class blocks"], blocks, atol=1e-5)
+    for name, budget in (("T3.10 class prototypes", 9), (refined(32), 32), (refined(64), 63)):
+        prototypes = class_prototypes(features, budget=budget)
+        assert len(prototypes.label) == budget
+        exact = span.span_forgetting(prototypes, orders, steps=5, step=2.0)
+        np.testing.assert_allclose(found[name], exact, rtol=1e-4, atol=1e-6)
+
+
+def test_ties_are_relative_to_the_largest_prediction() -> None:
+    for scale in (1e-15, 1.0, -1.0, 1e15):
+        predicted = scale * np.array([3, 1, 1 + 1e-12, 0, 1.1])
+        tied = order_oracle.as_tied(predicted)
+        assert tied[1] == tied[2]
+        assert len(np.unique(tied)) == 4
+        np.testing.assert_allclose(tied, predicted, rtol=1e-11)
+
+
+def test_costs_are_of_one_training(features: Features) -> None:
+    """Processor time of predicting over that of training all orders with one seed."""
+    runs = train_orders(features, steps=5, seeds=(0, 1, 2))
+    began = time.process_time()
+    rows = compare_predictors(features, runs)
+    assert 0 < sum(row.seconds for row in rows) <= time.process_time() - began
+    assert [row.cost for row in rows] == pytest.approx([3 * row.seconds / runs.cpu_seconds for row in rows])
 
 
 def test_last_bits_prefer_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -594,6 +655,7 @@ def test_seeds_that_all_agree_leave_half_a_step() -> None:
         assert value == every
         assert max(value - low, high - value) == pytest.approx(6 / (24 * (24**2 - 1)))
     assert order_oracle.over_seeds([0.5, 0.5], 24) == pytest.approx((0.5, 0.5, 0.5))
+    assert order_oracle.over_seeds([0.5, 0.3], 2) == pytest.approx((0.4, math.nan, math.nan), nan_ok=True)
 
 
 def test_stability_and_interval_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -610,7 +672,7 @@ def test_stability_and_interval_by_hand(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
-def test_steps_beyond_all_numbers() -> None:
+def test_steps_beyond_all_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """An order must not be recommended because NaN compares with nothing."""
     for step in (math.inf, math.nan):
         with pytest.raises(InputError, match="at least one step of positive size"):
@@ -620,6 +682,9 @@ def test_steps_beyond_all_numbers() -> None:
     for step in (math.inf, math.nan, 1e300):
         with pytest.raises(InputError, match="training diverged"):
             train_orders(alike(), steps=3, step=step)
+    monkeypatch.setattr(order_oracle, "_predicted", lambda _, orders, *__: np.where(orders[:, 0] == 1, np.nan, 1.0))
+    with pytest.raises(InputError, match="beyond single precision"):
+        recommend_order(alike(), resamples=0)  # after some orders only
 
 
 def test_one_resample_has_no_spread() -> None:
