@@ -396,6 +396,18 @@ def test_ties_are_relative_to_the_largest_prediction() -> None:
         np.testing.assert_allclose(tied, predicted, rtol=1e-11)
 
 
+def test_what_is_constant_ranks_nothing() -> None:
+    """Neither orders that all forget the same nor predictions that do; scipy would warn and give NaN."""
+    x, label = unit(np.random.default_rng(0), 2, 5), np.tile([0, 1], 6)
+    same = Features(image=x[label], text=x[label], environment=np.repeat([0, 1, 2], 4), label=label)
+    orders, truth = all_orders(3), np.random.default_rng(1).random((2, 6))
+    for features, forgetting in ((alike(), np.ones((2, 6))), (same, truth)):
+        for row in judge_predictors(features, orders, forgetting, steps=3, step=0.5):
+            assert row.spearman[0] == row.kendall[0] == 0
+            mean = forgetting.mean(axis=0)
+            assert row.regret == pytest.approx(mean.mean() / mean.min() - 1), "any order is as good as another"
+
+
 def test_costs_are_of_one_training(features: Features) -> None:
     """Processor time of predicting over that of training all orders with one seed."""
     runs = train_orders(features, steps=5, seeds=(0, 1, 2))
