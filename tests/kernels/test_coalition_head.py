@@ -50,6 +50,19 @@ def test_float32_against_float64(shape, size, baselines, impl) -> None:
     close(coalition_head(**made, impl=impl), expected, float(expected.lse.abs().max()))
 
 
+@pytest.mark.parametrize("name", VECTORS)
+@pytest.mark.parametrize("classes", [65, 307])
+def test_vectors_of_zeros_but_for_one(name: str, classes: int) -> None:
+    """Zeros are the usual case and cost less; one number among them counts.  307 classes are padded, 65 are not."""
+    made = problem(20, classes, 6, 5, baselines=False)
+    made[name] = torch.zeros({"bias": classes, "image_baseline": 6, "text_baseline": 5}[name])
+    without = coalition_head(**made, impl="torch")
+    made[name][1] = 4.0
+    found, expected = coalition_head(**made, impl="torch"), coalition_head(**double(made), impl="naive")
+    close(found, expected, float(expected.lse.abs().max()))
+    assert float((found.lse - without.lse).abs().max()) > 0.01
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_inputs(dtype) -> None:
     made = problem(100, 65, 96, 64, 20.0, dtype)

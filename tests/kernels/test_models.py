@@ -458,6 +458,7 @@ def test_fused_coalition_values(baseline) -> None:
     assert torch.allclose(found.values[3].float(), own, atol=1e-4)
     unlabelled = fused_coalitions(model, [batch], baseline=baseline)
     assert unlabelled.value == "logit of the predicted class"
+    assert {x.dtype for x in (unlabelled.values, unlabelled.shapley, unlabelled.interaction)} == {torch.float64}
     with torch.no_grad():
         assert torch.allclose(unlabelled.values[3].float(), model(**batch).logits.amax(1), atol=1e-4)
     again = model_coalitions(model, [{**batch, "labels": labels}], baseline=baseline)

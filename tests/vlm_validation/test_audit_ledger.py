@@ -13,6 +13,7 @@ from crossmodal.vlm_validation.audit.books import ledgers
 from crossmodal.vlm_validation.audit.contrastive import reading
 from crossmodal.vlm_validation.audit.cross_entropy import Point, cross_entropy
 from crossmodal.vlm_validation.audit.ledger import Ledger, total
+from crossmodal.vlm_validation.features import Features
 
 from .audit_cases import FUSIONS, ULPS, first_stage, long_run, nudged, random_head, random_run
 
@@ -310,6 +311,16 @@ def test_a_head_that_stays_has_no_step() -> None:
     book = cross_entropy(make_run((one, nudged(one, 0.1, 0.1)), (random_head(),) * 2), 0, 1, 0)
     assert book.facts["explained"] == 1
     assert all(x == 0 for name, x in book.entries.items() if "encoder" not in name)
+
+
+def test_a_head_sure_of_everything_has_no_gradient() -> None:
+    """Its loss has no slope, so no step is along it; what the head then loses is curvature alone."""
+    label = np.repeat(np.arange(6), 3)
+    features = Features(image=np.eye(6)[label], text=np.eye(6)[label], environment=label // 2, label=label)
+    heads = [Head(1000 * (np.eye(6) + other), np.zeros(6), False) for other in (0, 2 * np.eye(6)[::-1])]
+    book = cross_entropy(make_run((features, features), heads), 0, 1, 0)
+    assert (book.facts["eta"], book.facts["explained"], book.facts["slope"]) == (0, 0, 0)
+    assert book.entries["curvature"] == pytest.approx(book.change) == pytest.approx(1000)
 
 
 def test_encoder_share_is_of_the_modality_that_moved() -> None:

@@ -125,10 +125,10 @@ def test_intervals_cover_what_other_samples_would_give(monkeypatch: pytest.Monke
 
 
 def test_the_interval_of_an_accuracy() -> None:
-    """Agresti and Min's by hand: of 10 samples 3 turn right and 1 wrong; and of 15 with true change 0.1 it covers."""
-    flips = np.array([1.0, 1, 1, -1] + [0] * 6)
-    half = 1.959964 * math.sqrt(3.5 + 1.5 - 2**2 / 12) / 12
-    assert paired(flips) == pytest.approx((2 / 12 - half, 2 / 12 + half), abs=1e-6)
+    """Agresti and Min's by hand: of 10 samples 4 turn right and 1 wrong; and of 15 with true change 0.1 it covers."""
+    flips = np.array([1.0, 1, 1, 1, -1] + [0] * 5)
+    half = 1.959964 * math.sqrt(4.5 + 1.5 - 3**2 / 12) / 12
+    assert paired(flips) == pytest.approx((3 / 12 - half, 3 / 12 + half), abs=1e-6)
     low, high = paired(np.zeros(20))
     assert low == -high < 0, "no flip seen is not no flip"
     assert paired(np.ones(15))[1] == 1

@@ -156,6 +156,18 @@ def test_a_header_that_does_not_fit_is_refused_before_anything_is_allocated(
     assert peak < 50e6
 
 
+@pytest.mark.parametrize(("descr", "shape"), [("<f4", (10**11, 0)), ("<U0", (10**9,))])
+def test_entries_without_bytes_are_counted_too(descr: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    """A header that fits its member, for neither has a byte; whoever lists the entries would need all memory."""
+    path = tmp_path / "f.npz"
+    nothing = np.zeros(0, dtype=np.float32)
+    path.write_bytes(archive_of({"image": nothing}, image=HEADER.format(descr=descr, shape=shape)))
+    with pytest.raises(InputError, match="member 'image' of the archive cannot be read"):
+        read_container(path)
+    path.write_bytes(archive_of({"image": nothing}, image=HEADER.format(descr=descr, shape=(3, *shape[1:]))))
+    assert read_container(path)[0]["image"].shape == (3, *shape[1:])
+
+
 @pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
 def test_flipped_bytes_of_any_packing_are_explained(packing: int, tmp_path: Path) -> None:
     """No member that is encrypted, of another packing or undone by its decompressor ends in another exception."""

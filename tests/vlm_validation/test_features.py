@@ -103,6 +103,8 @@ WRONG: dict[str, tuple[Callable[[Arrays], Arrays], tuple[str, ...]]] = {
         ("environment 3 (d) has no sample",),
     ),
     "captions short": (lambda a: change(a, captions=np.array(["x"] * 17)), ("captions has 17 entries", "18")),
+    "captions of numbers": (lambda a: change(a, captions=np.arange(18)), ("captions is not a list of strings",)),
+    "ids that are measurements": (lambda a: change(a, ids=np.arange(18) / 2), ("ids has type float64", "integers or")),
     "ids short": (lambda a: change(a, ids=np.arange(17)), ("ids", "(17,)", "(18,)")),
     "prompts of another encoder": (lambda a: change(a, prompts=np.eye(6, dtype=np.float32)), ("(6, 6)", "(6, 5)")),
     "prompts of other classes": (
@@ -279,6 +281,19 @@ def test_half_precision_is_widened(arrays: Arrays, tmp_path: Path) -> None:
     assert loaded.image.dtype == np.float32
     exact = brain.double().numpy()
     np.testing.assert_allclose(loaded.image, exact / np.linalg.norm(exact, axis=1, keepdims=True), rtol=1e-6)
+
+
+@both_formats
+def test_double_precision_and_ids_of_64_bits_are_kept(suffix: str, arrays: Arrays, tmp_path: Path) -> None:
+    """Hashes beyond int64 as text; and two pairs are enough."""
+    double = np.repeat(np.linalg.qr(np.random.default_rng(0).standard_normal((5, 5)))[0][:2], 9, axis=0)
+    ids = np.arange(18, dtype=np.uint64) + np.uint64(2**64 - 18)
+    features = load_features(write(tmp_path / f"d{suffix}", change(arrays, image=double, ids=ids)))
+    assert (features.image.dtype, features.text.dtype) == (np.float64, np.float32)
+    np.testing.assert_array_equal(features.image, double)
+    assert features.ids is not None
+    assert [int(x) for x in features.ids.tolist()] == ids.tolist()
+    assert len(load_features(write(tmp_path / f"two{suffix}", {k: v[:2] for k, v in arrays.items()}))) == 2
 
 
 def test_what_is_allowed_is_remarked(arrays: Arrays, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from crossmodal.theory.errors import InputError
 from crossmodal.vlm_validation import metrics, ood
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t
 
 # four environments; column 1 recovers, column 2 peaks before it is learned, column 3 is best at the end
 R = np.array([
@@ -84,7 +85,8 @@ def test_paper_forgetting_is_the_loss_increase() -> None:
     [
         ({"R": R[1:]}, "row 0, before training"),
         ({"R": R[0]}, r"shape \(4,\)"),
-        ({"R": R * np.nan}, "NaN"),
+        ({"R": np.where(R == 0.65, np.nan, R)}, "NaN"),
+        ({"R": np.where(R == 0.65, np.inf, R), "kind": "loss"}, "NaN"),
         ({"convention": "sklearn"}, "sklearn"),
         ({"kind": "error"}, "error"),
         ({"R": np.ones((2, 1))}, "T >= 2"),
@@ -94,6 +96,15 @@ def test_wrong_input(wrong: dict[str, object], word: str) -> None:
     arguments: dict[str, object] = {"R": R, "convention": "gem", "kind": "accuracy"} | wrong
     with pytest.raises(InputError, match=word):
         metrics.forgetting(arguments.pop("R"), **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("function", [metrics.bwt, metrics.fwt, metrics.total_forgetting, metrics.transfer_avg_last])
+def test_one_environment_has_a_performance_and_no_transfer(function: Any) -> None:
+    alone = np.array([[0.1], [0.7]])
+    settings = {} if function is metrics.transfer_avg_last else {"convention": "continuum"}
+    with pytest.raises(InputError, match="T >= 2"):
+        function(alone, **settings)
+    assert float(metrics.acc(alone, convention="continuum")) == 0.7
 
 
 FUNCTIONS = (metrics.acc, metrics.bwt, metrics.fwt, metrics.forgetting, metrics.forgetting_by_environment,
@@ -165,6 +176,7 @@ def test_ood_against_brute_force(a: list[int], b: list[int]) -> None:
         recall = accepted_in / len(a)
     assert ood.aupr_in(inside, outside) == pytest.approx(area)
     report = ood.ood_report(inside, outside, {"name": "test"})
+    assert (report.auroc, report.aupr_in, report.n_in, report.n_out) == pytest.approx((brute, area, len(a), len(b)))
     swapped = ood.ood_report(-outside, -inside, {"name": "test"})
     assert (report.aupr_in, report.fpr95_in) == pytest.approx((swapped.aupr_out, swapped.fpr95_out))
 
@@ -180,7 +192,7 @@ def test_mcm_by_hand() -> None:
 
 
 def test_ood_wrong_input() -> None:
-    for a, b in (([], [1.0]), ([1.0], []), ([np.nan], [1.0])):
+    for a, b in (([], [1.0]), ([1.0], []), ([2.0, np.nan], [1.0]), ([1.0], [2.0, np.nan]), ([[1.0]], [1.0])):
         with pytest.raises(InputError, match="distribution scores"):
             ood.auroc(np.array(a), np.array(b))
     with pytest.raises(InputError, match="orientation"):
@@ -225,6 +237,27 @@ def test_intervals_of_auroc() -> None:
     low, high = interval(a, b)
     assert low < ood.auroc(a, b) < high
     assert interval(-b, -a) == pytest.approx((low, high))
-    strict = float((a[:, None] > b).mean())
-    assert interval(a, b, ties=0)[0] < strict < low + (high - low) / 2, "a tie is not won"
     assert ood.ood_report(a, b, {}).auroc_interval == (low, high)
+
+
+@pytest.mark.parametrize("ties", [0.5, 0.0, 1.0])
+def test_ends_of_the_interval_are_where_its_definition_puts_them(ties: float) -> None:
+    """Wilson's ends are z deviations of so many trials away; shares and DeLong's variance from the table of who wins against whom."""
+    for inside, outside in (
+        ([0, 1, 1, 2, 3], [1, 1, 0, 3, 2, -1]),
+        ([1, 0], [0, 0, 1, 2, -1, -1, 0]),
+        ([2, 1, 0], [1, 0]),
+    ):
+        a, b = np.array(inside, dtype=float), np.array(outside, dtype=float)
+        won = np.where(a[:, None] == b, ties, a[:, None] > b)
+        share = won.mean()
+        parts = [won.mean(axis=1).var(ddof=1) / len(a), won.mean(axis=0).var(ddof=1) / len(b)]
+        freedom = sum(parts) ** 2 / (parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1))
+        z, trials = t.ppf(0.95, freedom), share * (1 - share) / sum(parts)
+        assert 1 < trials < len(a) + len(b)
+        low, high = ood.auroc_interval(a, b, level=0.9, ties=ties)
+        assert low < share < high
+        for end in (low, high):
+            assert (end - share) ** 2 == pytest.approx(z**2 * end * (1 - end) / trials)
+    if ties == 0.5:
+        assert ood.auroc_interval(a, b) == ood.auroc_interval(a, b, ties=0.5, level=0.95)

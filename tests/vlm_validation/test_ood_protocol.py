@@ -126,6 +126,16 @@ def test_left_out_by_hand() -> None:
     assert "left out" in origin
 
 
+def test_what_is_left_of_a_class_has_unit_length_or_none() -> None:
+    """Without an image's own caption the rest is shorter than one, longer, or cancels."""
+    text = np.array([[1, 0], [-0.6, 0.8], [-0.6, -0.8], [1, 0], [0, 1], [0, -1]])
+    image, label = np.tile([1.0, 0.0], (6, 1)), np.repeat([0, 1], 3)
+    features = Features(image=image, text=text, environment=label, label=label)
+    found = protocol.concept_cosines(features, protocol.concept_vectors(features)[0], np.arange(6))
+    s = np.sqrt(0.5)  # class 0: -(1.2, 0), (0.4, -0.8), (0.4, 0.8); class 1: nothing, (1, -1), (1, 1)
+    np.testing.assert_allclose(found[np.arange(6), label], [-1, 1 / 5**0.5, 1 / 5**0.5, 0, s, s], atol=1e-7)
+
+
 @pytest.mark.parametrize("d", [3, 17, 512])
 def test_equal_images_tie(d: int) -> None:
     """Nothing tells them apart: neither the place of a row nor how many there are, and no bound says that something does."""
@@ -160,6 +170,7 @@ def test_cumulative_by_hand() -> None:
     assert reports[0].auroc == 0.5  # one class seen
     # classes e1, e2: margins |<u,e1> - <u,e2>| are 1, 0, 1, 1 inside and 1.41, 1.41 outside
     assert reports[1].auroc == 0
+    assert [r.score["temperature"] for r in reports] == [1.0, 1.0], "as the original, and as `pairwise_ood`"
 
 
 def test_single_environment_is_refused(features: Features) -> None:

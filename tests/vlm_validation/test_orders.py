@@ -6,7 +6,10 @@ import csv
 import itertools
 import math
 import statistics
+import time
 import tracemalloc
+from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -36,34 +39,40 @@ from .conftest import make_arrays, unit
 
 
 def plain_training(features: Features, order: tuple[int, ...], steps: int, step: float, head: np.ndarray) -> np.ndarray:
-    """R of one order, trained alone with numpy and written without any sharing: the oracle for the prefix tree."""
+    """(2, T+1, T) losses and accuracies of one order, trained alone with numpy and without any sharing: the oracle for the prefix tree."""
     onehot = np.eye(features.classes)[features.label]
     x = features.image.astype(np.float64)
 
-    def losses() -> list[float]:
+    def measured() -> list[list[float]]:
         logits = x @ head
         entropy = np.log(np.exp(logits).sum(axis=1)) - (logits * onehot).sum(axis=1)
-        return [float(entropy[features.rows(features.environments[t])].mean()) for t in order]
+        right = (logits * onehot).sum(axis=1) == logits.max(axis=1)
+        return [[float(y[features.rows(features.environments[t])].mean()) for t in order] for y in (entropy, right)]
 
-    R = [losses()]
+    R = [measured()]
     for t in order:
         rows = features.rows(features.environments[t])
         for _ in range(steps):
             p = np.exp(x[rows] @ head)
             residual = p / p.sum(axis=1, keepdims=True) - onehot[rows]
             head = head - step * x[rows].T @ residual / len(rows)
-        R.append(losses())
-    return np.array(R)
+        R.append(measured())
+    return np.array(R).swapaxes(0, 1)
 
 
 def test_prefix_tree_changes_no_result(features: Features) -> None:
+    began = time.perf_counter(), time.process_time()
     runs = train_orders(features, steps=7, step=2.0, seeds=(3,), initial_scale=0.1, dtype=torch.float64)
+    assert 0 < runs.seconds <= time.perf_counter() - began[0]
+    assert 0 < runs.cpu_seconds <= time.process_time() - began[1], "what the costs of predictors are shares of"
     generator = torch.Generator().manual_seed(3)
     head = 0.1 * torch.randn(5, 6, generator=generator, dtype=torch.float64).numpy()
     assert runs.stages == 3 + 6 + 6
     for m, order in enumerate(itertools.permutations(range(3))):
         assert tuple(runs.orders[m]) == order
-        np.testing.assert_allclose(runs.loss[0, m], plain_training(features, order, 7, 2.0, head), atol=1e-12)
+        loss, accuracy = plain_training(features, order, 7, 2.0, head)
+        np.testing.assert_allclose(runs.loss[0, m], loss, atol=1e-12)
+        np.testing.assert_allclose(runs.accuracy[0, m], accuracy, atol=1e-12)
         mean = metrics.forgetting(runs.loss[0, m], convention="paper", kind="loss")
         assert runs.forgetting()[0, m] == pytest.approx(float(mean), abs=1e-12)
 
@@ -73,8 +82,8 @@ def test_many_samples_in_few_dimensions_take_the_other_path() -> None:
     features = Features(**make_arrays(per_environment=12, environments=2, d=3))
     runs = train_orders(features, steps=9, step=2.0, dtype=torch.float64)
     for m, order in enumerate(((0, 1), (1, 0))):
-        expected = plain_training(features, order, 9, 2.0, np.zeros((3, features.classes)))
-        np.testing.assert_allclose(runs.loss[0, m], expected, atol=1e-12)
+        loss, _ = plain_training(features, order, 9, 2.0, np.zeros((3, features.classes)))
+        np.testing.assert_allclose(runs.loss[0, m], loss, atol=1e-12)
 
 
 def test_training_is_reproducible_and_seeds_matter(features: Features) -> None:
@@ -89,9 +98,9 @@ def test_training_is_reproducible_and_seeds_matter(features: Features) -> None:
 
 def test_held_out_evaluation(features: Features) -> None:
     train, held = features.split(2 / 3)
-    runs = train_orders(train, steps=20, evaluate_on=held)
+    runs = train_orders(train, steps=20, evaluate_on=held, dtype=torch.float64)
     assert runs.protocol["evaluated on"] == "held-out features"
-    assert np.abs(runs.loss - train_orders(train, steps=20).loss).max() > 1e-3
+    assert np.abs(runs.loss - train_orders(train, steps=20, dtype=torch.float64).loss).max() > 1e-3
     with pytest.raises(InputError, match="those of the training features"):
         train_orders(features, evaluate_on=features.select(features.environment < 2))
 
@@ -122,25 +131,37 @@ def test_what_cannot_be_ordered_is_refused(features: Features) -> None:
         recommend_order(features, steps=0)
 
 
+def test_what_is_predicted_is_the_training_there_is() -> None:
+    """Whoever gives no steps has those of the training predicted that `train_orders` does."""
+    for name in ("steps", "step"):
+        told = {signature(f).parameters[name].default for f in (train_orders, predict, recommend_order)}
+        assert len(told) == 1
+
+
 def random_gram(T: int, seed: int = 0) -> np.ndarray:
     x = unit(np.random.default_rng(seed), T, 4).astype(np.float64)
     return x @ x.T
 
 
-@pytest.mark.parametrize("step", [1.0, 0.3])
-def test_rank_one_formulas_against_simulation(step: float) -> None:
-    """Targets e_i of an orthonormal basis, summed, are the isotropic expectation times d."""
-    directions = unit(np.random.default_rng(5), 4, 6).astype(np.float64)
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    gram, orders = directions @ directions.T, all_orders(4)
-    expected = []
+def isotropic(directions: np.ndarray, orders: np.ndarray, step: float) -> list[float]:
+    """Forgetting of rank-one environments: targets e_i of an orthonormal basis, summed, are the isotropic expectation times d."""
+    found = []
     for order in orders:
-        error, learned = np.eye(6), 0.0
+        error, learned = np.eye(directions.shape[1]), 0.0
         for t in order:
             a = directions[t][:, None]
             error = error - step * a @ (a.T @ error)
             learned += float(((a.T @ error) ** 2).sum())
-        expected.append(float(((directions @ error) ** 2).sum()) - learned)
+        found.append(float(((directions @ error) ** 2).sum()) - learned)
+    return found
+
+
+@pytest.mark.parametrize("step", [1.0, 0.3])
+def test_rank_one_formulas_against_simulation(step: float) -> None:
+    directions = unit(np.random.default_rng(5), 4, 6).astype(np.float64)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    gram, orders = directions @ directions.T, all_orders(4)
+    expected = isotropic(directions, orders, step)
     if step == 1.0:
         np.testing.assert_allclose(pre.rank_one(gram, orders), expected, atol=1e-12)
         np.testing.assert_allclose(pre.blocks(directions, np.arange(4), orders), expected, atol=1e-12)
@@ -257,6 +278,10 @@ def test_recommendation_is_the_best_order_on_compressed_features() -> None:
     assert report.exhaustive
     assert report.order == tuple(runs.orders[runs.forgetting()[0].argmin()].tolist())
     assert report.predicted <= report.neutral <= report.worst
+    predicted = predict(features, runs.orders, steps=100, step=3.0)
+    np.testing.assert_allclose(
+        (report.predicted, report.neutral, report.worst), (predicted.min(), predicted[0], predicted.max()), rtol=1e-6
+    )
     assert report.interval[0] <= report.predicted <= report.interval[1]
     assert report.to_json() == recommend_order(features, steps=100, step=3.0, resamples=3).to_json()
     assert "6" in report.reason
@@ -270,7 +295,7 @@ def test_search_finds_what_enumeration_finds(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(order_oracle, "MOST_ENUMERATED", 5)
     searched = recommend_order(features, steps=30, resamples=0)
     assert not searched.exhaustive
-    assert len(searched.orders) < 720
+    assert len(searched.orders) < 720 == len(enumerated.orders)
     assert searched.predicted <= enumerated.predicted * 1.01
     assert math.isnan(searched.stability)
 
@@ -289,6 +314,9 @@ def test_moves_that_help_are_tried_together() -> None:
     assert tuple(orders[values.argmin()]) == tuple(goal)
     assert tuple(goal) in batches[2]  # before any second round of single moves, of which there are 30
     assert len(batches[2]) <= 6
+    nearby = {order_oracle.moved(tuple(goal.tolist()), e, place) for e in range(6) for place in range(6)}
+    assert batches[3] <= nearby, "the next round begins with the best of all"
+    assert len(batches[4]) == 1, "and ends there: another start is looked at"
 
 
 def test_long_sequences_are_searched() -> None:
@@ -327,6 +355,66 @@ def test_comparison_ranks_the_exact_predictor_first() -> None:
     assert len(rows) == 15
     assert min(row.regret for row in rows.values()) >= 0
     assert min(row.spearman[0] for row in rows.values()) < 0.9, "not every predictor is right"
+
+
+def test_predictors_are_what_they_are_called() -> None:
+    """Each by its name in the table, from the features themselves."""
+    features, orders = alike(), all_orders(3)
+    features = replace(features, text=np.roll(features.text, 1, axis=1))  # the four kinds of scores differ
+    found = {name: f(orders) for name, f in order_oracle.predictor_functions(features, 5, 2.0).items()}
+    rows = [features.rows(k) for k in features.environments]
+    means = {"I": [features.image[r].mean(axis=0) for r in rows], "T": [features.text[r].mean(axis=0) for r in rows]}
+    for a, b in ("II", "IT", "TI", "TT"):
+        cost = [[float(means[a][s] @ means[b][t]) for s, t in itertools.pairwise(order)] for order in orders]
+        np.testing.assert_allclose(found[f"cumulative Con_{a}{b}"], np.sum(cost, axis=1), rtol=1e-5)
+        np.testing.assert_allclose(found[f"cumulative Con_{a}{b} squared"], np.sum(np.square(cost), axis=1), rtol=1e-5)
+    directions = np.array([x / np.linalg.norm(x) for x in means["I"]], dtype=np.float64)
+    np.testing.assert_allclose(found["T3.5 rank one"], isotropic(directions, orders, 1.0), atol=1e-5)
+    np.testing.assert_allclose(found["T3.6 rank one, half steps"], isotropic(directions, orders, 0.5), atol=1e-5)
+    blocks = []  # an environment projects onto the span of its three class means
+    onto = [
+        a.T @ np.linalg.pinv(a.T)
+        for a in (np.array([features.image[r[k::3]].mean(axis=0) for k in range(3)]) for r in rows)
+    ]
+    for order in orders:
+        left = np.linalg.multi_dot([np.eye(16) - onto[t] for t in order[::-1]])
+        blocks.append(sum(float(((onto[t] @ left) ** 2).sum()) for t in order))
+    np.testing.assert_allclose(found["T3.5 class blocks"], blocks, atol=1e-5)
+    for name, budget in (("T3.10 class prototypes", 9), (refined(32), 32), (refined(64), 63)):
+        prototypes = class_prototypes(features, budget=budget)
+        assert len(prototypes.label) == budget
+        exact = span.span_forgetting(prototypes, orders, steps=5, step=2.0)
+        np.testing.assert_allclose(found[name], exact, rtol=1e-4, atol=1e-6)
+
+
+def test_ties_are_relative_to_the_largest_prediction() -> None:
+    for scale in (1e-15, 1.0, -1.0, 1e15):
+        predicted = scale * np.array([3, 1, 1 + 1e-12, 0, 1.1])
+        tied = order_oracle.as_tied(predicted)
+        assert tied[1] == tied[2]
+        assert len(np.unique(tied)) == 4
+        np.testing.assert_allclose(tied, predicted, rtol=1e-11)
+
+
+def test_what_is_constant_ranks_nothing() -> None:
+    """Neither orders that all forget the same nor predictions that do; scipy would warn and give NaN."""
+    x, label = unit(np.random.default_rng(0), 2, 5), np.tile([0, 1], 6)
+    same = Features(image=x[label], text=x[label], environment=np.repeat([0, 1, 2], 4), label=label)
+    orders, truth = all_orders(3), np.random.default_rng(1).random((2, 6))
+    for features, forgetting in ((alike(), np.ones((2, 6))), (same, truth)):
+        for row in judge_predictors(features, orders, forgetting, steps=3, step=0.5):
+            assert row.spearman[0] == row.kendall[0] == 0
+            mean = forgetting.mean(axis=0)
+            assert row.regret == pytest.approx(mean.mean() / mean.min() - 1), "any order is as good as another"
+
+
+def test_costs_are_of_one_training(features: Features) -> None:
+    """Processor time of predicting over that of training all orders with one seed."""
+    runs = train_orders(features, steps=5, seeds=(0, 1, 2))
+    began = time.process_time()
+    rows = compare_predictors(features, runs)
+    assert 0 < sum(row.seconds for row in rows) <= time.process_time() - began
+    assert [row.cost for row in rows] == pytest.approx([3 * row.seconds / runs.cpu_seconds for row in rows])
 
 
 def test_last_bits_prefer_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -516,6 +604,8 @@ def test_excess_and_ratio_by_hand() -> None:
     assert [excess(x, mixed) for x in mixed] == pytest.approx([0, 4 / 9, 10 / 9])
     assert excess(0.0, np.zeros(3)) == 0
     assert ratio(lost) == 2
+    assert [excess(x / 16, lost / 16) for x in lost] == [0, 0.5, 1], "in any unit"
+    assert ratio(lost / 16) == 2
     assert math.isnan(ratio(gained))
     assert math.isnan(ratio(mixed))
     assert math.isnan(ratio(np.array([0.0, 1.0])))
@@ -577,6 +667,7 @@ def test_seeds_that_all_agree_leave_half_a_step() -> None:
         assert value == every
         assert max(value - low, high - value) == pytest.approx(6 / (24 * (24**2 - 1)))
     assert order_oracle.over_seeds([0.5, 0.5], 24) == pytest.approx((0.5, 0.5, 0.5))
+    assert order_oracle.over_seeds([0.5, 0.3], 2) == pytest.approx((0.4, math.nan, math.nan), nan_ok=True)
 
 
 def test_stability_and_interval_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -593,7 +684,7 @@ def test_stability_and_interval_by_hand(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
-def test_steps_beyond_all_numbers() -> None:
+def test_steps_beyond_all_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """An order must not be recommended because NaN compares with nothing."""
     for step in (math.inf, math.nan):
         with pytest.raises(InputError, match="at least one step of positive size"):
@@ -603,6 +694,9 @@ def test_steps_beyond_all_numbers() -> None:
     for step in (math.inf, math.nan, 1e300):
         with pytest.raises(InputError, match="training diverged"):
             train_orders(alike(), steps=3, step=step)
+    monkeypatch.setattr(order_oracle, "_predicted", lambda _, orders, *__: np.where(orders[:, 0] == 1, np.nan, 1.0))
+    with pytest.raises(InputError, match="beyond single precision"):
+        recommend_order(alike(), resamples=0)  # after some orders only
 
 
 def test_one_resample_has_no_spread() -> None:

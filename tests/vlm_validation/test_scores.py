@@ -227,6 +227,8 @@ def test_json_is_complete_and_reproducible(features: Features) -> None:
     np.testing.assert_array_equal(plain["con"]["TI"], scores_of(features).con["TI"])
     assert plain["provenance"]["features"] == features.content_hash()
     assert plain["estimator"]["con"].startswith("V-statistic")
+    assert plain["dispersion"] == scores_of(features).dispersion
+    assert (plain["delta"], plain["simultaneous"]) == (0.05, False), "one interval at a time, as the signature says"
 
 
 def test_figure_shows_every_number(features: Features) -> None:
