@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from crossmodal.kernels import factored_dual, model_coalitions, pack_coalitions
-from crossmodal.kernels.attention import route_self_attention, use_packed_attention
+from crossmodal.kernels import factored_dual, model_coalitions, pack_coalitions, register_attention
+from crossmodal.kernels.attention import packed_attention_forward, route_self_attention, use_packed_attention
+from crossmodal.kernels.packing import PackedLayout, packed
 from crossmodal.theory.errors import InputError
 from torch.nn.functional import normalize
 
@@ -223,6 +224,67 @@ def test_a_head_on_several_images_is_refused() -> None:
     config.num_images, config.modality_type_vocab_size = 2, 3
     with pytest.raises(InputError, match="a head of 96 inputs"):
         pack_coalitions(transformers.ViltForImagesAndTextClassification(config), vilt_inputs())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("window", [None, 9, 4])
+def test_a_sliding_window_is_kept_or_refused(window) -> None:
+    """A model with windows shorter than a sequence would see all of it; longer ones hide nothing."""
+    config = transformers.MistralConfig(
+        vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=32, sliding_window=window,
+    )  # fmt: skip
+    model, lengths = enlarge(transformers.MistralModel(config)).double(), (2, 5, 8)
+    layout = PackedLayout.of(torch.arange(8) < torch.tensor(lengths)[:, None])
+    ids = torch.randint(3, 60, (layout.tokens,))
+    alone = torch.cat([model(part[None]).last_hidden_state[0] for part in ids.split(lengths)])
+    model.set_attn_implementation(register_attention())
+    position = torch.cat([torch.arange(n) for n in lengths])
+
+    def run(**more: torch.Tensor) -> torch.Tensor:
+        with packed(layout):
+            return model(ids[None], position_ids=position[None], **more).last_hidden_state[0]
+
+    if window == 4:
+        with pytest.raises(InputError, match="MistralAttention has an attention mask of its own") as error:
+            run()
+        assert all(word in str(error.value) for word in ("expected", "likely cause", "sliding window", "fix"))
+        return
+    assert torch.allclose(run(), alone, atol=1e-12)
+    padding = torch.ones(1, layout.tokens, dtype=torch.long)
+    padding[0, 3] = 0
+    with pytest.raises(InputError, match="mask of its own"):
+        run(attention_mask=padding)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_that_packing_does_not_know_is_refused(causal) -> None:
+    layout = PackedLayout.of(torch.arange(3) < torch.tensor([1, 3, 2, 3])[:, None])
+    q, k, v = torch.randn(3, 1, 2, layout.tokens, 4)
+    module = torch.nn.Identity()
+    row = torch.repeat_interleave(torch.arange(4), torch.tensor([1, 2, 3, 3]))  # by length
+    own = row[:, None] == row
+    own = own.tril() if causal else own
+    added = torch.where(own, 0.0, -torch.inf)
+
+    def run(mask: torch.Tensor | None, **more: object) -> torch.Tensor:
+        with packed(layout):
+            return packed_attention_forward(module, q, k, v, mask, scaling=0.3, is_causal=causal, **more)[0]
+
+    everybody = own | (row[:, None] != row)  # other sequences are the layout's business
+    for mask in (own[None, None], everybody.expand(1, 2, -1, -1), added[None, None]):
+        assert torch.equal(run(mask), run(None))
+    bias = added.clone()
+    bias[8, 7] = -0.5
+    fewer, more = own.clone(), own.clone()
+    fewer[8, 7], more[7, 8] = False, True
+    for mask in (fewer, bias, own[-1:], *([more] if causal else [])):
+        with pytest.raises(InputError, match="Identity has an attention mask of its own"):
+            run(mask[None, None])
+    for name in ("position_bias", "softcap", "s_aux"):
+        assert torch.equal(run(None, **{name: None}), run(None))
+        with pytest.raises(InputError, match=f"Identity has {name}"):
+            run(None, **{name: torch.ones(1)})
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.uint16, torch.int32])
