@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from crossmodal.kernels import checks
 from crossmodal.kernels.baselines import BASELINES, permutations
-from crossmodal.kernels.dual import factored_dual
+from crossmodal.kernels.dual import factored_dual, towers
 from crossmodal.kernels.fused import FusedOutput, pack_coalitions
 from crossmodal.kernels.ops.coalition_head.api import COALITIONS
 from torch import Tensor, nn
@@ -176,6 +176,7 @@ def dual_coalitions(
             causes=["a typing error"],
             fix="baseline='mean'",
         )
+    towers(model)  # before masks are made of parts that only these models have
     images, texts, done = [], [], 0
     with torch.inference_mode(), _eval(model):
         for batch in _on_device(model, batches):

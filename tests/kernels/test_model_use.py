@@ -187,9 +187,10 @@ OTHERS = {
 
 def refused(model: torch.nn.Module) -> None:
     batch = pairs()
-    with pytest.raises(InputError, match=f"{type(model).__name__} is not a dual encoder .*; it lacks: ") as error:
-        factored_dual(model, **batch)
-    assert all(word in str(error.value) for word in ("CLIPModel", "SiglipModel", "likely cause", "fix"))
+    for call in (lambda: factored_dual(model, **batch), lambda: model_coalitions(model, [batch])):
+        with pytest.raises(InputError, match=f"{type(model).__name__} is not a dual encoder .*; it lacks: ") as error:
+            call()
+        assert all(word in str(error.value) for word in ("CLIPModel", "SiglipModel", "likely cause", "fix"))
 
 
 @pytest.mark.parametrize("family", OTHERS)
