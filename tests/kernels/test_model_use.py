@@ -312,3 +312,37 @@ def test_what_holds_no_batches_is_explained(kind) -> None:
         for inputs in (None, [1]):
             with pytest.raises(InputError, match=f"inputs are of type {type(inputs).__name__}"):
                 pack_coalitions(model, inputs)
+
+
+@pytest.mark.parametrize("baseline", ["tokens", "zero", "mean", "permute"])
+@pytest.mark.parametrize("kind", ["fused", "dual"])
+def test_values_that_are_not_finite_are_refused(kind, baseline) -> None:
+    """One picture that overflows in half precision: with a mean baseline it would spoil every sample."""
+    model, batch = (vilt().half(), vilt_inputs(4)) if kind == "fused" else (clip("clip").half(), pairs())
+    sound = {k: x.clone() for k, x in batch.items()}
+    assert torch.isfinite(model_coalitions(model, [sound], baseline=baseline).values).all()
+    batch["pixel_values"][2] *= 6e4
+    with pytest.raises(InputError, match=r"samples have a .* not finite, the first is sample ") as error:
+        model_coalitions(model, [sound, batch], baseline=baseline)
+    first = 4 if kind == "fused" and baseline in ("mean", "permute") else 6
+    if baseline != "permute" or kind == "dual":
+        assert f"the first is sample {first}" in str(error.value)
+    assert all(word in str(error.value) for word in ("half precision", "likely cause", "fix"))
+
+
+def test_features_without_a_direction_are_refused() -> None:
+    """Their cosine is no number, and zero would be taken for one."""
+    model = clip("clip")
+    torch.nn.init.zeros_(model.text_projection.weight)
+    with pytest.raises(InputError, match="4 of a batch's 4 samples have a text feature that is zero"):
+        model_coalitions(model, [pairs()])
+
+
+def test_a_log_probability_of_minus_infinity_is_refused() -> None:
+    model, batch = vilt(), vilt_inputs()
+    model.classifier[-1].bias.data[3] = -torch.inf
+    labels = torch.tensor([0, 1, 3, 2, 3])
+    with pytest.raises(
+        InputError, match="2 of a batch's 5 samples have a value that is not finite, the first is sample 2"
+    ):
+        model_coalitions(model, [{**batch, "labels": labels}])
