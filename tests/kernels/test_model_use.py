@@ -151,6 +151,24 @@ def test_padding_on_the_left(impl) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("impl", ["torch", "naive"])
+@pytest.mark.parametrize("kind", ["clip", "clip, old end token"])
+def test_clip_pools_an_end_token_that_is_seen(kind, impl) -> None:
+    """CLIP's tokenizers pad with the end token: on the left the first of them is pooled, and a text like any other follows."""
+    model, batch = clip(kind).double(), to_double(pairs())
+    mask = torch.ones(4, 12, dtype=torch.long)
+    mask[0, 8:] = 0  # padded on the right, the first end token seen
+    own = normalize(model(**batch, attention_mask=mask).text_embeds, dim=-1)
+    found = factored_dual(model, **batch, attention_mask=mask, impl=impl).text[0]
+    assert torch.allclose(found, own, atol=1e-12)
+    batch["input_ids"][1, :3], mask[1, :3] = 59, 0
+    mask[3] = 0
+    with pytest.raises(InputError, match="hides the pooled token of 2 of 4 texts, and CLIPModel") as error:
+        factored_dual(model, **batch, attention_mask=mask, impl=impl)
+    assert all(word in str(error.value) for word in ("expected", "on the left", "without any token", "fix"))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("impl", ["torch", "naive"])
 def test_siglip_pools_a_position_that_is_seen(impl) -> None:
     """The model lets no token see a pooled position that the mask hides; here it would stay: such a mask is refused."""
     model, batch = clip("siglip").double(), to_double(pairs())
@@ -160,7 +178,7 @@ def test_siglip_pools_a_position_that_is_seen(impl) -> None:
     found = factored_dual(model, **batch, attention_mask=mask, impl=impl).text[0]
     assert torch.allclose(found, own, atol=1e-12)
     mask[:2, 9:] = 0
-    with pytest.raises(InputError, match="hides the last position of 2 of 4 texts, which SiglipModel pools") as error:
+    with pytest.raises(InputError, match="hides the pooled token of 2 of 4 texts, and SiglipModel") as error:
         factored_dual(model, **batch, attention_mask=mask, impl=impl)
     assert all(word in str(error.value) for word in ("expected", "likely cause", "fix"))
 

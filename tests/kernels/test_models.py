@@ -293,6 +293,7 @@ def test_attention_mask_and_structural_tokens() -> None:
     model, batch = clip("clip"), pairs()
     mask, texts = (torch.rand(4, 12) > 0.4).long(), torch.rand(2, 4, 12) > 0.4
     mask[:, 0] = 1  # or the text would start further on
+    mask[torch.arange(4), (batch["input_ids"] == 59).int().argmax(1)] = 1  # or the model would pool what is not seen
     found = factored_dual(model, **batch, attention_mask=mask, text_masks=texts).text
     assert torch.equal(found, factored_dual(model, **batch, text_masks=texts & mask.bool()).text)
     assert not torch.allclose(found, factored_dual(model, **batch, text_masks=texts).text, atol=1e-3)
