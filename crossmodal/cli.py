@@ -149,7 +149,11 @@ features_option = click.option(
 )
 normalise_option = click.option("--normalise", is_flag=True, help="Rescale features to unit length, and say so.")
 seed_option = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed gives the same bytes."
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),  # torch's generator holds no larger one
+    default=0,
+    show_default=True,
+    help="The same seed gives the same bytes.",
 )
 positive = click.IntRange(min=1)
 

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from crossmodal.kernels.checks import InputError
-from crossmodal.kernels.packing import active_layout, packed_attention
+from crossmodal.kernels.packing import PackedLayout, active_layout, packed_attention
 from crossmodal.theory.errors import not_installed
 from torch import Tensor, nn
 
 NAME = "crossmodal_packed"
+CHANGES = ("position_bias", "softcap", "s_aux")  # arguments of `transformers` that make other scores of the products
 
 # Both contexts below change a model that other threads may be changing too: interleaved, one would record the other's
 # change as the state to go back to, and a model is never put back.  So one switched pass runs at a time.
@@ -58,7 +60,11 @@ def packed_attention_forward(
 ) -> tuple[Tensor, None]:
     """The signature `transformers` expects: (B, H, N, D) in, (B, N, H, D) out.
 
-    Inside a packed context B is 1, and the layout says who sees whom: `attention_mask` is not read.
+    Inside a packed context B is 1, and the layout says who sees whom.
+
+    Raises:
+        InputError: inside a packed context, a batch, tokens of another number than the layout's, or attention that is neither
+            full nor causal: a mask that says otherwise within a sequence, or one of `CHANGES`.
     """
     layout = active_layout()
     if layout is None:
@@ -84,7 +90,30 @@ def packed_attention_forward(
         )
     causal = bool(is_causal) if is_causal is not None else bool(getattr(module, "is_causal", False))
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    return packed_attention(q, k, v, layout, scale=scaling, is_causal=causal, dropout=dropout)[None], None
+    output = packed_attention(q, k, v, layout, scale=scaling, is_causal=causal, dropout=dropout)
+    found = [name for name in CHANGES if kwargs.get(name) is not None]
+    if found or not (attention_mask is None or _is_plain(attention_mask, layout, causal)):
+        raise InputError(
+            f"packed attention: {type(module).__name__} has {found[0] if found else 'an attention mask of its own within a sequence'}",
+            expected=f"{'causal' if causal else 'full'} attention of every sequence of the layout to itself",
+            causes=["a sliding window or chunks of attention", "scores with a bias, a cap or a sink", "a padding mask"],
+            fix="leave padding to the layout; run models with other attention padded",
+        )
+    return output[None], None
+
+
+def _is_plain(mask: Tensor, layout: PackedLayout, causal: bool) -> bool:
+    """Whether a mask (..., T, T), boolean or added to the scores, lets every sequence see itself: all of it, or what came before."""
+    seen = mask if mask.dtype == torch.bool else mask == 0
+    seen = seen.expand(*seen.shape[:-2], layout.tokens, layout.tokens)
+    for first, count, length in layout.blocks:
+        own = torch.ones(length, length, dtype=torch.bool, device=seen.device)
+        own = own.tril() if causal else own
+        for start in range(first, first + count * length, length):
+            tokens = slice(start, start + length)
+            if not bool((seen[..., tokens, tokens] == own).all()):
+                return False
+    return True
 
 
 @contextmanager

@@ -98,12 +98,17 @@ def require_samples(op: str, **tensors: Tensor) -> None:
 
 def attention_mask(op: str, mask: Tensor, ids: Tensor) -> Tensor:
     """A tokenizer's attention mask for `ids`, 0 and 1 or boolean, as booleans."""
-    additive = isinstance(mask, Tensor) and mask.is_floating_point() and bool((mask < 0).any())
-    if not isinstance(mask, Tensor) or mask.shape != ids.shape or additive:
+    fits = isinstance(mask, Tensor) and mask.shape == ids.shape
+    other = mask[(mask != 0) & (mask != 1)][:1].tolist() if fits else []  # NaN too
+    if not fits or other:
         raise InputError(
-            f"{op}: {describe('attention_mask', mask)}{', holding negative numbers' if additive else ''}",
+            f"{op}: {describe('attention_mask', mask)}{f', holding {other[0]}' if other else ''}",
             expected=f"shape {tuple(ids.shape)} like input_ids, 1 for a token and 0 for padding",
-            causes=["a mask for other texts", "an additive mask, in which 0 keeps a token"],
+            causes=[
+                "a mask for other texts",
+                "an additive mask, in which 0 keeps a token",
+                "numbers of packed sequences",
+            ],
             fix="the attention_mask that the tokenizer returned with input_ids",
         )
     return mask.bool()

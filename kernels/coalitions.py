@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from crossmodal.kernels import checks
 from crossmodal.kernels.baselines import BASELINES, permutations
-from crossmodal.kernels.dual import factored_dual
+from crossmodal.kernels.dual import factored_dual, towers
 from crossmodal.kernels.fused import FusedOutput, pack_coalitions
 from crossmodal.kernels.ops.coalition_head.api import COALITIONS
 from torch import Tensor, nn
@@ -92,7 +92,7 @@ def fused_coalitions(
         A `CoalitionValues`.
 
     Raises:
-        InputError: no batch, no head, or what `pack_coalitions` raises.
+        InputError: no batch, no head, a value that is NaN or infinite, or what `pack_coalitions` raises.
     """
     values, names, done = [], set(), 0
     with torch.inference_mode(), _eval(model):
@@ -100,6 +100,7 @@ def fused_coalitions(
             output = pack_coalitions(model, batch, baseline=baseline, seed=seed + done)
             value, name = _fused_value(model, output, batch.get("labels"))
             values.append(value.double().cpu())
+            _require_sound(torch.isfinite(values[-1]), "value that is not finite", done)
             names.add(name)
             done += value.shape[1]
             _tell(progress, done, batches, value.shape[1])
@@ -167,7 +168,7 @@ def dual_coalitions(
         A `CoalitionValues`; values are cosines, in [-1, 1].
 
     Raises:
-        InputError: no batch, an unknown baseline, or what `factored_dual` raises.
+        InputError: no batch, an unknown baseline, a feature that is zero or not finite, or what `factored_dual` raises.
     """
     if baseline not in BASELINES:
         raise checks.InputError(
@@ -176,6 +177,7 @@ def dual_coalitions(
             causes=["a typing error"],
             fix="baseline='mean'",
         )
+    towers(model)  # before masks are made of parts that only these models have
     images, texts, done = [], [], 0
     with torch.inference_mode(), _eval(model):
         for batch in _on_device(model, batches):
@@ -190,6 +192,10 @@ def dual_coalitions(
             )
             images.append(out.image.double().cpu())
             texts.append(out.text.double().cpu())
+            for name, x in (("image", images[-1]), ("text", texts[-1])):
+                _require_sound(
+                    torch.isfinite(x).all(-1) & x.any(-1), f"{name} feature that is zero or not finite", done
+                )
             done += out.image.shape[1]
             _tell(progress, done, batches, out.image.shape[1])
     _require_some(images)
@@ -285,6 +291,22 @@ def _require_some(values: list[Tensor]) -> None:
             expected="at least one batch",
             causes=["an empty data set", "an iterator that was already used up"],
             fix="pass a list or a DataLoader",
+        )
+
+
+def _require_sound(sound: Tensor, what: str, before: int) -> None:
+    """Refuse a batch, of which `sound` (K, N) says what is usable; its first sample has the number `before`."""
+    bad = (~sound.all(0)).nonzero()[:, 0]
+    if len(bad):
+        raise checks.InputError(
+            f"coalitions: {len(bad)} of a batch's {sound.shape[1]} samples have a {what}, the first is sample {before + int(bad[0])}",
+            expected="finite logits, or features with a direction, for every coalition",
+            causes=[
+                "half precision overflowed in the encoder",
+                "pixels that are NaN",
+                "weights that diverged in training",
+            ],
+            fix="model.float(); where that does not help, leave the sample out or look for NaN in the weights",
         )
 
 

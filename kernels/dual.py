@@ -51,7 +51,7 @@ def factored_dual(
         input_ids: (B, L) texts.
         attention_mask: (B, L) of 0 and 1, or boolean; None means what the model makes of it: every token counts.
             SigLIP pools its last position, padding or not, and was trained without a mask: leave it out there.  A mask
-            that hides this position is refused: the model would pool a token that no token sees, itself included.
+            that hides what is pooled is refused: the model would pool a token that no token sees, itself included.
         image_masks: (Ki, B, P) boolean over patches in reading order; None is one full mask.
         text_masks: (Kt, B, L) boolean; None is one full mask.
         impl: ``auto`` or ``torch`` for packed passes, ``naive`` for a padded pass a mask.
@@ -61,7 +61,7 @@ def factored_dual(
         token alone, or, in a model without one (SigLIP), those of a pool whose attention output is zero.
 
     Raises:
-        InputError: an unsupported model, mask shape or implementation, a hidden last position (SigLIP), no sample, or
+        InputError: an unsupported model, mask shape or implementation, a hidden pooled token, no sample, or
             gradient checkpointing.
     """
     vision, text = towers(model)
@@ -145,16 +145,18 @@ def encode_texts(
     first = torch.zeros_like(pooled)
     if attention_mask is not None:
         attended = checks.attention_mask("factored_dual", attention_mask, ids)
-        unseen = int((~attended[:, -1]).sum())
-        if unseen and not causal:  # it would stay, as what is pooled does, and be seen
+        unseen = int((~attended.gather(1, pooled[:, None])).sum())
+        if unseen:  # it would stay, as what is pooled does, and be seen
             raise checks.InputError(
-                f"factored_dual: attention_mask hides the last position of {unseen} of {len(ids)} texts, "
-                f"which {type(model).__name__} pools",
-                expected="no attention_mask, or one that shows the last position",
+                f"factored_dual: attention_mask hides the pooled token of {unseen} of {len(ids)} texts, "
+                f"and {type(model).__name__} would pool a state that no token sees",
+                expected="an attention_mask that shows the pooled token: the end token (CLIP), the last position (SigLIP)",
                 causes=[
-                    "texts padded on the right, with the mask of a tokenizer; SigLIP was trained to see its padding"
+                    "texts padded on the left with the end token, the first of which CLIP pools",
+                    "texts padded on the right, with the mask of a tokenizer, for SigLIP, which was trained to see its padding",
+                    "a text without any token",
                 ],
-                fix="leave attention_mask out; text_masks drop words",
+                fix="tokenizer.padding_side = 'right' for CLIP, no attention_mask for SigLIP; text_masks drop words",
             )
         masks, first = masks & attended, attended.int().argmax(1)
     position = torch.arange(ids.shape[1], device=ids.device)

@@ -157,6 +157,7 @@ def test_a_file_is_no_output_folder(features: Path, command: list[str]) -> None:
         (["verify", "--rewrite", "--json", "c.json"], "--json and --rewrite together"),
         (["verify", "--rewrite", "--certificates", "somewhere"], "--certificates and --rewrite together"),
         (["check", "S1", "--seed", "-1"], "-1 is not in the range"),
+        (["coalitions", "embedded:high", "embedded:high", "--seed", str(2**64)], f"{2**64} is not in the range"),
         (["bench", "--threads", "-2"], "-2 is not in the range"),
         (["paper", "--trace", "0.5", "--figure", "orders"], "--trace together with"),
         (["scores", "a.npz", "--cluster", "foo"], "foo: is no address"),

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from crossmodal.kernels import factored_dual, model_coalitions, pack_coalitions
-from crossmodal.kernels.attention import route_self_attention, use_packed_attention
+from crossmodal.kernels import factored_dual, model_coalitions, pack_coalitions, register_attention
+from crossmodal.kernels.attention import packed_attention_forward, route_self_attention, use_packed_attention
+from crossmodal.kernels.packing import PackedLayout, packed
 from crossmodal.theory.errors import InputError
 from torch.nn.functional import normalize
 
@@ -150,6 +151,24 @@ def test_padding_on_the_left(impl) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("impl", ["torch", "naive"])
+@pytest.mark.parametrize("kind", ["clip", "clip, old end token"])
+def test_clip_pools_an_end_token_that_is_seen(kind, impl) -> None:
+    """CLIP's tokenizers pad with the end token: on the left the first of them is pooled, and a text like any other follows."""
+    model, batch = clip(kind).double(), to_double(pairs())
+    mask = torch.ones(4, 12, dtype=torch.long)
+    mask[0, 8:] = 0  # padded on the right, the first end token seen
+    own = normalize(model(**batch, attention_mask=mask).text_embeds, dim=-1)
+    found = factored_dual(model, **batch, attention_mask=mask, impl=impl).text[0]
+    assert torch.allclose(found, own, atol=1e-12)
+    batch["input_ids"][1, :3], mask[1, :3] = 59, 0
+    mask[3] = 0
+    with pytest.raises(InputError, match="hides the pooled token of 2 of 4 texts, and CLIPModel") as error:
+        factored_dual(model, **batch, attention_mask=mask, impl=impl)
+    assert all(word in str(error.value) for word in ("expected", "on the left", "without any token", "fix"))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("impl", ["torch", "naive"])
 def test_siglip_pools_a_position_that_is_seen(impl) -> None:
     """The model lets no token see a pooled position that the mask hides; here it would stay: such a mask is refused."""
     model, batch = clip("siglip").double(), to_double(pairs())
@@ -159,7 +178,7 @@ def test_siglip_pools_a_position_that_is_seen(impl) -> None:
     found = factored_dual(model, **batch, attention_mask=mask, impl=impl).text[0]
     assert torch.allclose(found, own, atol=1e-12)
     mask[:2, 9:] = 0
-    with pytest.raises(InputError, match="hides the last position of 2 of 4 texts, which SiglipModel pools") as error:
+    with pytest.raises(InputError, match="hides the pooled token of 2 of 4 texts, and SiglipModel") as error:
         factored_dual(model, **batch, attention_mask=mask, impl=impl)
     assert all(word in str(error.value) for word in ("expected", "likely cause", "fix"))
 
@@ -186,9 +205,10 @@ OTHERS = {
 
 def refused(model: torch.nn.Module) -> None:
     batch = pairs()
-    with pytest.raises(InputError, match=f"{type(model).__name__} is not a dual encoder .*; it lacks: ") as error:
-        factored_dual(model, **batch)
-    assert all(word in str(error.value) for word in ("CLIPModel", "SiglipModel", "likely cause", "fix"))
+    for call in (lambda: factored_dual(model, **batch), lambda: model_coalitions(model, [batch])):
+        with pytest.raises(InputError, match=f"{type(model).__name__} is not a dual encoder .*; it lacks: ") as error:
+            call()
+        assert all(word in str(error.value) for word in ("CLIPModel", "SiglipModel", "likely cause", "fix"))
 
 
 @pytest.mark.parametrize("family", OTHERS)
@@ -225,6 +245,67 @@ def test_a_head_on_several_images_is_refused() -> None:
         pack_coalitions(transformers.ViltForImagesAndTextClassification(config), vilt_inputs())
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("window", [None, 9, 4])
+def test_a_sliding_window_is_kept_or_refused(window) -> None:
+    """A model with windows shorter than a sequence would see all of it; longer ones hide nothing."""
+    config = transformers.MistralConfig(
+        vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=32, sliding_window=window,
+    )  # fmt: skip
+    model, lengths = enlarge(transformers.MistralModel(config)).double(), (2, 5, 8)
+    layout = PackedLayout.of(torch.arange(8) < torch.tensor(lengths)[:, None])
+    ids = torch.randint(3, 60, (layout.tokens,))
+    alone = torch.cat([model(part[None]).last_hidden_state[0] for part in ids.split(lengths)])
+    model.set_attn_implementation(register_attention())
+    position = torch.cat([torch.arange(n) for n in lengths])
+
+    def run(**more: torch.Tensor) -> torch.Tensor:
+        with packed(layout):
+            return model(ids[None], position_ids=position[None], **more).last_hidden_state[0]
+
+    if window == 4:
+        with pytest.raises(InputError, match="MistralAttention has an attention mask of its own") as error:
+            run()
+        assert all(word in str(error.value) for word in ("expected", "likely cause", "sliding window", "fix"))
+        return
+    assert torch.allclose(run(), alone, atol=1e-12)
+    padding = torch.ones(1, layout.tokens, dtype=torch.long)
+    padding[0, 3] = 0
+    with pytest.raises(InputError, match="mask of its own"):
+        run(attention_mask=padding)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_that_packing_does_not_know_is_refused(causal) -> None:
+    layout = PackedLayout.of(torch.arange(3) < torch.tensor([1, 3, 2, 3])[:, None])
+    q, k, v = torch.randn(3, 1, 2, layout.tokens, 4)
+    module = torch.nn.Identity()
+    row = torch.repeat_interleave(torch.arange(4), torch.tensor([1, 2, 3, 3]))  # by length
+    own = row[:, None] == row
+    own = own.tril() if causal else own
+    added = torch.where(own, 0.0, -torch.inf)
+
+    def run(mask: torch.Tensor | None, **more: object) -> torch.Tensor:
+        with packed(layout):
+            return packed_attention_forward(module, q, k, v, mask, scaling=0.3, is_causal=causal, **more)[0]
+
+    everybody = own | (row[:, None] != row)  # other sequences are the layout's business
+    for mask in (own[None, None], everybody.expand(1, 2, -1, -1), added[None, None]):
+        assert torch.equal(run(mask), run(None))
+    bias = added.clone()
+    bias[8, 7] = -0.5
+    fewer, more = own.clone(), own.clone()
+    fewer[8, 7], more[7, 8] = False, True
+    for mask in (fewer, bias, own[-1:], *([more] if causal else [])):
+        with pytest.raises(InputError, match="Identity has an attention mask of its own"):
+            run(mask[None, None])
+    for name in ("position_bias", "softcap", "s_aux"):
+        assert torch.equal(run(None, **{name: None}), run(None))
+        with pytest.raises(InputError, match=f"Identity has {name}"):
+            run(None, **{name: torch.ones(1)})
+
+
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.uint16, torch.int32])
 def test_labels_of_any_whole_dtype(dtype) -> None:
     model, batch = vilt(), vilt_inputs(4)
@@ -249,3 +330,37 @@ def test_what_holds_no_batches_is_explained(kind) -> None:
         for inputs in (None, [1]):
             with pytest.raises(InputError, match=f"inputs are of type {type(inputs).__name__}"):
                 pack_coalitions(model, inputs)
+
+
+@pytest.mark.parametrize("baseline", ["tokens", "zero", "mean", "permute"])
+@pytest.mark.parametrize("kind", ["fused", "dual"])
+def test_values_that_are_not_finite_are_refused(kind, baseline) -> None:
+    """One picture that overflows in half precision: with a mean baseline it would spoil every sample."""
+    model, batch = (vilt().half(), vilt_inputs(4)) if kind == "fused" else (clip("clip").half(), pairs())
+    sound = {k: x.clone() for k, x in batch.items()}
+    assert torch.isfinite(model_coalitions(model, [sound], baseline=baseline).values).all()
+    batch["pixel_values"][2] *= 6e4
+    with pytest.raises(InputError, match=r"samples have a .* not finite, the first is sample ") as error:
+        model_coalitions(model, [sound, batch], baseline=baseline)
+    first = 4 if kind == "fused" and baseline in ("mean", "permute") else 6
+    if baseline != "permute" or kind == "dual":
+        assert f"the first is sample {first}" in str(error.value)
+    assert all(word in str(error.value) for word in ("half precision", "likely cause", "fix"))
+
+
+def test_features_without_a_direction_are_refused() -> None:
+    """Their cosine is no number, and zero would be taken for one."""
+    model = clip("clip")
+    torch.nn.init.zeros_(model.text_projection.weight)
+    with pytest.raises(InputError, match="4 of a batch's 4 samples have a text feature that is zero"):
+        model_coalitions(model, [pairs()])
+
+
+def test_a_log_probability_of_minus_infinity_is_refused() -> None:
+    model, batch = vilt(), vilt_inputs()
+    model.classifier[-1].bias.data[3] = -torch.inf
+    labels = torch.tensor([0, 1, 3, 2, 3])
+    with pytest.raises(
+        InputError, match="2 of a batch's 5 samples have a value that is not finite, the first is sample 2"
+    ):
+        model_coalitions(model, [{**batch, "labels": labels}])

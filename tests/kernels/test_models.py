@@ -293,6 +293,7 @@ def test_attention_mask_and_structural_tokens() -> None:
     model, batch = clip("clip"), pairs()
     mask, texts = (torch.rand(4, 12) > 0.4).long(), torch.rand(2, 4, 12) > 0.4
     mask[:, 0] = 1  # or the text would start further on
+    mask[torch.arange(4), (batch["input_ids"] == 59).int().argmax(1)] = 1  # or the model would pool what is not seen
     found = factored_dual(model, **batch, attention_mask=mask, text_masks=texts).text
     assert torch.equal(found, factored_dual(model, **batch, text_masks=texts & mask.bool()).text)
     assert not torch.allclose(found, factored_dual(model, **batch, text_masks=texts).text, atol=1e-3)
@@ -582,7 +583,8 @@ def test_bad_input_is_explained() -> None:
         (lambda: pack_coalitions(fused, inputs, [1]), "coalitions [1]"),
         (lambda: pack_coalitions(fused, inputs, []), "coalitions []"),
         (lambda: pack_coalitions(fused, {**inputs, "attention_mask": torch.ones(5, 1)}), "(5, 1)"),
-        (lambda: pack_coalitions(fused, {**inputs, "attention_mask": torch.zeros(5, 9) - 1}), "negative"),
+        (lambda: pack_coalitions(fused, {**inputs, "attention_mask": torch.zeros(5, 9) - 1}), "holding -1.0"),
+        (lambda: pack_coalitions(fused, {**inputs, "attention_mask": torch.zeros(5, 9).long() - 1}), "holding -1"),
         (lambda: pack_coalitions(fused, {**inputs, "attention_mask": left}), "first token of sample 3"),
         (lambda: pack_coalitions(fused, {k: x[:0] for k, x in inputs.items()}), "no samples"),
         (lambda: factored_dual(fused, **batch), "ViltForQuestionAnswering"),
@@ -594,6 +596,8 @@ def test_bad_input_is_explained() -> None:
         (lambda: factored_dual(dual, **batch, attention_mask=torch.ones(4, 1)), "(4, 1)"),
         (lambda: factored_dual(dual, **batch, attention_mask=torch.ones(3, 12)), "(3, 12)"),
         (lambda: factored_dual(dual, **batch, attention_mask=[[1] * 12] * 4), "list"),
+        (lambda: factored_dual(dual, **batch, attention_mask=torch.arange(48).view(4, 12)), "holding 2"),
+        (lambda: factored_dual(dual, **batch, attention_mask=torch.full((4, 12), torch.nan)), "holding nan"),
         (lambda: factored_dual(dual, batch["pixel_values"], None), "NoneType"),
         (lambda: factored_dual(dual, **{k: x[:0] for k, x in batch.items()}), "no samples"),
         (lambda: dual_coalitions(dual, []), "no batch"),
