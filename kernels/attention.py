@@ -90,7 +90,9 @@ def packed_attention_forward(
         )
     causal = bool(is_causal) if is_causal is not None else bool(getattr(module, "is_causal", False))
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    output = packed_attention(q, k, v, layout, scale=scaling, is_causal=causal, dropout=dropout)
+    output = packed_attention(
+        q, k, v, layout, scale=scaling, is_causal=causal, dropout=dropout
+    )  # refuses other tokens first
     found = [name for name in CHANGES if kwargs.get(name) is not None]
     if found or not (attention_mask is None or _is_plain(attention_mask, layout, causal)):
         raise InputError(
