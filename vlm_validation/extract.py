@@ -212,7 +212,7 @@ def _loaded(pairs: Pairs, parts: _Parts, missing: Sequence[int]) -> Iterator[tup
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         ahead = [pool.submit(pairs.load, i) for i in parts.rows(missing[0])] if missing else []
         try:
-            for k, following in zip(missing, [*missing[1:], None], strict=True):
+            for k, following in zip(missing, [*missing, None][1:], strict=True):
                 images = [future.result() for future in ahead]
                 ahead = [] if following is None else [pool.submit(pairs.load, i) for i in parts.rows(following)]
                 yield k, images

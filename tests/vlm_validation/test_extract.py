@@ -197,7 +197,7 @@ def test_long_captions_are_cut_and_counted(encoder: Encoder, pairs: Pairs, tmp_p
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-@pytest.mark.parametrize("broken", [0, 2, 4])
+@pytest.mark.parametrize("broken", [0, 2, 4, 5])  # 5: all are there, and their merge is missing
 def test_resumed_bytes_are_undisturbed_bytes(encoder: Encoder, pairs: Pairs, tmp_path: Path, broken: int, suffix: str,
                                              monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     whole, torn = tmp_path / f"whole{suffix}", tmp_path / f"torn{suffix}"
