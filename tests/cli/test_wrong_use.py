@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -132,6 +133,18 @@ def test_names_do_not_steer_the_terminal(command: str, tmp_path: Path, monkeypat
         False,
         True,
     )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_printed_json_is_json_in_every_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set as the command sets it: what the encoding lacks is escaped in Python's way, which JSON does not read."""
+    names = ["høst", "工房", "\U0001f600", "\x85"]
+    raw = io.BytesIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding, errors="backslashreplace"))
+        terminal.write_json(Path("-"), names)
+        sys.stdout.flush()
+        assert json.loads(raw.getvalue().decode()) == names
 
 
 def test_json_holds_nothing_that_json_has_not() -> None:
