@@ -37,9 +37,19 @@ class Group(click.Group):
             click.echo("crossmodal: interrupted", err=True)
             ctx.exit(130)
         except BrokenPipeError:
+            _drop_what_cannot_be_written()
             ctx.exit(1)
         except OSError as error:
+            _drop_what_cannot_be_written()
             _refuse(ctx, _of_the_system(error))
+
+
+def _drop_what_cannot_be_written() -> None:
+    """Else the interpreter tries again as it ends, complains, and exits with status 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refuse(ctx: click.Context, error: Exception) -> None:

@@ -249,6 +249,11 @@ def test_a_narrow_terminal_breaks_no_number(
         assert max(map(len, out.splitlines())) <= width
 
 
+BUFFERED = {
+    k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"
+}  # as most are; it hides what is written at the end
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_is_said() -> None:
     with open("/dev/full", "w") as full:
@@ -258,10 +263,26 @@ def test_a_full_disk_is_said() -> None:
             stderr=subprocess.PIPE,
             text=True,
             check=False,
+            env=BUFFERED,
         )
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
     assert done.returncode == 2
+
+
+def test_a_closed_pipe_is_no_matter_for_words() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "crossmodal.cli", "show"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+        env=BUFFERED,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_what_the_file_system_refuses_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
