@@ -66,6 +66,12 @@ def _of_the_system(error: OSError) -> Exception:
         return InputError(
             f"{where}: {error.strerror}", expected="room on the disk", fix="free some, then the same command"
         )
+    if error.errno == errno.EFBIG:
+        return InputError(
+            f"{where}: {error.strerror}", expected="a file as large as the system allows",
+            causes=("a limit of this shell (`ulimit -f`) or of the batch system", "a file system that holds no larger files"),
+            fix="raise the limit, or name another place",
+        )  # fmt: skip
     if error.filename is None:
         raise error
     return InputError(

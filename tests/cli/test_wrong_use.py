@@ -285,6 +285,16 @@ def test_a_closed_pipe_is_no_matter_for_words() -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+def test_a_file_larger_than_the_shell_allows_is_said(tmp_path: Path) -> None:
+    """What is printed has no name; where a file has one, its permissions are not to blame."""
+    command = f"ulimit -f 1; exec {sys.executable} -m crossmodal.cli show > out.txt"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env=BUFFERED, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert "ulimit -f" in done.stderr
+
+
 def test_what_the_file_system_refuses_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     from crossmodal import show
 
