@@ -37,14 +37,24 @@ class Group(click.Group):
             click.echo("crossmodal: interrupted", err=True)
             ctx.exit(130)
         except BrokenPipeError:
+            _drop_what_cannot_be_written()
             ctx.exit(1)
         except OSError as error:
+            _drop_what_cannot_be_written()
             _refuse(ctx, _of_the_system(error))
         except Exception as error:
             own_claims = sys.modules.get("crossmodal.theory.own_claims")  # not there: no file of the user's was run
             if own_claims is None or (explained := own_claims.blamed(error)) is None:
                 raise
             _refuse(ctx, explained)
+
+
+def _drop_what_cannot_be_written() -> None:
+    """Else the interpreter tries again as it ends, complains, and exits with status 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refuse(ctx: click.Context, error: Exception) -> None:
@@ -61,6 +71,12 @@ def _of_the_system(error: OSError) -> Exception:
         return InputError(
             f"{where}: {error.strerror}", expected="room on the disk", fix="free some, then the same command"
         )
+    if error.errno == errno.EFBIG:
+        return InputError(
+            f"{where}: {error.strerror}", expected="a file as large as the system allows",
+            causes=("a limit of this shell (`ulimit -f`) or of the batch system", "a file system that holds no larger files"),
+            fix="raise the limit, or name another place",
+        )  # fmt: skip
     if error.filename is None:
         raise error
     return InputError(

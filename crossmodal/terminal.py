@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -93,8 +94,11 @@ def write_json(path: Path, data: Any) -> None:
     """To a file, whole or not at all; `-` prints.  JSON has no NaN and no infinity: they become null."""
     from crossmodal.theory.files import write_whole
 
-    text = json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    if str(path) == "-":
+    printed = str(path) == "-"
+    # what the output's encoding lacks must be escaped as JSON has it; the stream's own escapes are Python's
+    escaped = printed and (sys.stdout.encoding or "utf-8").lower() not in ("utf-8", "utf8")
+    text = json.dumps(_finite(data), indent=1, ensure_ascii=escaped, allow_nan=False) + "\n"
+    if printed:
         print(text, end="")
     else:
         write_whole(path, text)

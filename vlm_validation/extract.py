@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,7 @@ class _Parts:
 
     def clean(self, say: Say) -> None:
         """Remove the shards and what a killed writer left; the folder too, if nothing else is in it."""
-        ours = {self.path(k) for k in range(len(self))} | {self.folder / f"{name}.npy" for name in ("image", "text")}
+        ours = {self.path(k) for k in range(len(self))}
         for path in [*self.folder.iterdir()]:
             if path in ours or path.name.endswith(".tmp"):
                 path.unlink()
@@ -212,7 +213,7 @@ def _loaded(pairs: Pairs, parts: _Parts, missing: Sequence[int]) -> Iterator[tup
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         ahead = [pool.submit(pairs.load, i) for i in parts.rows(missing[0])] if missing else []
         try:
-            for k, following in zip(missing, [*missing[1:], None], strict=True):
+            for k, following in zip(missing, [*missing, None][1:], strict=True):
                 images = [future.result() for future in ahead]
                 ahead = [] if following is None else [pool.submit(pairs.load, i) for i in parts.rows(following)]
                 yield k, images
@@ -222,29 +223,34 @@ def _loaded(pairs: Pairs, parts: _Parts, missing: Sequence[int]) -> Iterator[tup
 
 
 def _merge(parts: _Parts, encoder: Encoder, pairs: Pairs, output: Path, say: Say) -> tuple[str, ...]:
-    """All shards into one file; the arrays lie in files meanwhile, so memory does not grow with N."""
-    shape = (len(pairs), encoder.dimension)
-    arrays = {
-        name: np.lib.format.open_memmap(parts.folder / f"{name}.npy", mode="w+", dtype=np.float32, shape=shape)
-        for name in ("image", "text")
-    }
+    """All shards into one file; the arrays lie in files meanwhile, so memory does not grow with N.
+
+    These files are without a name, so that another run of the same command cannot empty them, and written before they are
+    mapped: of a full disk a write tells, where a page that finds no room ends the process.
+    """
     too_long = 0
-    for k in range(len(parts)):
-        shard, rows = parts.read(k), parts.rows(k)
-        for name, array in arrays.items():
-            array[rows.start : rows.stop] = shard[name]
-        too_long += int(shard["too_long"])
-    features = Features(
-        image=arrays["image"], text=arrays["text"], environment=pairs.environment, label=pairs.label,
-        environment_names=pairs.environment_names, label_names=pairs.label_names, ids=pairs.ids,
-        captions=tuple(pairs.captions), prompts=encoder.text_features(pairs.prompts()), source=str(output),
-        metadata={
-            **encoder.metadata, **pairs.metadata, "template": pairs.template, "batch": parts.batch,
-            "captions_cut": too_long, "notes": list(pairs.notes), "configuration": parts.configuration,
-        },
-    )  # fmt: skip
-    save_features(output, features)
-    del features, arrays
+    with TemporaryFile(dir=parts.folder) as image, TemporaryFile(dir=parts.folder) as text:
+        files = {"image": image, "text": text}
+        for k in range(len(parts)):
+            shard = parts.read(k)
+            for name, file in files.items():
+                file.write(np.ascontiguousarray(shard[name], dtype=np.float32).data)
+            too_long += int(shard["too_long"])
+        for file in files.values():
+            file.flush()
+        shape = (len(pairs), encoder.dimension)
+        arrays = {name: np.memmap(file, np.float32, "r", shape=shape) for name, file in files.items()}
+        features = Features(
+            image=arrays["image"], text=arrays["text"], environment=pairs.environment, label=pairs.label,
+            environment_names=pairs.environment_names, label_names=pairs.label_names, ids=pairs.ids,
+            captions=tuple(pairs.captions), prompts=encoder.text_features(pairs.prompts()), source=str(output),
+            metadata={
+                **encoder.metadata, **pairs.metadata, "template": pairs.template, "batch": parts.batch,
+                "captions_cut": too_long, "notes": list(pairs.notes), "configuration": parts.configuration,
+            },
+        )  # fmt: skip
+        save_features(output, features)
+        del features, arrays
     parts.clean(say)
     cut = (f"cut to the tokens that the encoder takes: {counted(too_long, 'caption')}",) if too_long else ()
     return (*pairs.notes, *cut)

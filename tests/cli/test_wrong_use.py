@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -134,6 +135,18 @@ def test_names_do_not_steer_the_terminal(command: str, tmp_path: Path, monkeypat
     )
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_printed_json_is_json_in_every_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set as the command sets it: what the encoding lacks is escaped in Python's way, which JSON does not read."""
+    names = ["høst", "工房", "\U0001f600", "\x85"]
+    raw = io.BytesIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding, errors="backslashreplace"))
+        terminal.write_json(Path("-"), names)
+        sys.stdout.flush()
+        assert json.loads(raw.getvalue().decode()) == names
+
+
 def test_json_holds_nothing_that_json_has_not() -> None:
     """A relation between matrices has no two sides that are numbers."""
     found = CliRunner().invoke(main, ["check", "T3.4", "--examples", "100", "--json", "-"])
@@ -237,6 +250,11 @@ def test_a_narrow_terminal_breaks_no_number(
         assert max(map(len, out.splitlines())) <= width
 
 
+BUFFERED = {
+    k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"
+}  # as most are; it hides what is written at the end
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_full_disk_is_said() -> None:
     with open("/dev/full", "w") as full:
@@ -246,10 +264,36 @@ def test_a_full_disk_is_said() -> None:
             stderr=subprocess.PIPE,
             text=True,
             check=False,
+            env=BUFFERED,
         )
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
     assert done.returncode == 2
+
+
+def test_a_closed_pipe_is_no_matter_for_words() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "crossmodal.cli", "show"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+        env=BUFFERED,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_file_larger_than_the_shell_allows_is_said(tmp_path: Path) -> None:
+    """What is printed has no name; where a file has one, its permissions are not to blame."""
+    command = f"ulimit -f 1; exec {sys.executable} -m crossmodal.cli show > out.txt"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env=BUFFERED, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert "ulimit -f" in done.stderr
 
 
 def test_what_the_file_system_refuses_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,7 +197,7 @@ def test_long_captions_are_cut_and_counted(encoder: Encoder, pairs: Pairs, tmp_p
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-@pytest.mark.parametrize("broken", [0, 2, 4])
+@pytest.mark.parametrize("broken", [0, 2, 4, 5])  # 5: all are there, and their merge is missing
 def test_resumed_bytes_are_undisturbed_bytes(encoder: Encoder, pairs: Pairs, tmp_path: Path, broken: int, suffix: str,
                                              monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     whole, torn = tmp_path / f"whole{suffix}", tmp_path / f"torn{suffix}"
@@ -403,6 +403,46 @@ def test_memory_of_the_merge_does_not_hold_the_arrays(
     while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
         base = base.base
     assert isinstance(base, np.memmap)
+
+
+def test_a_second_run_does_not_empty_the_rows_of_the_first(
+    encoder: Encoder, pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command twice at once: the second is killed in its merge while the first writes its output."""
+    extract_features(encoder, pairs, tmp_path / "whole.npz", batch=3, say=silent)
+    output, read, save, reads = tmp_path / "f.npz", job._Parts.read, job.save_features, []
+
+    def killed(parts: Any, k: int) -> Any:
+        reads.append(k)
+        if len(reads) > 5 + 1:  # all of them to see what is there, and one to merge
+            raise KeyboardInterrupt
+        return read(parts, k)
+
+    def slow(path: Path, features: Features) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(job._Parts, "read", killed)
+            with pytest.raises(KeyboardInterrupt):
+                extract_features(encoder, pairs, output, batch=3, say=silent)
+        save(path, features)
+
+    monkeypatch.setattr(job, "save_features", slow)
+    extract_features(encoder, pairs, output, batch=3, say=silent)
+    assert len(reads) == 7
+    assert output.read_bytes() == (tmp_path / "whole.npz").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_disk_without_room_for_the_merge_is_said(tmp_path: Path) -> None:
+    """153 kB of shards fit into 200 kB and the 154 kB of their rows do not."""
+    small = f"mount -t tmpfs -o size=200k none {tmp_path} && exec"
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, f"{small} true"], capture_output=True).returncode:
+        pytest.skip("this system lets nobody mount a small disk")
+    command = f"{sys.executable} -m crossmodal.cli extract embedded:high embedded:high --limit 60 -o {tmp_path}/f.npz"
+    done = subprocess.run([*alone, f"{small} {command}"], capture_output=True, text=True)
+    assert done.returncode == 2, done
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_checking_features_takes_less_than_a_copy(tmp_path: Path) -> None:

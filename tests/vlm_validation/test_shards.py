@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
 import signal
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import permutations
@@ -154,6 +156,26 @@ def test_order_of_the_files_does_not_matter(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="a folder without"):
         shard_files([tmp_path / "empty"])
+
+
+def test_memory_does_not_grow_with_the_number_of_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moments of an environment at d = 512 are 8 MiB; of thousands of shards they were all kept until the end."""
+    paths = split(default_features("high"), tmp_path, list(range(50, 500, 50)))
+    seen: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+
+    def counted(path: str, normalise: bool) -> Any:
+        gc.collect()
+        alive.append(sum(x() is not None for x in seen))
+        part = read_shard(path, normalise)
+        assert part[0] is not None
+        seen.extend(weakref.ref(m) for m in part[0].moments.values())
+        return part
+
+    monkeypatch.setattr(module, "read_shard", counted)
+    shard_scores(paths)
+    assert len(seen) == 10 * 5
+    assert max(alive) <= 2 * 5, "the shard before, and what the first one left in the sum"
 
 
 def test_torn_and_foreign_files_are_set_aside(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from crossmodal.vlm_validation.sweeps import cells as store_of
 from crossmodal.vlm_validation.sweeps import runner
 from crossmodal.vlm_validation.sweeps.cells import Cell, Store, prefixes
 from crossmodal.vlm_validation.sweeps.merge import merge
-from crossmodal.vlm_validation.sweeps.runner import Sweep, run_sweep
+from crossmodal.vlm_validation.sweeps.runner import Sweep, _client, run_sweep
 from crossmodal.vlm_validation.training.data import Choice
 from crossmodal.vlm_validation.training.loop import Trainer
 from crossmodal.vlm_validation.training.protocol import Protocol
@@ -421,3 +422,21 @@ def test_no_scheduler_at_the_address(tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="the extra 'cluster' is not installed")
     with pytest.raises(InputError, match="no Dask scheduler at here"):
         run_sweep(SWEEP, tmp_path, dask="here")
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_scheduler_that_is_lost_is_said() -> None:
+    """Killed while a job waits for a worker: no traceback, and no waiting for ever."""
+    distributed = pytest.importorskip("distributed", reason="the extra 'cluster' is not installed")
+    cluster = distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None, protocol="tcp")
+    timer = threading.Timer(1, cluster.close)
+
+    def waits() -> None:
+        with _client(cluster.scheduler_address) as client:
+            future = client.submit(len, "abc")
+            timer.start()
+            future.result(timeout=30)
+
+    with pytest.raises(InputError, match=r"scheduler at tcp://.* was lost"):
+        waits()
+    timer.join()

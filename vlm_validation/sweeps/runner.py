@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -272,6 +273,11 @@ def _client(address: str) -> Iterator[Any]:
         ) from None  # fmt: skip
     try:
         yield client
+    except CancelledError:
+        raise InputError(
+            f"the Dask scheduler at {address} was lost", expected="one that lives until the end",
+            causes=("it was stopped, or its machine", "the network"), fix="start it again, then the same command",
+        ) from None  # fmt: skip
     finally:
         client.close()
 

@@ -15,8 +15,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +52,7 @@ class Shard:
 
     Attributes:
         moments: of its environments.
+        width: d.
         digest: sha256 of its arrays.
         names: of the environments, where it has them.
         checkpoint: weight hash of the encoder, where it says so.
@@ -61,15 +61,12 @@ class Shard:
     """
 
     moments: Moments
+    width: int
     digest: str
     names: tuple[str, ...] | None
     checkpoint: str | None
     notes: tuple[str, ...]
     ids: np.ndarray | None = None
-
-    @property
-    def width(self) -> int:
-        return int(next(iter(self.moments.values())).rows.mean.shape[0]) // 2
 
 
 def shard_files(places: Sequence[Path]) -> list[Path]:
@@ -124,7 +121,9 @@ def shard_scores(
             causes=("a pattern that matches nothing, or a file named twice: its samples would count twice",),
             fix="name every file once",
         )  # fmt: skip
-    parts: dict[str, Part] = {}
+    found: list[tuple[str, Shard]] = []
+    aside: list[tuple[str, str]] = []
+    moments: Moments = {}
     jobs = [(path, normalise) for path in paths]
     with progress_bar(len(paths), "shards", progress) as advance:
         read: Iterator[tuple[str, Part]]
@@ -134,11 +133,13 @@ def shard_scores(
             read = _on_processes(jobs, min(workers, len(paths)), say)
         else:
             read = ((job[0], read_shard(*job)) for job in jobs)
-        for path, part in read:
-            parts[path] = part
-            advance(1)
-    aside = [(path, parts[path][1]) for path in paths if parts[path][0] is None]
-    found = [(path, shard) for path in paths if (shard := parts[path][0]) is not None]
+        for path, (shard, why) in _in_order(paths, read, advance):
+            if shard is None:
+                aside.append((path, why))
+                continue
+            found.append((path, replace(shard, moments={})))  # of thousands of shards they would fill the memory
+            if shard.width == found[0][1].width:  # another width is refused below
+                moments = merge_moments(moments, shard.moments)
     for path, why in aside:
         say(f"set aside {path}: {why}")
     if not found:
@@ -148,7 +149,6 @@ def shard_scores(
             causes=("another kind of file",), fix="name the features files that `crossmodal extract` wrote",
         )  # fmt: skip
     names = _agreed(found)
-    moments = reduce(merge_moments, (shard.moments for _, shard in found))
     _require_two(moments, bool(aside))
     notes = [f"{Path(path).name}: {note}" for path, shard in found for note in shard.notes]
     notes += _shared(found)
@@ -212,7 +212,7 @@ def _shard(path: str, found: dict[str, Any], normalise: bool) -> Shard:
     checkpoint = as_metadata(found.get("metadata"), path).get("checkpoint")
     ids = None if found.get("ids") is None else as_ids(found["ids"], len(image), path)
     return Shard(
-        moments_of(image, text, where), digest.hexdigest(), names,
+        moments_of(image, text, where), image.shape[1], digest.hexdigest(), names,
         None if checkpoint is None else str(checkpoint), tuple(notes),
         None if ids is None else _numbers(ids),
     )  # fmt: skip
@@ -238,6 +238,21 @@ def _shared(found: Sequence[tuple[str, Shard]]) -> list[str]:
     return notes
 
 
+def _in_order(
+    paths: Sequence[str], read: Iterator[tuple[str, Part]], advance: Callable[[int], None]
+) -> Iterator[tuple[str, Part]]:
+    """Shards in the order of their paths; those that come early wait."""
+    early: dict[str, Part] = {}
+    following = iter(paths)
+    path = next(following)
+    for arrived, part in read:
+        advance(1)
+        early[arrived] = part
+        while path in early:
+            yield path, early.pop(path)
+            path = next(following, "")
+
+
 def _on_processes(jobs: Sequence[tuple[str, bool]], workers: int, say: Say) -> Iterator[tuple[str, Part]]:
     again: Callable[[str], None] = lambda path: say(f"a worker was killed; {path} is read again")  # noqa: E731
     try:
@@ -255,10 +270,11 @@ def _on_dask(jobs: Sequence[tuple[str, bool]], address: str) -> Iterator[tuple[s
 
         futures = {client.submit(read_shard, *job, pure=False): job[0] for job in jobs}
         for future in as_completed(futures, loop=client.loop):
+            path = futures.pop(future)  # the cluster keeps results that are still held
             try:
-                yield futures[future], future.result()
+                yield path, future.result()
             except KilledWorker:
-                raise _killed(futures[future], "was killed as often as the cluster allows") from None
+                raise _killed(path, "was killed as often as the cluster allows") from None
 
 
 def _killed(path: str, how: str, causes: Sequence[str] = ("out of memory",)) -> InputError:
