@@ -42,6 +42,12 @@ class Group(click.Group):
         except OSError as error:
             _drop_what_cannot_be_written()
             _refuse(ctx, _of_the_system(error))
+        except MemoryError as error:
+            _refuse(ctx, InputError(
+                f"out of memory ({error})" if str(error) else "out of memory", expected="more of it",
+                causes=("a limit of this shell (`ulimit -v`) or of the batch system", "other programs on this machine"),
+                fix="raise the limit, or take fewer workers or smaller files",
+            ))  # fmt: skip
         except Exception as error:
             own_claims = sys.modules.get("crossmodal.theory.own_claims")  # not there: no file of the user's was run
             if own_claims is None or (explained := own_claims.blamed(error)) is None:

@@ -128,7 +128,7 @@ def _read_npz(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[s
                     unreadable[name] = value
                 else:
                     arrays[name] = value
-    except InputError:
+    except (InputError, MemoryError):  # a whole file that memory does not hold is not torn
         raise
     except Exception as error:
         # a damaged member fails in the archive, a decompressor, numpy's header or Python's parser of it, each with exceptions of its own
@@ -222,6 +222,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]
             with safe_open(path, framework="pt") as file:
                 for name in foreign:
                     arrays[name] = file.get_tensor(name).float().numpy()
+    except MemoryError:
+        raise
     except Exception as error:
         # the library, numpy and torch refuse types and shapes with exceptions of their own, and some by an attribute they lack
         with open(path, "rb") as handle:

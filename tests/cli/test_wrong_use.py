@@ -306,6 +306,16 @@ def test_what_the_file_system_refuses_is_one_message(monkeypatch: pytest.MonkeyP
     refused("show", words="/elsewhere/file: Permission denied")
 
 
+def test_too_little_memory_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    from crossmodal import show
+
+    def full(*_: object) -> str:
+        raise MemoryError("Unable to allocate 32.0 MiB")
+
+    monkeypatch.setattr(show, "index", full)
+    refused("show", words="out of memory (Unable to allocate 32.0 MiB)")
+
+
 def test_characters_that_the_font_lacks_are_named_once(features: Path, tmp_path: Path) -> None:
     found = load_features(features)
     names = [f"环境 {k}" for k in found.environments]

@@ -252,3 +252,20 @@ def test_names_no_file_can_have(suffix: str, tmp_path: Path) -> None:
             read_container(tmp_path / (name + suffix))
         with pytest.raises(InputError, match="cannot be written"):
             write_container(tmp_path / (name + suffix), MIXED, {})
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_file_that_memory_does_not_hold_is_not_called_torn(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores of shards set aside what is torn: a whole shard would be missing from the result."""
+
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    path = tmp_path / f"a{suffix}"
+    write_container(path, make_arrays(), {})
+    monkeypatch.setattr(np.lib.format, "read_array", full)
+    monkeypatch.setattr(containers, "_mapped_tensor", full)
+    with pytest.raises(MemoryError):
+        read_container(path)
