@@ -68,7 +68,7 @@ def proved(claim: Claim) -> dict[str, Any]:
 def path_of(claim_id: str) -> Path:
     """Where a certificate is stored: with the package, or beside the file of a claim of one's own."""
     own = own_claims.file_of(claim_id)
-    return own.with_suffix(".json") if own else registry.CERTIFICATES / f"{claim_id}.json"
+    return own.with_suffix(".certificate.json") if own else registry.CERTIFICATES / f"{claim_id}.json"
 
 
 def certify(claim: Claim) -> Certified:

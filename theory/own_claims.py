@@ -1,4 +1,4 @@
-"""Claims in files of the user's own: a path that ends in ``.py`` names one, and its certificate lies beside it as ``.json``."""
+"""Claims in files of the user's own: a path that ends in ``.py`` names one; beside it lies its ``.certificate.json``."""
 
 from __future__ import annotations
 
@@ -52,9 +52,8 @@ def load(name: str, taken: Collection[str]) -> Claim:
     module = ModuleType(f"crossmodal_own_claim_{path.stem}")
     module.__file__ = name
     sys.modules[module.__name__] = module  # where dataclasses look up annotations
-    exec(
-        compile(source, name, "exec"), module.__dict__
-    )  # not imported: that would leave compiled files beside the user's
+    # Not imported: that would leave compiled files beside the user's.
+    exec(compile(source, name, "exec", dont_inherit=True), module.__dict__)
     claim = getattr(module, "CLAIM", None)
     if not isinstance(claim, Claim):
         found = "no CLAIM" if claim is None else f"CLAIM is a {type(claim).__name__}"

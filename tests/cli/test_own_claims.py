@@ -37,7 +37,7 @@ def test_the_example_becomes_a_proved_claim(example: str) -> None:
     first = run("verify", "my_claim.py", *FAST, "--jobs", "1", status=1)
     assert "1 UNDECIDED" in first
     assert "`crossmodal verify --rewrite my_claim.py` stores the one derived now" in first
-    assert run("verify", "--rewrite", "my_claim.py").strip() == "my_claim.json"
+    assert run("verify", "--rewrite", "my_claim.py").strip() == "my_claim.certificate.json"
     # in processes of their own, beside a claim of the theory
     out = run("verify", "my_claim.py", "s3", *FAST, "--jobs", "2", "--mutants")
     assert "2 PROVED; 12 of 12 certificate mutants rejected" in out
@@ -46,7 +46,7 @@ def test_the_example_becomes_a_proved_claim(example: str) -> None:
     assert "gap: none" in run("show", "my_claim.py")
     assert "so 'unit' is needed" in run("check", "my_claim.py", "--examples", "512", "--drop", "unit", status=1)
     assert registry.get("my_claim.py").missing() == []
-    assert {p.name for p in Path().iterdir()} == {"my_claim.py", "my_claim.json"}
+    assert {p.name for p in Path().iterdir()} == {"my_claim.py", "my_claim.certificate.json"}
 
 
 def test_a_certificate_stored_before_a_change_is_not_its_own(example: str) -> None:
@@ -113,6 +113,9 @@ def test_a_claim_without_a_proof(example: str) -> None:
 def test_files_are_read_again_and_have_ids_of_their_own(example: str) -> None:
     Path("my.py").write_text(example)
     assert registry.get("my.py").title == "The gap between the modalities"
+    plain = example.replace("from __future__ import annotations\n", "def f(x: int) -> int: ...\n")
+    Path("my.py").write_text(plain + "\nassert f.__annotations__ == {'x': int, 'return': int}\n")
+    assert registry.get("my.py").title == "The gap between the modalities", "as Python reads it, and no file of ours"
     Path("my.py").write_text(example.replace('title="The gap between', 'title="A gap between'))
     assert registry.get("my.py").title == "A gap between the modalities"
     Path("copy.py").write_text(example)
