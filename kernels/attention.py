@@ -90,18 +90,16 @@ def packed_attention_forward(
         )
     causal = bool(is_causal) if is_causal is not None else bool(getattr(module, "is_causal", False))
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    output = packed_attention(
-        q, k, v, layout, scale=scaling, is_causal=causal, dropout=dropout
-    )  # refuses other tokens first
     found = [name for name in CHANGES if kwargs.get(name) is not None]
-    if found or not (attention_mask is None or _is_plain(attention_mask, layout, causal)):
+    fits = len(q) == layout.tokens  # what does not is refused with the products
+    if found or (fits and attention_mask is not None and not _is_plain(attention_mask, layout, causal)):
         raise InputError(
             f"packed attention: {type(module).__name__} has {found[0] if found else 'an attention mask of its own within a sequence'}",
             expected=f"{'causal' if causal else 'full'} attention of every sequence of the layout to itself",
             causes=["a sliding window or chunks of attention", "scores with a bias, a cap or a sink", "a padding mask"],
             fix="leave padding to the layout; run models with other attention padded",
         )
-    return output[None], None
+    return packed_attention(q, k, v, layout, scale=scaling, is_causal=causal, dropout=dropout)[None], None
 
 
 def _is_plain(mask: Tensor, layout: PackedLayout, causal: bool) -> bool:

@@ -66,17 +66,16 @@ class Remembered(dict[str, Any]):
         super().__init__(values)
         self.memo: dict[Any, Any] = {}
 
-    def __missing__(self, name: str) -> Any:
-        raise InputError(
-            f"no value for {name!r}", expected=f"one for every symbol of the statement, found {', '.join(self)}",
-            causes=("a symbol that the claim's `bind` leaves out, or spells otherwise",), fix="give it in `bind`",
-        )  # fmt: skip
-
 
 def value(expr: Any, values: Mapping[str, Any], ops: Any) -> Any:
     """The value of a statement's expression."""
     expr = sympy.sympify(expr)
     if isinstance(expr, MatrixSymbol) or (expr.is_Symbol):
+        if expr.name not in values:
+            raise InputError(
+                f"no value for {expr.name!r}", expected=f"one for every symbol of the statement, found {', '.join(values)}",
+                causes=("a symbol that the claim's `bind` leaves out, or spells otherwise",), fix="give it in `bind`",
+            )  # fmt: skip
         return values[expr.name]
     if not isinstance(values, Remembered):
         return computed(expr, values, ops)

@@ -16,7 +16,7 @@ from .language import Kind, Op
 
 EXAMPLE = Path(__file__).with_name("own_claim_example.py")
 _FIX = "`crossmodal show --example > my_claim.py` writes a claim to begin with"
-_files: dict[str, Path] = {}  # claim id -> the file it was read from
+_ids: dict[Path, str] = {}  # of the claims that were read, by file: its author may change it between two readings
 _run: set[str] = set()  # files that were run, for telling their errors from ours
 
 
@@ -27,7 +27,7 @@ def is_own(name: str) -> bool:
 
 def file_of(claim_id: str) -> Path | None:
     """The file that a claim was read from; None for a claim of the theory."""
-    return _files.get(claim_id)
+    return next((path for path, known in _ids.items() if known == claim_id), None)
 
 
 def load(name: str, taken: Collection[str]) -> Claim:
@@ -60,14 +60,14 @@ def load(name: str, taken: Collection[str]) -> Claim:
         raise InputError(f"{name}: {found}", expected="one `CLAIM = Claim(...)` in the file", fix=_FIX)
     if mistakes := list(mistakes_of(claim)):
         raise InputError(f"{name}: " + "; ".join(mistakes), fix=_FIX)
-    other = _files.get(claim.id, path)
+    other = file_of(claim.id) or path
     if claim.id.upper() in taken or other.resolve() != path.resolve():
         whose = "a claim of the theory" if claim.id.upper() in taken else str(other)
         raise InputError(
             f"{name}: its id {claim.id!r} is that of {whose}", expected="an id of its own", causes=("a copied file",),
             fix="another id",
         )  # fmt: skip
-    _files[claim.id] = path
+    _ids[path] = claim.id
     return claim
 
 

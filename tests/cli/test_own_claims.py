@@ -27,7 +27,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     from crossmodal.theory import own_claims
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(own_claims, "_files", {})
+    monkeypatch.setattr(own_claims, "_ids", {})
     monkeypatch.setattr(own_claims, "_run", set())
     return run("show", "--example")
 
@@ -121,6 +121,8 @@ def test_files_are_read_again_and_have_ids_of_their_own(example: str) -> None:
     Path("copy.py").write_text(example)
     with pytest.raises(InputError, match=r"copy.py: its id 'E1' is that of my.py"):
         registry.get("copy.py")
+    Path("my.py").write_text(example.replace('id="E1"', 'id="E2"'))
+    assert (registry.get("my.py").id, registry.get("copy.py").id) == ("E2", "E1"), "the id is free again"
     for name, word in (("none.py", "No such file"), ("folder.py", "Is a directory")):
         Path("folder.py").mkdir(exist_ok=True)
         with pytest.raises(InputError, match=f"{name}: cannot be read .{word}"):

@@ -13,6 +13,7 @@ import torch
 from crossmodal.synthetic.arithmetic import Ball, Enclosure, arithmetic
 from crossmodal.synthetic.evaluate import (
     Judgement,
+    Remembered,
     Status,
     admitted,
     judge,
@@ -186,3 +187,10 @@ def test_the_least_factor_of_a_relation() -> None:
     for fields in (*changed, {"op": "=="}):
         with pytest.raises(AssertionError, match=r"'cantelli' does not read x <= AUROC \* y"):
             least_factor(replace(cantelli, **fields), "AUROC")
+
+
+def test_a_symbol_without_a_value_is_named() -> None:
+    """A claim's `bind` left it out: in batches, whose values are a plain mapping, as in rationals."""
+    for values in ({"mu": 1}, Remembered({"mu": 1})):
+        with pytest.raises(InputError, match=r"no value for 'nu'(.|\n)*found mu"):
+            value(sympy.Symbol("nu") + 1, values, arithmetic("exact"))
